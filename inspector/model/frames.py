@@ -1,0 +1,199 @@
+"""The contract of a protocol: frames, acts, specs.  See docs/add-a-protocol.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import IntEnum
+from typing import Literal, Protocol
+
+import msgspec
+
+from inspector.model.events import Event, Message
+from inspector.model.flow import Chunk, Flow, Way
+from inspector.model.limits import Limits
+from inspector.model.verdicts import Verdict
+
+
+class PeerError(Exception):
+    """Hostile or broken bytes: the one error that peer bytes may end in. Decoders *carry* it in their last frame.
+
+    `name`: the oddity-style name ("xmpp.restricted_xml"); `detail`: one sentence without peer text beyond a short
+    escaped excerpt; `condition`: the protocol's own word for it, used in the polite ending (None = general).
+    """
+
+    def __init__(self, name: str, detail: str = "", condition: str | None = None) -> None:
+        super().__init__(f"{name}: {detail}" if detail else name)
+        self.name = name
+        self.detail = detail
+        self.condition = condition
+
+
+class Match(IntEnum):
+    """What a probe says. NO is never final: more bytes may change it."""
+
+    NO = 0
+    MORE = 1
+    WEAK = 2
+    STRONG = 3
+
+
+class Oddity(msgspec.Struct, frozen=True, gc=False):
+    """Strange but survivable traffic: named ("irc.empty_line"), counted, never an exception."""
+
+    name: str
+    detail: str = ""
+
+
+WHOLE, FIRST, MORE, LAST = "whole", "first", "more", "last"
+Part = Literal["whole", "first", "more", "last"]
+BROKEN = "broken"
+"""The `kind` of the last frame of a decoder that met bytes it cannot go on from."""
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One unit of a protocol: its exact bytes and what happens in it.
+
+    `kind` is protocol.unit in the specification's spelling ("irc.PRIVMSG", "xmpp.message"), or BROKEN.
+    `edit`: the name of the edit that `apply` will make whatever the verdict (None: none).
+    `group`: one message over several units shares it; its event is on the LAST; its verdict is for all.
+    `note`: private to the decoder that made the frame (what `apply` needs); nobody else looks at it.
+    """
+
+    way: Way
+    at: float
+    raw: bytes
+    kind: str
+    events: tuple[Event, ...] = ()
+    oddities: tuple[Oddity, ...] = ()
+    part: Part = "whole"
+    group: str | None = None
+    fault: PeerError | None = None
+    edit: str | None = None
+    note: object = None
+
+
+class Send(msgspec.Struct, frozen=True, gc=False):
+    """Bytes for the peer that reads `way` (UP: the server; DOWN: the client)."""
+
+    way: Way
+    data: bytes
+
+
+class StartTls(msgspec.Struct, frozen=True):
+    """Both sides agreed to start TLS here: upstream first.
+
+    The driver opens TLS to the server (SNI and verification: `server_name`, None = the driver's own knowledge), and
+    only when that stands sends `proceed` DOWN and starts TLS with the client; if it fails it sends `failure` DOWN and
+    ends the session.
+    """
+
+    server_name: str | None
+    proceed: bytes
+    failure: bytes
+
+
+class Expect(msgspec.Struct, frozen=True):
+    """A side connection is announced (DCC, SOCKS5 bytestream …); kept by the world."""
+
+    address: str
+    what: str
+    by: str | None = None
+    key: str | None = None
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """End the session: nothing more is read; what was sent before is flushed."""
+
+    reason: str = ""
+
+
+Act = Send | StartTls | Expect | Cut
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """Something the gateway itself says to a user."""
+
+    text: str
+    about: Message | None = None
+    """The message it is about, None: in general."""
+
+
+class Can(msgspec.Struct, frozen=True):
+    """What a protocol can do with a kind of event."""
+
+    drop: bool = False
+    mask: bool = False
+    placeholder: bool = False
+    notify: bool = False
+    hold: bool = False
+    inject: bool = False
+
+
+class Edit(msgspec.Struct, frozen=True):
+    """A named change that a decoder makes whatever the verdict."""
+
+    name: str
+    what: str
+    default: bool = True
+
+
+class Memory(Protocol):
+    """Bounded memory shared by the flows of a worker (redirects, cookies, offers)."""
+
+    def get(self, key: str, at: float) -> object | None: ...
+    def put(self, key: str, value: object, until: float) -> None: ...
+
+
+class Decoder(Protocol):
+    """Reads and writes one flow of one protocol. Sans I/O, no clock, never raises for peer bytes."""
+
+    def feed(self, chunk: Chunk) -> list[Frame]:
+        """Frames completed by this chunk. A fault is the last frame (kind BROKEN, raw = all the rest of that way)."""
+        ...
+
+    def pending(self, way: Way) -> int:
+        """Bytes held that are not yet a frame."""
+        ...
+
+    def apply(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
+        """What to send for a frame: one verdict per event, in order; called for every frame, in order within a way."""
+        ...
+
+    def ready(self, way: Way) -> bool:
+        """Whether something may be injected that way: at a unit boundary, negotiation over, not inside a part."""
+        ...
+
+    def inject(self, message: Notice, way: Way) -> list[Act]:
+        """Bytes that say `message` in the protocol's own form. Only when ready(way)."""
+        ...
+
+    def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
+        """The polite ending to both sides (stream error, ERROR and QUIT), without the Cut, which the engine adds."""
+        ...
+
+
+DecoderFactory = Callable[[Flow, Limits, Memory, frozenset[str]], Decoder]
+"""(flow, limits, memory, names of the edits that are on) -> Decoder."""
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """A registry entry: all that the rest of the house knows of a protocol."""
+
+    name: str
+    title: str
+    probe: Callable[[bytes, bytes], Match]
+    """(up, down) -> Match, over the first bytes of both ways; any port."""
+    decoder: DecoderFactory
+    transports: frozenset[str] = frozenset({"tcp"})
+    ports: frozenset[int] = frozenset()
+    """A hint: they only break ties, and name listeners as IM."""
+    tls_ports: frozenset[int] = frozenset()
+    """Ports where TLS from byte 0 is customary."""
+    alpn: frozenset[str] = frozenset()
+    signs_on: bool = True
+    """Whether sessions of it have a sign-on before which nothing of the user's may leave."""
+    can: Mapping[str, Can] = {}
+    """Per event name ("message"), or event.kind ("message.topic"), which wins."""
+    edits: tuple[Edit, ...] = ()
+    applications: tuple[str, ...] = ()
+    not_decoded: tuple[str, ...] = ()

@@ -1,0 +1,90 @@
+"""Every bound of the gateway: named, with its default, its reason, and whether a reload may change it."""
+
+from __future__ import annotations
+
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+
+def _bound(default: float, reason: str, *, reload: bool = True) -> Any:
+    return field(default=default, metadata={"reason": reason, "reloadable": reload})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds by name. Sizes in bytes, times in seconds, unless the name says otherwise."""
+
+    # -- frames and queues
+    frame_bytes: int = _bound(512 * 1024, "longest raw of one frame; above the 256 KiB that XMPP servers accept")
+    part_bytes: int = _bound(64 * 1024, "longest part of a unit that is too long for one frame")
+    way_bytes: int = _bound(1024 * 1024, "bytes queued one way before the driver stops reading that way")
+    waiting_frames: int = _bound(4096, "frames queued one way before the driver stops reading that way")
+    group_bytes: int = _bound(256 * 1024, "bytes of one message spread over several units (IRC multiline)")
+    group_seconds: float = _bound(30, "a group not closed after this long is malformed")
+    inject_bytes: int = _bound(64 * 1024, "own notices that may wait for a unit boundary of one session")
+    # -- recognising
+    probe_hold_bytes: int = _bound(4096, "undecided bytes withheld; more than any first exchange of an IM protocol")
+    probe_hold_seconds: float = _bound(1.5, "undecided bytes withheld this long; server-first protocols must not hang")
+    probe_bytes: int = _bound(64 * 1024, "bytes a way in which late recognition is still tried")
+    probe_seconds: float = _bound(60, "time in which late recognition is still tried")
+    # -- judging
+    scan_seconds: float = _bound(5, "no answer of a scanner within this is scanner_failed")
+    quick_scan_bytes: int = _bound(4096, "texts up to this are scanned in the loop, longer ones in a thread")
+    text_bytes: int = _bound(256 * 1024, "longest text of one event that is scanned; a longer one is scanner_failed")
+    sign_on_seconds: float = _bound(30, "a message sent before its sign-on waits this long, then is judged without user")
+    # -- sessions
+    idle_seconds: float = _bound(4 * 86400, "a quiet session is kept this long: people leave chats open over a weekend")
+    connect_seconds: float = _bound(15, "longest wait for the upstream connection")
+    handshake_seconds: float = _bound(20, "longest wait for a SOCKS, CONNECT or TLS handshake")
+    drain_seconds: float = _bound(20, "SIGTERM: sessions are cut politely, spread over this time")
+    sessions: int = _bound(20000, "sessions of one worker; new ones are refused first")
+    client_sessions: int = _bound(10000, "sessions of one client address: an office sits behind one address")
+    close_seconds: float = _bound(5, "after a cut, what was written may still drain this long")
+    write_buffer_bytes: int = _bound(256 * 1024, "bytes a peer may leave unread before its source is no longer read")
+    # -- IRC
+    irc_line_bytes: int = _bound(8191 + 512, "longest line: tags of both sides plus a classic line (IRCv3 message-tags)")
+    irc_targets: int = _bound(64, "targets of one PRIVMSG or JOIN that are told apart")
+    irc_batches: int = _bound(16, "batches open at a time in one way")
+    irc_channels: int = _bound(512, "channels remembered as joined")
+    dcc_offers: int = _bound(256, "DCC offers remembered per session")
+    # -- XMPP
+    xmpp_stanza_bytes: int = _bound(256 * 1024, "longest stanza after sign-on: what Prosody accepts (262144)")
+    xmpp_preauth_bytes: int = _bound(10000, "longest stanza before sign-on (RFC 6120 13.12: never below 10000)")
+    xmpp_depth: int = _bound(64, "nesting of elements; normal traffic stays below 20")
+    xmpp_attributes: int = _bound(100, "attributes of one element")
+    xmpp_children: int = _bound(10000, "elements in one stanza")
+    xmpp_name_bytes: int = _bound(1024, "longest element or attribute name")
+    xmpp_parser_bytes: int = _bound(1 << 20, "the shared parser is renewed after this much: names are interned for ever")
+    xmpp_keepalive_bytes: int = _bound(4096, "white space between stanzas in one run")
+    # -- world
+    memory_entries: int = _bound(10000, "entries of the decoders' shared memory")
+    leg_entries: int = _bound(20000, "messages remembered to tell a second leg of the same message")
+    leg_seconds: float = _bound(60, "a second leg of a message arrives within this")
+    user_entries: int = _bound(50000, "users remembered as signed on")
+    # -- scanning
+    yara_rules_per_shard: int = _bound(64, "message rules compiled into one object: 2.6 us a scan", reload=False)
+    compile_seconds: float = _bound(120, "compiling a rule set may take this long before it is refused")
+    findings: int = _bound(64, "findings of one event that are kept")
+    spans: int = _bound(256, "spans of one finding that are kept")
+    indicators: int = _bound(1_000_000, "indicators of all packs together")
+    # -- store
+    store_batch_rows: int = _bound(500, "rows of one commit")
+    store_queue_rows: int = _bound(20000, "rows that wait for the writer before store_failed")
+    store_seconds: float = _bound(10, "no commit within this is store_failed")
+    # -- captures
+    capture_flows: int = _bound(100000, "flows of a capture followed at a time; the least recent leaves first")
+    capture_flow_bytes: int = _bound(256 * 1024, "bytes of one way of a flow held because of a hole")
+    capture_flow_segments: int = _bound(1024, "segments of one way of a flow held because of a hole")
+    capture_fragments: int = _bound(4096, "IP fragments held")
+    capture_fragment_bytes: int = _bound(65535, "longest reassembled datagram")
+    capture_packet_bytes: int = _bound(256 * 1024, "longest packet record believed")
+    capture_hole_seconds: float = _bound(30, "a hole that is not filled in this time is a gap")
+    capture_flow_idle_seconds: float = _bound(600, "a silent flow ends")
+    # -- control and metrics
+    control_bytes: int = _bound(64 * 1024, "longest request on the control socket")
+
+    @classmethod
+    def table(cls) -> list[tuple[str, float, str, bool]]:
+        """(name, default, reason, reloadable) of every bound, for the docs and `inspector check`."""
+        rows: list[Field[Any]] = list(fields(cls))
+        return [(f.name, f.default, f.metadata["reason"], f.metadata["reloadable"]) for f in rows]  # type: ignore[misc]

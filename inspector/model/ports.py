@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from inspector.model.events import Event, Identity, Text
 from inspector.model.flow import Flow, Way
+from inspector.model.frames import Match, Spec
 from inspector.model.verdicts import Finding, Verdict
 
 
@@ -84,3 +85,25 @@ class Rules(msgspec.Struct, frozen=True):
     version: int
     policy: Policy
     scanner: Scanner
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """One reason for naming a flow's protocol."""
+
+    rule: str
+    text: str
+    points: float
+
+
+class Guess(msgspec.Struct, frozen=True):
+    """What the first bytes of a flow say. `settled`: sure enough to begin decoding now."""
+
+    spec: Spec | None = None
+    match: Match = Match.NO
+    confidence: float = 0.0
+    settled: bool = False
+    evidence: tuple[Evidence, ...] = ()
+
+
+Classify = Callable[[bytes, bytes, Flow, frozenset[str]], Guess]
+"""(first bytes up, first bytes down, flow, the listener's protocol names or empty for any) -> Guess."""

@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 
 if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then
     python=$(tools/find-python.sh)
+    python=$("$python" -c "import sys; print(sys.executable)")
     echo "Making .venv with $python"
     rm -rf .venv
     "$python" -m venv .venv
@@ -17,9 +18,9 @@ if [ ! -f "$lock" ]; then
     echo "There is no lock for Python $version: $(ls requirements/"$kind"-*.txt | tr '\n' ' ')are there. Use 3.13 or 3.12, or run make lock." >&2
     exit 1
 fi
-.venv/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all: -r "$lock"
+.venv/bin/python -m pip --disable-pip-version-check install -qq --require-hashes --only-binary :all: -r "$lock"
 # hatchling and editables are in the lock: the build of the project asks no index.
-.venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+.venv/bin/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation --editable .
 touch ".venv/.stamp-$kind"
 [ "$kind" = run ] || touch .venv/.stamp-run
 echo "The environment is ready: .venv ($lock)"

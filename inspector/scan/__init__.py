@@ -4,3 +4,9 @@ Lives here: everything that turns texts into findings, and the loading and check
 May import: model, wire, yara, hyperscan, re2.
 Never: policy, engine, drivers.
 """
+
+from inspector.scan.loading import LoadedPacks, load
+from inspector.scan.packs import PackError
+from inspector.scan.scanner import PackScanner
+
+__all__ = ["LoadedPacks", "PackError", "PackScanner", "load"]

@@ -1,4 +1,4 @@
-"""What spans flows: one World per worker, as pure as the session; every table bounded, the least recent leaves first."""
+"""What spans flows: one World per worker, as pure as the session; every table is bounded, the oldest leaves first."""
 
 from __future__ import annotations
 

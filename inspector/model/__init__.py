@@ -71,9 +71,11 @@ from inspector.model.verdicts import PASSED, Action, Finding, Hit, Severity, Spa
 
 __all__ = [
     "BROKEN", "CLEAR", "DOWN", "FIRST", "LAST", "MORE", "PASSED", "UP", "WHOLE", "Act", "Action", "Address",
-    "CallSetup", "Can", "Chunk", "Classify", "Closed", "ContactChange", "Context", "Copy", "Cut", "Decoder", "DecoderFactory",
+    "CallSetup", "Can", "Chunk", "Classify", "Closed", "ContactChange", "Context", "Copy", "Cut", "Decoder",
+    "DecoderFactory",
     "Edit", "Effect", "Encryption", "Event", "Evidence", "Expect", "FileOffer", "Finding", "Finish", "Flow", "Frame",
-    "GroupChange", "Guess", "Hit", "Identity", "Input", "Inspectable", "Kept", "Killed", "Kind", "Limits", "Match", "Memory",
+    "GroupChange", "Guess", "Hit", "Identity", "Input", "Inspectable", "Kept", "Killed", "Kind", "Limits", "Match",
+    "Memory",
     "Message", "Note", "Notice", "Oddity", "Opaque", "Part", "PeerError", "Policy", "Presence", "Rules", "Scan",
     "ScanFailed", "Scanned", "Scanner", "Secured", "Send", "Severity", "SignOn", "Span", "Spec", "Spliced", "StartTls",
     "Text", "Troubled", "Typing", "Verdict", "WakeAt", "Way", "Woke", "community_id", "flow_id",

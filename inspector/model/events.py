@@ -10,7 +10,8 @@ from typing import ClassVar, Literal
 import msgspec
 
 Kind = Literal[
-    "chat", "action", "notice", "topic", "status", "away", "invite", "reaction", "correction", "auto_response", "server",
+    "chat", "action", "notice", "topic", "status", "away", "invite", "reaction", "correction", "auto_response",
+    "server",
 ]
 Copy = Literal["no", "history", "carbon", "echo", "leg"]
 Identity = Literal["claimed", "authenticated", "unknown"]
@@ -87,7 +88,8 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
     sender: str | None = None
     recipients: tuple[str, ...] = ()
     availability: str = "online"
-    """online, away, busy, dnd, idle, free_for_chat, offline, subscribe, subscribed, unsubscribe, unsubscribed, unknown."""
+    """online, away, busy, dnd, idle, free_for_chat, offline, unknown; subscribe, subscribed, unsubscribe,
+    unsubscribed."""
     texts: tuple[Text, ...] = ()
 
 

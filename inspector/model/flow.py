@@ -76,7 +76,7 @@ def flow_id(client: Address, server: Address, transport: str, opened: float) -> 
 
 
 def community_id(client: Address, server: Address, transport: str, seed: int = 0) -> str | None:
-    """Community ID flow hash, version 1 (https://github.com/corelight/community-id-spec); None without two addresses."""
+    """Community ID flow hash, version 1 (github.com/corelight/community-id-spec); None without two addresses."""
     try:
         a, b = ipaddress.ip_address(client.ip), ipaddress.ip_address(server.ip)
     except ValueError:

@@ -31,9 +31,9 @@ class Limits:
     scan_seconds: float = _bound(5, "no answer of a scanner within this is scanner_failed")
     quick_scan_bytes: int = _bound(4096, "texts up to this are scanned in the loop, longer ones in a thread")
     text_bytes: int = _bound(256 * 1024, "longest text of one event that is scanned; a longer one is scanner_failed")
-    sign_on_seconds: float = _bound(30, "a message sent before its sign-on waits this long, then is judged without user")
+    sign_on_seconds: float = _bound(30, "a message sent before its sign-on waits this long, then has no user")
     # -- sessions
-    idle_seconds: float = _bound(4 * 86400, "a quiet session is kept this long: people leave chats open over a weekend")
+    idle_seconds: float = _bound(4 * 86400, "a quiet session is kept this long: chats stay open over a weekend")
     connect_seconds: float = _bound(15, "longest wait for the upstream connection")
     handshake_seconds: float = _bound(20, "longest wait for a SOCKS, CONNECT or TLS handshake")
     drain_seconds: float = _bound(20, "SIGTERM: sessions are cut politely, spread over this time")
@@ -42,7 +42,7 @@ class Limits:
     close_seconds: float = _bound(5, "after a cut, what was written may still drain this long")
     write_buffer_bytes: int = _bound(256 * 1024, "bytes a peer may leave unread before its source is no longer read")
     # -- IRC
-    irc_line_bytes: int = _bound(8191 + 512, "longest line: tags of both sides plus a classic line (IRCv3 message-tags)")
+    irc_line_bytes: int = _bound(8191 + 512, "longest line: tags of both sides plus a classic line (message-tags)")
     irc_targets: int = _bound(64, "targets of one PRIVMSG or JOIN that are told apart")
     irc_batches: int = _bound(16, "batches open at a time in one way")
     irc_channels: int = _bound(512, "channels remembered as joined")
@@ -54,13 +54,14 @@ class Limits:
     xmpp_attributes: int = _bound(100, "attributes of one element")
     xmpp_children: int = _bound(10000, "elements in one stanza")
     xmpp_name_bytes: int = _bound(1024, "longest element or attribute name")
-    xmpp_parser_bytes: int = _bound(1 << 20, "the shared parser is renewed after this much: names are interned for ever")
+    xmpp_parser_bytes: int = _bound(1 << 20, "the shared parser is renewed after this: names are interned for ever")
     xmpp_keepalive_bytes: int = _bound(4096, "white space between stanzas in one run")
     # -- world
     memory_entries: int = _bound(10000, "entries of the decoders' shared memory")
     leg_entries: int = _bound(20000, "messages remembered to tell a second leg of the same message")
     leg_seconds: float = _bound(60, "a second leg of a message arrives within this")
     user_entries: int = _bound(50000, "users remembered as signed on")
+    expect_seconds: float = _bound(180, "an announced side connection (DCC, bytestream) is made within this")
     # -- scanning
     yara_rules_per_shard: int = _bound(64, "message rules compiled into one object: 2.6 us a scan", reload=False)
     compile_seconds: float = _bound(120, "compiling a rule set may take this long before it is refused")

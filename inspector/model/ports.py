@@ -17,8 +17,8 @@ class Context:
     """What policy may know of a session beside the event. One per session, changed only by the engine."""
 
     __slots__ = (
-        "application", "confidence", "directions", "flow", "groups", "identity", "listener_protocols", "policy",
-        "protocol", "user",
+        "application", "confidence", "directions", "flow", "groups", "identity", "listener_protocols", "plan",
+        "policy", "protocol", "user",
     )
 
     def __init__(self, flow: Flow) -> None:
@@ -34,6 +34,8 @@ class Context:
         """Direction of what travels UP and DOWN: outbound, inbound, internal; filled by Policy.enter."""
         self.policy: object = None
         """The policy that filled groups and directions: another one must enter again."""
+        self.plan: object = None
+        """What that policy worked out for this session in `enter`; of no meaning to anybody else."""
         self.listener_protocols: frozenset[str] = frozenset()
 
 
@@ -75,7 +77,7 @@ class Policy(Protocol):
         ...
 
     def on_trouble(self, name: str, protocol: str | None) -> str:
-        """"pass", "block", "cut" or "hold" for malformed, gap, unclassified, overload, undecryptable, scanner_failed, store_failed …"""
+        """pass, block, cut or hold for malformed, gap, unclassified, overload, undecryptable, scanner_failed …"""
         ...
 
 

@@ -1,0 +1,1036 @@
+"""One flow from its first byte to its last: inputs in, effects out.
+
+Theory of operation
+-------------------
+A session is *probing* until a protocol is recognised, then *decoding*, or it is *passing* (given up as not ours, or
+told by the driver that nobody will read it), and at the end *over*.
+
+Each frame of the decoder becomes an `_Item` when something about it has to wait: a scan, a durable row, the user's
+sign-on, the rest of its group, or an item in front of it. One queue per way; a frame leaves when its verdict is in and
+all before it have left; the other way goes on. The usual frame waits for nothing and never becomes an item.
+
+What a decoder wants to say to the *other* side than the frame's reader (a notice, an error) is held until that side's
+queue is empty and the decoder is ready there; the answer that belongs to an edit is part of a negotiation and goes at
+once.
+
+Bytes withheld while probing are handed to the decoder from byte 0; bytes that had already left are judged and marked
+`late`: nothing can be done about them any more, and the log says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from inspector.engine import rows
+from inspector.engine.kit import Kit
+from inspector.engine.world import Tally, World
+from inspector.model import (
+    BROKEN,
+    DOWN,
+    PASSED,
+    UP,
+    Act,
+    Action,
+    Can,
+    Chunk,
+    Closed,
+    Context,
+    Cut,
+    Decoder,
+    Effect,
+    Event,
+    Expect,
+    FileOffer,
+    Finding,
+    Finish,
+    Flow,
+    Frame,
+    Guess,
+    Input,
+    Kept,
+    Killed,
+    Message,
+    Note,
+    PeerError,
+    Rules,
+    Scan,
+    ScanFailed,
+    Scanned,
+    Secured,
+    Send,
+    SignOn,
+    Spec,
+    Spliced,
+    StartTls,
+    Troubled,
+    Typing,
+    Verdict,
+    WakeAt,
+    Way,
+    Woke,
+    community_id,
+)
+
+PROBING, DECODING, PASSING, OVER = range(4)
+
+NOTICE_BLOCK = "Your message was not delivered: company policy. Reference {reference}."
+NOTICE_WARN = "Your message was delivered, but it is against company policy. Reference {reference}."
+NOTICE_FAILED = "Your message was not delivered: it could not be checked. Reference {reference}."
+
+_NOTHING = Can()
+
+
+class _Item:
+    """A frame that waits."""
+
+    __slots__ = ("deadline", "findings", "frame", "group", "kept", "left", "rules", "scans", "signing", "verdicts")
+
+    def __init__(self, frame: Frame, rules: Rules, left: int) -> None:
+        self.frame = frame
+        self.rules = rules
+        self.left = left
+        """Bytes of the frame that had left before the protocol was recognised."""
+        self.scans: dict[int, int] | None = None
+        """Scan id -> index of the event it is for."""
+        self.findings: list[tuple[Finding, ...] | str] = []
+        """Per event: findings, or the sentence of a failed scan."""
+        self.verdicts: list[Verdict] | None = None
+        """What is to be done, once all is known."""
+        self.kept: set[int] | None = None
+        """Ids of durable notes not yet on disk."""
+        self.signing = False
+        """Waits for the user's sign-on."""
+        self.deadline: float | None = None
+        self.group: _Group | None = None
+
+
+class _Group:
+    """Frames of one message spread over several units: the last one's verdict is for all."""
+
+    __slots__ = ("bytes", "items", "until")
+
+    def __init__(self, until: float) -> None:
+        self.items: list[_Item] = []
+        self.bytes = 0
+        self.until = until
+
+
+class _Probing:
+    """The first bytes of a flow that is not recognised yet."""
+
+    __slots__ = ("chunks", "held", "released", "since", "until", "upto")
+
+    def __init__(self) -> None:
+        self.chunks: list[Chunk] = []
+        self.held: list[Chunk] = []
+        self.upto = [bytearray(), bytearray()]
+        self.since: float | None = None
+        self.until: float | None = None
+        self.released = False
+        """True: what comes flows at once; recognition is still tried."""
+
+
+class Session:
+    """One flow. `step` takes one input and returns the finished list of its effects."""
+
+    __slots__ = (
+        "_away", "_bytes", "_closed", "_decoder", "_ended", "_finished", "_groups", "_guess", "_ids", "_kit", "_late",
+        "_n", "_named_im", "_probe", "_queued", "_queues", "_signed", "_spec", "_state", "_tally", "_told", "_wake",
+        "context", "dry", "flow",
+    )
+
+    def __init__(
+        self, flow: Flow, kit: Kit, world: World, *, dry: bool = False,
+        listener_protocols: frozenset[str] = frozenset(), named_im: bool = False,
+    ) -> None:
+        """`dry`: decide and log, send nothing (captures). `named_im`: what is not recognised here is cut."""
+        self.flow = flow
+        self.dry = dry
+        self.context = Context(flow)
+        self.context.listener_protocols = listener_protocols
+        self._kit = kit
+        self._named_im = named_im
+        self._state = PROBING
+        self._probe: _Probing | None = _Probing()
+        self._guess: Guess | None = None
+        self._spec: Spec | None = None
+        self._decoder: Decoder | None = None
+        self._tally: Tally = world.tally(None)
+        self._queues: list[deque[_Item] | None] = [None, None]
+        self._queued = [0, 0]
+        self._away: list[list[Send] | None] = [None, None]
+        """Own notices that wait for a unit boundary, per way."""
+        self._groups: dict[str, _Group] | None = None
+        self._late = [0, 0]
+        """Bytes per way that had left before the protocol was recognised."""
+        self._signed = False
+        self._closed = [False, False]
+        self._finished = [False, False]
+        self._ended = False
+        self._bytes = 0
+        self._n = 0
+        self._ids = 0
+        self._wake: float | None = None
+        self._told: set[str] | None = None
+        self._enter(kit.rules)
+
+    # -- what a driver may ask
+
+    @property
+    def over(self) -> bool:
+        """Nothing will come of this session any more."""
+        return self._state == OVER
+
+    @property
+    def decoding(self) -> bool:
+        """A protocol was recognised and its decoder reads every byte."""
+        return self._state == DECODING
+
+    @property
+    def settled(self) -> bool:
+        """No longer probing: decoding, or given up."""
+        return self._probe is None
+
+    def queued(self, way: Way) -> int:
+        """Bytes of that way that wait for a verdict: above `limits.way_bytes` the driver stops reading that way."""
+        return self._queued[way]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes seen so far, both ways."""
+        return self._bytes
+
+    # -- the step
+
+    def step(self, inp: Input, world: World) -> list[Effect]:
+        """Take one input; the effects are to be carried out in order. Never raises for peer bytes."""
+        out: list[Effect] = []
+        if type(inp) is Chunk:
+            self._bytes += len(inp.data)
+            if self._state == DECODING:
+                self._feed(inp, world, out)
+            elif self._state == PROBING:
+                self._probing(inp, world, out)
+            elif self._state == PASSING and inp.data:
+                out.append(Send(inp.way, inp.data))
+            return out
+        if self._state == OVER:
+            return out
+        match inp:
+            case Closed():
+                self._close(inp, world, out)
+            case Scanned():
+                self._scanned(inp, world, out)
+            case Kept():
+                self._kept(inp, world, out)
+            case Woke():
+                self._woke(inp.at, world, out)
+            case Secured():
+                if not inp.ok:
+                    self._note_trouble("tls_failed", inp.detail, "cut", inp.at, out)
+                    self._cut(inp.at, world, out, polite=False, reason=inp.detail or "TLS failed")
+            case Spliced():
+                self._splice(inp, out)
+            case Troubled():
+                self._trouble(inp.name, inp.detail, inp.at, world, out)
+            case Killed():
+                self._cut(inp.at, world, out, reason=inp.reason)
+        return out
+
+    # -- probing
+
+    def _probing(self, chunk: Chunk, world: World, out: list[Effect]) -> None:
+        probe = self._probe
+        assert probe is not None
+        limits = self._kit.limits
+        if probe.since is None:
+            probe.since = chunk.at
+            probe.until = chunk.at + limits.probe_hold_seconds
+        if chunk.gap and not probe.upto[UP] and not probe.upto[DOWN]:
+            chunk = msgspec.structs.replace(chunk, gap=0)
+        probe.chunks.append(chunk)
+        seen = probe.upto[chunk.way]
+        seen += chunk.data
+        if not probe.released:
+            probe.held.append(chunk)
+        guess = self._kit.classify(
+            bytes(probe.upto[UP]), bytes(probe.upto[DOWN]), self.flow, self.context.listener_protocols,
+        )
+        if guess.settled:
+            self._adopt(guess, world, out)
+            return
+        self._guess = guess
+        if probe.released:
+            if chunk.data:
+                out.append(Send(chunk.way, chunk.data))
+            late = chunk.at - probe.since > limits.probe_seconds
+            if late or max(len(probe.upto[UP]), len(probe.upto[DOWN])) > limits.probe_bytes:
+                self._give_up()
+            return
+        held = sum(len(c.data) for c in probe.held)
+        if held > limits.probe_hold_bytes or chunk.at >= (probe.until or 0.0):
+            self._undecided(chunk.at, world, out)
+        elif int(guess.match) == 0 and not self._named_im:
+            self._release(out)
+        else:
+            self._wake_at(probe.until, out)
+
+    def _undecided(self, at: float, world: World, out: list[Effect]) -> None:
+        """The time or size for withholding is over."""
+        if self._guess is not None and self._guess.spec is not None:
+            self._adopt(self._guess, world, out)
+            return
+        if self._named_im:
+            # What is named as IM and is not recognised must not slip through on junk (design section 5, Probing).
+            self._note_trouble("unclassified", "not recognised on a port or listener named as IM", "cut", at, out)
+            self._cut(at, world, out, reason="unclassified")
+            return
+        action = self._kit.rules.policy.on_trouble("unclassified", None)
+        if action in ("cut", "block"):
+            self._note_trouble("unclassified", "no protocol recognised", "cut", at, out)
+            self._cut(at, world, out, reason="unclassified")
+            return
+        self._release(out)
+
+    def _release(self, out: list[Effect]) -> None:
+        probe = self._probe
+        assert probe is not None
+        probe.released = True
+        for chunk in probe.held:
+            if chunk.data:
+                out.append(Send(chunk.way, chunk.data))
+        probe.held = []
+
+    def _give_up(self) -> None:
+        self._probe = None
+        self._state = PASSING
+
+    def _adopt(self, guess: Guess, world: World, out: list[Effect]) -> None:
+        """A protocol is recognised: its decoder reads from byte 0."""
+        probe, spec = self._probe, guess.spec
+        assert probe is not None
+        assert spec is not None
+        self._guess, self._spec, self._probe = guess, spec, None
+        context = self.context
+        context.protocol = spec.name
+        context.confidence = guess.confidence
+        self._enter(self._kit.rules)
+        self._tally = world.tally(spec.name)
+        self._tally.sessions += 1
+        self._signed = not spec.signs_on or not self.flow.from_start
+        self._decoder = self._new_decoder(spec, self.flow, world)
+        self._state = DECODING
+        if probe.released:
+            # All but the chunk that brought the recognition has left already.
+            for chunk in probe.chunks[:-1]:
+                self._late[chunk.way] += len(chunk.data)
+        for chunk in probe.chunks:
+            if self._state == DECODING:
+                self._feed(chunk, world, out)
+
+    def _new_decoder(self, spec: Spec, flow: Flow, world: World) -> Decoder:
+        return spec.decoder(flow, self._kit.limits, world.memory, self._kit.edits)
+
+    # -- decoding
+
+    def _feed(self, chunk: Chunk, world: World, out: list[Effect]) -> None:
+        decoder = self._decoder
+        assert decoder is not None
+        if chunk.gap:
+            self._trouble("gap", f"{chunk.gap} bytes lost", chunk.at, world, out)
+            if self._state != DECODING:
+                return
+        for frame in decoder.feed(chunk):
+            if self._state != DECODING:
+                return
+            self._take(frame, world, out)
+        reason = getattr(decoder, "undecryptable", None)
+        if reason and self._state == DECODING and (self._told is None or "undecryptable" not in self._told):
+            self._tell("undecryptable")
+            self._trouble("undecryptable", reason, chunk.at, world, out)
+
+    def _take(self, frame: Frame, world: World, out: list[Effect]) -> None:
+        """One frame: judge it; send it at once if nothing has to wait."""
+        way = frame.way
+        left = 0
+        if self._late[way]:
+            left = min(self._late[way], len(frame.raw))
+            self._late[way] -= left
+        if frame.oddities:
+            self._oddities(frame, out)
+        if frame.fault is not None:
+            self._fault(frame, left, world, out)
+            return
+        queue = self._queues[way]
+        events = frame.events
+        rules = self._kit.rules
+        item: _Item | None = None
+        if frame.group is None:
+            if not events:
+                if not queue:
+                    self._deliver(frame, (), left, world, out)
+                else:
+                    self._enqueue(self._decided(frame, left))
+                return
+            if len(events) == 1 and not queue and not left and not self._logged(events[0]):
+                # The hot path: one event, findings at once, nothing to say.
+                event = events[0]
+                if self._signed or not self._must_sign(event, way):
+                    event = self._marked(event, way, frame.at, world)
+                    if self.context.policy is not rules.policy:
+                        self._enter(rules)
+                    try:
+                        findings = self._quick(event, rules)
+                    except ScanFailed:
+                        findings = None
+                    if findings is not None:
+                        if rules.policy.decide(event, self.context, way, frame.at, findings) is None:
+                            tally = self._tally
+                            tally.passed += 1
+                            if type(event) is Message:
+                                tally.messages += 1
+                            self._deliver(frame, (PASSED,), 0, world, out)
+                            return
+                        item = _Item(frame, rules, left)
+                        item.findings.append(findings)
+        self._judge(item or _Item(frame, rules, left), world, out)
+
+    def _decided(self, frame: Frame, left: int) -> _Item:
+        item = _Item(frame, self._kit.rules, left)
+        item.verdicts = []
+        return item
+
+    def _quick(self, event: Event, rules: Rules) -> tuple[Finding, ...] | None:
+        """Findings at once, or None when the scan has to be done elsewhere."""
+        texts = event.texts
+        if not texts or self._unread():
+            return ()
+        return rules.scanner.quick(texts)
+
+    def _unread(self) -> bool:
+        never = self._kit.never_inspect
+        return bool(never) and not never.isdisjoint(self.context.groups)
+
+    def _must_sign(self, event: Event, way: Way) -> bool:
+        """Nothing of the user's leaves before his sign-on is judged (design section 3)."""
+        return way is UP and not self.dry and isinstance(event, Message | FileOffer)
+
+    def _enter(self, rules: Rules) -> None:
+        rules.policy.enter(self.context)
+        self.context.policy = rules.policy
+
+    def _signing_on(self, event: SignOn, at: float, rules: Rules, world: World) -> None:
+        context = self.context
+        until = at + self._kit.limits.idle_seconds
+        if context.user is not None and context.user != event.user:
+            world.signed_off(context.user, self.flow.id, until, at)
+        context.user = event.user
+        context.identity = event.identity
+        world.signed_on(event.user, self.flow.id, until, at)
+        self._enter(rules)
+
+    def _marked(self, event: Event, way: Way, at: float, world: World) -> Event:
+        """The second leg of a message that crossed the gateway going up already is a copy of it (design section 5)."""
+        if type(event) is not Message or event.copy != "no" or not event.texts:
+            return event
+        key = hash((self.context.protocol, event.texts[0].plain, len(event.texts)))
+        who = (event.sender or self.context.user or "").partition("/")[0].lower()
+        if way is UP:
+            world.legs.put(key, (self.flow.id, who, event.conversation), at + self._kit.limits.leg_seconds)
+            return event
+        leg = world.legs.get(key, at)
+        if leg is None or leg[0] == self.flow.id or (leg[1] != who and leg[2] != event.conversation):
+            return event
+        return msgspec.structs.replace(event, copy="leg")
+
+    def _logged(self, event: Event) -> bool:
+        """Whether an event that passes has rows of its own."""
+        kind = type(event)
+        return kind is SignOn or kind is FileOffer or (self._kit.archive != "none" and kind is not Typing)
+
+    def _judge(self, item: _Item, world: World, out: list[Effect]) -> None:
+        """A frame that has something to say or to wait for: scan, decide, note, queue."""
+        frame = item.frame
+        way = frame.way
+        if frame.group is not None and not self._into_group(item, world, out):
+            return
+        events = frame.events
+        if not self._signed and any(self._must_sign(e, way) for e in events):
+            item.signing = True
+            item.deadline = frame.at + self._kit.limits.sign_on_seconds
+            self._wake_at(item.deadline, out)
+        self._enqueue(item)
+        if item.findings:
+            self._decide(item, frame.at, world, out)
+        elif not item.signing:
+            self._scan(item, frame.at, world, out)
+        self._pump(way, world, out, frame.at)
+
+    def _scan(self, item: _Item, at: float, world: World, out: list[Effect]) -> None:
+        frame, rules = item.frame, item.rules
+        if self.context.policy is not rules.policy:
+            self._enter(rules)
+        for index, event in enumerate(frame.events):
+            if type(event) is SignOn:
+                self._signing_on(event, at, rules, world)
+            try:
+                findings: tuple[Finding, ...] | str | None = self._quick(event, rules)
+            except ScanFailed as failure:
+                findings = str(failure) or "the scan failed"
+            if findings is None:
+                self._ids += 1
+                if item.scans is None:
+                    item.scans = {}
+                item.scans[self._ids] = index
+                item.findings.append(())
+                out.append(Scan(self._ids, event, event.texts, rules))
+            else:
+                item.findings.append(findings)
+        if item.scans:
+            item.deadline = at + self._kit.limits.scan_seconds
+            self._wake_at(item.deadline, out)
+        else:
+            self._decide(item, at, world, out)
+
+    def _unsign(self, world: World, out: list[Effect], at: float) -> None:
+        """The sign-on is known: what waited for it is scanned now."""
+        queue = self._queues[UP]
+        for item in tuple(queue or ()):
+            if item.signing:
+                item.signing = False
+                item.deadline = None
+                self._scan(item, at, world, out)
+        if queue:
+            self._pump(UP, world, out, at)
+
+    def _decide(self, item: _Item, at: float, world: World, out: list[Effect]) -> None:
+        """All findings are in: a verdict per event, its rows, and what is to be done."""
+        frame, rules, way = item.frame, item.rules, item.frame.way
+        policy, context = rules.policy, self.context
+        if context.policy is not policy:
+            self._enter(rules)
+        verdicts: list[Verdict] = []
+        for event, findings in zip(frame.events, item.findings, strict=True):
+            event = self._marked(event, way, frame.at, world)
+            if type(findings) is str:
+                asked = self._failed_scan(event, findings, way, frame.at, policy_rules=rules, out=out)
+                found: tuple[Finding, ...] = ()
+            else:
+                assert isinstance(findings, tuple)
+                found = findings
+                judged = msgspec.structs.replace(event, texts=()) if self._unread() else event
+                asked = policy.decide(judged, context, way, frame.at, found)
+            verdicts.append(self._outcome(item, event, asked, found, at, out))
+        item.verdicts = verdicts
+        if item.group is not None:
+            for other in item.group.items:
+                other.verdicts = verdicts
+                other.kept = item.kept
+                other.deadline = None
+
+    def _failed_scan(
+        self, event: Event, failure: str, way: Way, at: float, *, policy_rules: Rules, out: list[Effect],
+    ) -> Verdict | None:
+        action = policy_rules.policy.on_trouble("scanner_failed", self.context.protocol)
+        self._note_trouble("scanner_failed", failure, action, at, out)
+        if action == "pass":
+            return policy_rules.policy.decide(event, self.context, way, at, ())
+        return Verdict(
+            Action.CUT if action == "cut" else Action.BLOCK, rule=None, reason=f"scanner_failed: {failure}",
+            notice=NOTICE_FAILED,
+        )
+
+    def _outcome(
+        self, item: _Item, event: Event, asked: Verdict | None, findings: tuple[Finding, ...], at: float,
+        out: list[Effect],
+    ) -> Verdict:
+        """What is done about one event: degraded to what the protocol and the driver can, noted, counted."""
+        frame, rules, way = item.frame, item.rules, item.frame.way
+        tally = self._tally
+        message = type(event) is Message
+        if message:
+            tally.messages += 1
+        tally.events[event.name] = tally.events.get(event.name, 0) + 1
+        noted: str | None = None
+        if asked is None:
+            tally.passed += 1
+            if not self._logged(event):
+                return PASSED
+            noted = self._note_event(event, frame, out)
+            if self._kit.archive == "none" or not message:
+                return PASSED
+        verdict = PASSED if asked is None else asked
+        for hit in verdict.hits:
+            key = (hit.rule, "shadow" if hit.mode == "shadow" else hit.action.name.lower())
+            tally.rules[key] = tally.rules.get(key, 0) + 1
+        ident = self._ident()
+        reference = _reference(ident)
+        did = self._degrade(verdict, event, way)
+        mode = "enforce"
+        if not rules.policy.enforce and verdict.action is not Action.PASS:
+            did, mode = Verdict(Action.PASS), "monitor"
+        elif verdict.action is Action.PASS and not verdict.masks and any(h.mode == "shadow" for h in verdict.hits):
+            mode = "shadow"
+        late = 0 < item.left == len(frame.raw)
+        if late:
+            did = Verdict(Action.PASS)
+        elif item.left and did.action >= Action.REDACT:
+            # Half of the unit has left: what keeps it from its reader is that the other half never comes.
+            did = Verdict(Action.CUT, reason=verdict.reason)
+        name = did.action.name.lower()
+        tally.actions[name] = tally.actions.get(name, 0) + 1
+        if noted is None:
+            noted = self._note_event(event, frame, out)
+        verdict = msgspec.structs.replace(verdict, reference=reference)
+        row = rows.of_verdict(
+            event, ident, noted, at, way, self.context, verdict, did.action, rules, findings,
+            late=late, mode=mode, latency=None if self.dry else round(max(0.0, at - frame.at), 6),
+        )
+        durable = did.action >= Action.REDACT and not self.dry
+        if durable:
+            self._ids += 1
+            if item.kept is None:
+                item.kept = set()
+            item.kept.add(self._ids)
+            item.deadline = at + self._kit.limits.store_seconds
+            out.append(Note(self._ids, row, True))
+            self._wake_at(item.deadline, out)
+        else:
+            out.append(Note(0, row))
+        notice = did.notice
+        if notice is not None:
+            notice = notice.replace("{reference}", reference)
+        return msgspec.structs.replace(did, reference=reference, notice=notice)
+
+    def _degrade(self, asked: Verdict, event: Event, way: Way) -> Verdict:
+        """What is not possible becomes the next safe thing (design section 5, Outcome)."""
+        spec = self._spec
+        assert spec is not None
+        can = spec.can.get(f"{event.name}.{getattr(event, 'kind', '')}") or spec.can.get(event.name, _NOTHING)
+        driver = self._kit.driver_can
+        action, masks = asked.action, asked.masks
+        if masks and action < Action.REDACT:
+            action = Action.REDACT
+        if action is Action.REDACT and (not masks or not can.mask or not driver.mask):
+            action = Action.BLOCK
+        if action is Action.HOLD:
+            action = Action.BLOCK
+        if action is Action.BLOCK and not (driver.drop and (can.drop or (can.placeholder and asked.placeholder))):
+            action = Action.CUT
+        if type(event) is SignOn and action >= Action.REDACT:
+            action = Action.CUT
+        notice = asked.notice
+        if notice is None and way is UP:
+            if asked.action is Action.WARN:
+                notice = NOTICE_WARN
+            elif action is Action.BLOCK:
+                notice = NOTICE_BLOCK
+        if not notice or not can.notify or not driver.notify or not getattr(event, "answerable", True):
+            notice = None
+        return msgspec.structs.replace(
+            asked, action=action, masks=masks if action is Action.REDACT else (), notice=notice,
+            placeholder=asked.placeholder if can.placeholder and driver.placeholder else None,
+        )
+
+    # -- queues
+
+    def _enqueue(self, item: _Item) -> None:
+        way = item.frame.way
+        queue = self._queues[way]
+        if queue is None:
+            queue = self._queues[way] = deque()
+        queue.append(item)
+        self._queued[way] += len(item.frame.raw)
+
+    def _pump(self, way: Way, world: World, out: list[Effect], at: float) -> None:
+        """Let go what is decided, in order."""
+        queue = self._queues[way]
+        while queue and self._state == DECODING:
+            item = queue[0]
+            if item.verdicts is None or item.kept:
+                break
+            queue.popleft()
+            self._queued[way] -= len(item.frame.raw)
+            self._deliver(item.frame, tuple(item.verdicts), item.left, world, out)
+        if not queue:
+            self._queues[way] = None
+            self._speak(way, out)
+            if self._closed[way] and self._state == DECODING:
+                self._finish(way, world, out, at)
+
+    def _deliver(
+        self, frame: Frame, verdicts: tuple[Verdict, ...], left: int, world: World, out: list[Effect],
+    ) -> None:
+        """The verdicts are in: let the decoder write."""
+        for verdict in verdicts:
+            if verdict.action is Action.CUT:
+                self._cut(frame.at, world, out, reason=verdict.reason or "policy", verdict=verdict)
+                if self._state == OVER:
+                    return
+        way = frame.way
+        decoder = self._decoder
+        assert decoder is not None
+        if frame.kind == BROKEN:
+            # Let pass by policy: the decoder that made it is gone.
+            out.append(Send(way, frame.raw[left:]))
+            return
+        acts = decoder.apply(frame, verdicts)
+        if self.dry or left:
+            self._look(acts, frame, left, world, out)
+        else:
+            for act in acts:
+                kind = type(act)
+                if kind is Send:
+                    assert isinstance(act, Send)
+                    if act.way is way or frame.edit is not None:
+                        out.append(act)
+                    else:
+                        self._aside(act, out)
+                elif kind is Cut:
+                    assert isinstance(act, Cut)
+                    self._cut(frame.at, world, out, polite=False, reason=act.reason)
+                    return
+                elif kind is Expect:
+                    assert isinstance(act, Expect)
+                    self._expect(act, frame.at, world)
+                    out.append(act)
+                else:
+                    out.append(act)
+            if self._away[way] is not None:
+                self._speak(way, out)
+        if not self._signed and any(type(event) is SignOn for event in frame.events):
+            self._signed = True
+            self._unsign(world, out, frame.at)
+
+    def _look(self, acts: list[Act], frame: Frame, left: int, world: World, out: list[Effect]) -> None:
+        """A frame of a capture, or one that had left (in part) before its protocol was known."""
+        for act in acts:
+            if isinstance(act, Expect):
+                self._expect(act, frame.at, world)
+            elif isinstance(act, StartTls):
+                if self.dry:
+                    self._give_up_reading()
+                else:
+                    out.append(act)
+                    return
+        if not self.dry and left < len(frame.raw):
+            out.append(Send(frame.way, frame.raw[left:]))
+
+    def _expect(self, act: Expect, at: float, world: World) -> None:
+        world.expectations.put(act.address, act, at + self._kit.limits.expect_seconds)
+
+    def _give_up_reading(self) -> None:
+        """Offline, what follows a StartTls cannot be read."""
+        self._state = PASSING
+
+    def _aside(self, act: Send, out: list[Effect]) -> None:
+        """Bytes of our own for the other side: at a unit boundary only."""
+        way = act.way
+        waiting = self._away[way]
+        if waiting is None:
+            waiting = self._away[way] = []
+        if sum(len(s.data) for s in waiting) + len(act.data) <= self._kit.limits.inject_bytes:
+            waiting.append(act)
+        else:
+            self._count_oddity("engine.notice_dropped")
+        self._speak(way, out)
+
+    def _speak(self, way: Way, out: list[Effect]) -> None:
+        waiting = self._away[way]
+        decoder = self._decoder
+        if waiting and not self._queues[way] and decoder is not None and decoder.ready(way):
+            out.extend(waiting)
+            self._away[way] = None
+
+    # -- groups
+
+    def _into_group(self, item: _Item, world: World, out: list[Effect]) -> bool:
+        """Collect a unit of a group; True when it is the last and the whole is to be judged."""
+        frame = item.frame
+        name = f"{frame.way}:{frame.group}"
+        if self._groups is None:
+            self._groups = {}
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[name] = _Group(frame.at + self._kit.limits.group_seconds)
+        group.items.append(item)
+        group.bytes += len(frame.raw)
+        item.group = group
+        if frame.part in ("last", "whole"):
+            del self._groups[name]
+            return True
+        self._enqueue(item)
+        item.deadline = group.until
+        self._wake_at(group.until, out)
+        if group.bytes > self._kit.limits.group_bytes:
+            self._broken_group(name, frame.at, world, out)
+        return False
+
+    def _broken_group(self, name: str, at: float, world: World, out: list[Effect]) -> None:
+        """A group that is too long, or never ends, is refused whole: its text was not judged."""
+        assert self._groups is not None
+        self._groups.pop(name, None)
+        self._note_trouble("malformed", "a message spread over several units does not end", "cut", at, out)
+        self._cut(at, world, out, reason="malformed", fault=PeerError("engine.group_unclosed"))
+
+    # -- answers
+
+    def _scanned(self, inp: Scanned, world: World, out: list[Effect]) -> None:
+        for queue in self._queues:
+            for item in queue or ():
+                if item.scans and inp.id in item.scans:
+                    index = item.scans.pop(inp.id)
+                    item.findings[index] = inp.findings if inp.failure is None else inp.failure
+                    if not item.scans:
+                        item.deadline = None
+                        self._decide(item, inp.at, world, out)
+                        self._pump(item.frame.way, world, out, inp.at)
+                    return
+
+    def _kept(self, inp: Kept, world: World, out: list[Effect]) -> None:
+        for queue in self._queues:
+            for item in queue or ():
+                if item.kept and inp.id in item.kept:
+                    item.kept.discard(inp.id)
+                    if not inp.ok:
+                        self._store_failed(item, inp.at, world, out)
+                    elif not item.kept:
+                        item.deadline = None
+                    self._pump(item.frame.way, world, out, inp.at)
+                    return
+
+    def _store_failed(self, item: _Item, at: float, world: World, out: list[Effect]) -> None:
+        """The row of a refusing or masking verdict could not be written: never delivered unless the policy says so."""
+        item.kept = None
+        item.deadline = None
+        action = item.rules.policy.on_trouble("store_failed", self.context.protocol)
+        self._note_trouble("store_failed", "a verdict's row could not be written", action, at, out)
+        if action == "cut":
+            self._cut(at, world, out, reason="store_failed")
+        elif action != "pass" and item.verdicts is not None:
+            item.verdicts = [
+                msgspec.structs.replace(v, action=Action.BLOCK, masks=()) if v.action is Action.REDACT else v
+                for v in item.verdicts
+            ]
+
+    def _woke(self, at: float, world: World, out: list[Effect]) -> None:
+        self._wake = None
+        probe = self._probe
+        if self._state == PROBING and probe is not None and not probe.released:
+            if probe.until is not None and probe.until <= at:
+                self._undecided(at, world, out)
+            elif probe.until is not None:
+                self._wake_at(probe.until, out)
+        if self._groups:
+            for name, group in tuple(self._groups.items()):
+                if group.until <= at and self._state == DECODING:
+                    self._broken_group(name, at, world, out)
+        for way in (UP, DOWN):
+            for item in tuple(self._queues[way] or ()):
+                if item.deadline is None or self._state != DECODING:
+                    continue
+                if item.deadline > at:
+                    self._wake_at(item.deadline, out)
+                elif item.signing:
+                    item.signing = False
+                    item.deadline = None
+                    self._scan(item, at, world, out)
+                elif item.scans:
+                    for index in item.scans.values():
+                        item.findings[index] = "no answer in time"
+                    item.scans = None
+                    item.deadline = None
+                    self._decide(item, at, world, out)
+                elif item.kept:
+                    self._store_failed(item, at, world, out)
+            if self._state == DECODING:
+                self._pump(way, world, out, at)
+
+    def _wake_at(self, at: float | None, out: list[Effect]) -> None:
+        if at is not None and (self._wake is None or at < self._wake):
+            self._wake = at
+            out.append(WakeAt(at))
+
+    # -- trouble
+
+    def _fault(self, frame: Frame, left: int, world: World, out: list[Effect]) -> None:
+        fault = frame.fault
+        assert fault is not None
+        name = "injection" if "injection" in fault.name else "malformed"
+        action = "cut" if name == "injection" else self._kit.rules.policy.on_trouble(name, self.context.protocol)
+        action = "pass" if action == "pass" else "cut"
+        self._note_trouble(name, str(fault), action, frame.at, out)
+        if self.dry:
+            self._resume(world)
+            return
+        if action == "cut":
+            self._cut(frame.at, world, out, reason=name, fault=fault)
+            return
+        self._resume(world)
+        if self._queues[frame.way]:
+            self._enqueue(self._decided(frame, left))
+        else:
+            self._deliver(frame, (), left, world, out)
+
+    def _resume(self, world: World) -> None:
+        """After a fault that the policy lets pass, a fresh decoder reads on from the middle: the rest of the session
+        is still inspected."""
+        spec = self._spec
+        assert spec is not None
+        self._decoder = self._new_decoder(spec, msgspec.structs.replace(self.flow, from_start=False), world)
+
+    def _trouble(self, name: str, detail: str, at: float, world: World, out: list[Effect]) -> None:
+        """Trouble of the flow itself: the policy says what follows; an internal error always cuts."""
+        action = "cut" if name in ("internal", "injection") else self._kit.rules.policy.on_trouble(
+            name, self.context.protocol)
+        action = "pass" if action == "pass" else "cut"
+        self._note_trouble(name, detail, action, at, out)
+        if action == "cut" and not self.dry:
+            self._cut(at, world, out, reason=name, polite=name != "internal")
+
+    def _note_trouble(self, name: str, detail: str, action: str, at: float, out: list[Effect]) -> None:
+        key = (name, action)
+        self._tally.troubles[key] = self._tally.troubles.get(key, 0) + 1
+        row = rows.head("trouble", self._ident(), at, self.flow)
+        row |= {"protocol": self.context.protocol, "user": self.context.user, "name": name, "detail": detail or None,
+                "did": action}
+        out.append(Note(0, row))
+
+    def _oddities(self, frame: Frame, out: list[Effect]) -> None:
+        for oddity in frame.oddities:
+            self._count_oddity(oddity.name)
+            if self._tell(oddity.name):
+                row = rows.head("oddity", self._ident(), frame.at, self.flow)
+                row |= {"protocol": self.context.protocol, "name": oddity.name, "detail": oddity.detail or None}
+                out.append(Note(0, row))
+
+    def _count_oddity(self, name: str) -> None:
+        self._tally.oddities[name] = self._tally.oddities.get(name, 0) + 1
+
+    def _tell(self, name: str) -> bool:
+        """True the first time: each kind of oddity is one row a session, however often it is counted."""
+        if self._told is None:
+            self._told = set()
+        if name in self._told:
+            return False
+        self._told.add(name)
+        return True
+
+    # -- endings
+
+    def _splice(self, inp: Spliced, out: list[Effect]) -> None:
+        for way in (UP, DOWN):
+            self._queues[way] = None
+            self._queued[way] = 0
+        if self._state == PROBING:
+            self.context.protocol = inp.protocol
+        elif self._told is None or "spliced" not in self._told:
+            self._tell("spliced")
+            row = rows.head("oddity", self._ident(), inp.at, self.flow)
+            row |= {"protocol": self.context.protocol, "name": f"{inp.protocol}.unread", "detail": inp.why}
+            out.append(Note(0, row))
+        self._probe = None
+        self._state = PASSING
+
+    def _close(self, inp: Closed, world: World, out: list[Effect]) -> None:
+        way = inp.way
+        if self._closed[way]:
+            return
+        self._closed[way] = True
+        if self._state == PROBING:
+            probe = self._probe
+            assert probe is not None
+            if probe.held:
+                self._undecided(inp.at, world, out)
+        if self._state == DECODING:
+            self._feed(Chunk(way, inp.at, b"", 0, True), world, out)
+            if self._state == DECODING and not self._queues[way]:
+                self._finish(way, world, out, inp.at)
+        elif self._state != OVER:
+            self._finish(way, world, out, inp.at)
+
+    def _finish(self, way: Way, world: World, out: list[Effect], at: float) -> None:
+        if self._finished[way]:
+            return
+        self._finished[way] = True
+        out.append(Finish(way))
+        if all(self._finished):
+            self._end(at, world, out)
+
+    def _cut(
+        self, at: float, world: World, out: list[Effect], *, reason: str, polite: bool = True,
+        fault: PeerError | None = None, verdict: Verdict | None = None,
+    ) -> None:
+        """End the session: the protocol's own last words to both sides, then Cut."""
+        if self._state == OVER:
+            return
+        if self.dry:
+            # A capture is only looked at: the verdict is logged, the reading goes on.
+            return
+        if polite and self._decoder is not None:
+            words = reason
+            if verdict is not None and verdict.reference:
+                words = verdict.notice or f"Closed by company policy, reference {verdict.reference}."
+                words = words.replace("{reference}", verdict.reference)
+            for act in self._decoder.close(words, fault):
+                if isinstance(act, Send):
+                    out.append(act)
+        self._end(at, world, out)
+        out.append(Cut(reason))
+
+    def _end(self, at: float, world: World, out: list[Effect]) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self.context.user is not None:
+            world.signed_off(self.context.user, self.flow.id, at + 1, at)
+        out.append(Note(0, self.flow_row(at)))
+        self._state = OVER
+        self._decoder = None
+        self._probe = None
+        self._queues = [None, None]
+        self._queued = [0, 0]
+        self._groups = None
+        self._away = [None, None]
+
+    def flow_row(self, at: float) -> dict[str, Any]:
+        """The row of the flow itself. `at`: its end."""
+        flow, guess = self.flow, self._guess
+        row = rows.head("flow", self._ident(), at, flow)
+        named = guess if self._spec is not None else None
+        row |= {
+            "state": "end", "opened": flow.opened, "transport": flow.transport,
+            "client": {"ip": flow.client.ip, "port": flow.client.port},
+            "server": {"ip": flow.server.ip, "port": flow.server.port},
+            "server_name": flow.server_name, "tls": flow.tls, "listener": flow.listener,
+            "community_id": community_id(flow.client, flow.server, flow.transport),
+            "protocol": self.context.protocol, "application": self.context.application,
+            "confidence": named.confidence if named else None,
+            "evidence": [
+                {"rule": e.rule, "text": e.text, "points": e.points} for e in (named.evidence if named else ())
+            ],
+            "carried": [], "user": self.context.user, "packets": None, "bytes": self._bytes,
+            "packets_to_verdict": None,
+        }
+        return row
+
+    def _note_event(self, event: Event, frame: Frame, out: list[Effect]) -> str:
+        ident = self._ident()
+        text = self._kit.archive != "metadata" and not self._unread()
+        out.append(Note(0, rows.of_event(event, ident, frame.at, frame.way, self.context, text=text)))
+        return ident
+
+    def _ident(self) -> str:
+        self._n += 1
+        return f"{self.flow.id}-{self._n}"
+
+
+def _reference(ident: str) -> str:
+    """What a person quotes: eight letters and digits made from the verdict's id."""
+    letters = base64.b32encode(hashlib.blake2b(ident.encode(), digest_size=5).digest()).decode()
+    return f"{letters[:4]}-{letters[4:8]}"

@@ -16,7 +16,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start servers, clients or name spaces run one after the other, on one worker (`-n 2 --dist loadgroup`)."""
+    """Tests that start servers or name spaces run one after the other, on one worker (`-n 2 --dist loadgroup`)."""
     for item in items:
         if item.get_closest_marker("live") or item.get_closest_marker("netns"):
             item.add_marker(pytest.mark.xdist_group("live"))

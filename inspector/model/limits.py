@@ -76,6 +76,8 @@ class Limits:
     capture_flows: int = _bound(100000, "flows of a capture followed at a time; the least recent leaves first")
     capture_flow_bytes: int = _bound(256 * 1024, "bytes of one way of a flow held because of a hole")
     capture_flow_segments: int = _bound(1024, "segments of one way of a flow held because of a hole")
+    capture_held_bytes: int = _bound(64 << 20, "bytes of all flows held because of holes, and as many to compare with")
+    capture_recent_bytes: int = _bound(16 * 1024, "delivered bytes of one way kept to compare with what is sent again")
     capture_fragments: int = _bound(4096, "IP fragments held")
     capture_fragment_bytes: int = _bound(65535, "longest reassembled datagram")
     capture_packet_bytes: int = _bound(256 * 1024, "longest packet record believed")

@@ -50,7 +50,8 @@ _TEXT = (
     Field("texts", "parts", "every text of the event, with the part it stood in and its language"),
 )
 _CLEAR = Field("encryption", "encryption", "how far it could be read (`inspectable`: full, metadata, none) and why not")
-_WIRE_ID = Field("wire_id", "text", "the identifier on the wire (stanza id, msgid): chosen by the sender")
+_MESSAGE_ID = Field("message_id", "text", "the identifier on the wire (stanza id, msgid): chosen by the sender")
+_APPLICATION = Field("application", "text", "application name (`jabber`, `aim` …); null: not known")
 _LATE = Field("late", "flag!", "true: told after it had been delivered, because the protocol was recognised late")
 
 _ENDS = (
@@ -59,7 +60,7 @@ _ENDS = (
     Field("server", "address", "address and port of the server"),
     Field("community_id", "text", "Community ID flow hash, version 1"),
     Field("protocol", "text", "protocol name; null: not recognised"),
-    Field("application", "text", "application name (`jabber`, `aim` …); null: not known"),
+    _APPLICATION,
     Field("confidence", "number", "0 to 1; below 0.5 it is a hint"),
     Field("evidence", "evidence", "what the recognition rests on"),
     Field("carried", "texts", "protocols found inside this one"),
@@ -89,13 +90,13 @@ KINDS: dict[str, tuple[Field, ...]] = {
         *_who(), Field("mechanism", "text", "how he proved it: SCRAM-SHA-1, PLAIN, 001 …"),
         Field("channel_binding", "text", "none, offered, used or stripped; null where there is no such thing"),
         Field("account", "text", "the account where it is not the user's name"),
-        Field("application", "text", "application name"), *_TEXT,
+        *_TEXT, _APPLICATION,
     ),
     "message": (
         *_who(), _TEXT[0], _CLEAR,
         Field("copy", "copy", "no, history, carbon, echo, or leg (the same message on another leg)"),
-        _TEXT[1], _WIRE_ID, Field("replaces", "text", "wire_id of the message that it corrects or takes back"),
-        Field("sent_at", "time", "when the protocol says that it was sent"), _LATE,
+        _TEXT[1], _MESSAGE_ID, Field("replaces", "text", "message_id of the message that it corrects or takes back"),
+        Field("sent_at", "time", "when the protocol says that it was sent"), _LATE, _APPLICATION,
     ),
     "file": (
         *_who(), Field("name", "text", "file name as offered"), Field("size", "count", "bytes"),
@@ -104,30 +105,32 @@ KINDS: dict[str, tuple[Field, ...]] = {
         Field("method", "text", "dcc, http_upload, oob, si, ibb, s5b, jingle …"),
         Field("declared_type", "text", "type as the sender says"),
         Field("address", "text", "where it would come from: host:port or URL"),
-        Field("hashes", "hashes", "digests as the sender says"), *_TEXT, _WIRE_ID, _LATE,
+        Field("hashes", "hashes", "digests as the sender says"), *_TEXT, _MESSAGE_ID,
+        Field("state", "text", "offered; later: what became of it"), _LATE, _APPLICATION,
     ),
-    "presence": (*_who(), Field("availability", "text", "online, away, offline, subscribe …"), *_TEXT),
+    "presence": (*_who(), Field("availability", "text", "online, away, offline, subscribe …"), *_TEXT, _APPLICATION),
     "contact": (
         *_who(), Field("change", "text", "add, remove, update, block or unblock"),
-        Field("contact", "text", "whom it is about"), *_TEXT,
+        Field("contact", "text", "whom it is about"), *_TEXT, _APPLICATION,
     ),
     "group": (
         *_who(), Field("change", "text", "join, leave, kick, nick, mode or create"),
-        Field("group", "text", "the room"), Field("member", "text", "whom it is about"), *_TEXT,
+        Field("group", "text", "the room"), Field("member", "text", "whom it is about"), *_TEXT, _APPLICATION,
     ),
     "call": (
         *_who(), Field("change", "text", "what happens to the call"),
-        Field("media", "texts", "audio, video …"), *_TEXT, _WIRE_ID,
+        Field("media", "texts", "audio, video …"), *_TEXT, _MESSAGE_ID, _APPLICATION,
     ),
-    "typing": (*_who(), Field("state", "text", "composing, paused …")),
-    "opaque": (*_who(", or what it is: vcard, pubsub …"), *_TEXT, _CLEAR, _WIRE_ID, _LATE),
+    "typing": (*_who(), Field("state", "text", "composing, paused …"), _APPLICATION),
+    "opaque": (*_who(", or what it is: vcard, pubsub …"), *_TEXT, _CLEAR, _MESSAGE_ID, _LATE, _APPLICATION),
     "verdict": (
         Field("message", "text", "id of the event that was judged"), *_who(),
         Field("reference", "text", "what the sender is told, to ask about it"),
         Field("asked", "action", "what the policy wants"),
         Field("did", "action", "what was done: where the protocol cannot do what was asked, the next harder thing"),
         Field("action", "action", "the same as `did`"),
-        Field("mode", "text", "enforce; shadow: nothing was done"),
+        Field("mode", "text", "enforce; shadow: only rules on trial matched, monitor: the policy does not enforce: "
+              "nothing was done in these two"),
         Field("rule", "text", "the deciding rule"), Field("reason", "text", "why, in words"), *_RULES,
         Field("findings", "findings", "what the scanners found"),
         Field("held", "text", "quarantine id of a held item"),
@@ -136,10 +139,11 @@ KINDS: dict[str, tuple[Field, ...]] = {
         Field("copy", "copy", "as in the message"),
         Field("notice", "text", "what the sender was told; null: nothing"),
         Field("latency", "number", "seconds from the message's arrival to this verdict"), _LATE,
+        _APPLICATION,
     ),
     "host": (
         Field("first", "time", "first seen"), Field("last", "time", "last seen"), Field("host", "text", "address"),
-        Field("application", "text", "application name"), Field("score", "number", "0 to 100"),
+        _APPLICATION, Field("score", "number", "0 to 100"),
         Field("evidence", "evidence", "what it rests on"),
     ),
     "oddity": (
@@ -151,7 +155,7 @@ KINDS: dict[str, tuple[Field, ...]] = {
         Field("name", "text", "malformed, gap, unclassified, overload, undecryptable, scanner_failed, store_failed, "
               "internal, injection …"),
         Field("detail", "text", "one sentence"), Field("protocol", "text", "protocol name"),
-        Field("way", "way", "up or down"), Field("action", "action", "what the policy's `on_trouble` says"),
+        Field("way", "way", "up or down"), Field("did", "action", "what was done, by the policy's `on_trouble`"),
         Field("user", "text", "the user of this session"), Field("listener", "text", "the listener"),
         Field("client", "address", "the client"), Field("server", "address", "the server"),
         Field("message", "text", "id of the event it concerns"),
@@ -177,6 +181,9 @@ KINDS: dict[str, tuple[Field, ...]] = {
     ),
 }
 """Event name -> its fields after the head, in the order they are written."""
+
+ALIASES: dict[str, dict[str, str]] = {event: {"change": "action"} for event in ("contact", "group", "call")}
+"""Event name -> field -> what the row may call it: in the log, `action` is only ever what the gateway did."""
 
 LISTS = frozenset({"texts", "parts", "evidence", "findings", "hits", "hashes"})
 TIMES = frozenset({"time", "time!"})

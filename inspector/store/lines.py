@@ -17,18 +17,20 @@ from typing import Any, Literal
 
 import msgspec
 
-from inspector.store.fields import HEAD, KINDS, LISTS, SCHEMA, TIMES
+from inspector.store.fields import ALIASES, HEAD, KINDS, LISTS, SCHEMA, TIMES
 
 Row = dict[str, Any]
 Privacy = Literal["full", "masked", "none"]
 
 _EMPTY: dict[str, Any] = {"flag!": False, "copy": "no", "encryption": {"inspectable": "full", "scheme": None}}
-_PLAN: dict[str, tuple[tuple[str, str], ...]] = {
-    event: tuple((field.name, field.type) for field in fields) for event, fields in KINDS.items()
+_PLAN: dict[str, tuple[tuple[str, str, str], ...]] = {
+    event: tuple((field.name, ALIASES.get(event, {}).get(field.name, field.name), field.type) for field in fields)
+    for event, fields in KINDS.items()
 }
 _PLAIN_TYPES = frozenset({"text", "number", "count", "flag", "flag!", "direction", "identity", "copy"})
 _KNOWN: dict[str, frozenset[str]] = {
-    event: frozenset(field.name for field in (*HEAD, *fields)) | {"spans"} for event, fields in KINDS.items()
+    event: frozenset(ALIASES.get(event, {}).get(field.name, field.name) for field in (*HEAD, *fields)) | {"spans"}
+    for event, fields in KINDS.items()
 }
 _encode = msgspec.json.Encoder().encode
 
@@ -46,8 +48,8 @@ def render(row: Mapping[str, Any], gateway: str | None) -> bytes:
         line["file"] = file
     line["flow"] = row.get("flow")
     get = row.get
-    for name, shape in _PLAN[event]:
-        value = get(name)
+    for name, called, shape in _PLAN[event]:
+        value = get(called)
         if value is None:
             line[name] = [] if shape in LISTS else _EMPTY.get(shape)
         elif shape in _PLAIN_TYPES:

@@ -52,6 +52,8 @@ CREATE INDEX events_user ON events (user, t) WHERE user IS NOT NULL;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
 _COLUMNS = ("flow", "message", "protocol", "kind", "action", "user", "sender", "rule", "reference")
+_ACTION = _COLUMNS.index("action")
+"""What the gateway did; a contact list's "block" is none of it."""
 _INSERT = f"INSERT INTO events (id, t, event, {', '.join(_COLUMNS)}, line) VALUES (?, ?, ?{', ?' * len(_COLUMNS)}, ?)"  # noqa: S608 - constants
 
 
@@ -369,6 +371,8 @@ class Writer:
                 row = {**row, "id": self._name(row)}
             line = render(private(row, self.text), self.gateway)
             values = [_column(row.get(name)) for name in _COLUMNS]
+            if row["event"] != "verdict":
+                values[_ACTION] = _column(row.get("did"))
             columns = (_column(row["id"]), float(row["t"]), row["event"], *values, line)
         except (KeyError, TypeError, ValueError, AttributeError) as fault:
             self._once(f"event store: a row that is no event was refused ({row.get('event')}: {fault!r})")

@@ -460,7 +460,8 @@ class Session:
         if frame.group is not None and not self._into_group(item, world, out):
             return
         events = frame.events
-        if not self._signed and any(self._must_sign(e, way) for e in events):
+        gone = 0 < item.left == len(frame.raw)
+        if not self._signed and not gone and any(self._must_sign(e, way) for e in events):
             item.signing = True
             item.deadline = frame.at + self._kit.limits.sign_on_seconds
             self._wake_at(item.deadline, out)
@@ -837,6 +838,8 @@ class Session:
                 if item.deadline > at:
                     self._wake_at(item.deadline, out)
                 elif item.signing:
+                    # Judged without a user from now on: waiting once is enough.
+                    self._signed = True
                     item.signing = False
                     item.deadline = None
                     self._scan(item, at, world, out)

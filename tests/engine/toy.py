@@ -187,7 +187,7 @@ class ToyPolicy:
 class ToyScanner:
     """Finds `secret`; a text that begins with `long` has to be scanned elsewhere; `broken` fails."""
 
-    packs = ("toy@1",)
+    packs: tuple[str, ...] = ("toy@1",)
 
     def quick(self, texts: Sequence[Text]) -> tuple[Finding, ...] | None:
         plain = texts[0].plain

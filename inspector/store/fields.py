@@ -238,7 +238,7 @@ def schema() -> dict[str, Any]:
     for event, fields in KINDS.items():
         properties: dict[str, Any] = {}
         for field in (*HEAD, *fields):
-            shape = {"const": event} if field.name == "event" else _SHAPES[field.type]
+            shape = {"const": event} if field.name == "event" else {"$ref": f"#/$defs/{_named(field.type)}"}
             properties[field.name] = {**shape, "description": field.doc}
         kinds.append({
             "title": event, "type": "object", "properties": properties, "additionalProperties": False,
@@ -248,4 +248,9 @@ def schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "An event of the inspector: one JSON object a line",
         "oneOf": kinds,
+        "$defs": {_named(shape): definition for shape, definition in _SHAPES.items()},
     }
+
+
+def _named(shape: str) -> str:
+    return shape.replace("!", "_known")

@@ -58,7 +58,7 @@ def render(row: Mapping[str, Any], gateway: str | None) -> bytes:
             line[name] = _shape(shape, value)
     try:
         return _visible(_encode(line))
-    except (UnicodeEncodeError, OverflowError, TypeError):
+    except (UnicodeEncodeError, TypeError):
         return _visible(_encode(_plain(line)))
 
 
@@ -188,17 +188,15 @@ def _finding(item: Any) -> Row:
 
 
 def _plain(value: Any) -> Any:
-    """The same value with what JSON cannot hold made harmless: lone surrogates, huge integers, foreign objects."""
+    """The same value with what JSON cannot hold made harmless: lone surrogates, foreign objects."""
     if isinstance(value, dict):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
-    if value is None or isinstance(value, (bool, float)):
+    if value is None or isinstance(value, (bool, int, float)):
         return value
-    if isinstance(value, int):
-        return max(-(2**63), min(int(value), 2**63 - 1))
     return str(value).encode("utf-8", "replace").decode()
 
 

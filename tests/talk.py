@@ -19,7 +19,7 @@ class Talk:
     ends: list[tuple[Way, float]] = field(default_factory=list)
     oddities: list[tuple[str, Way]] = field(default_factory=list)
     packets: int = 0
-    bytes: int = 0
+    payload: int = 0
 
     @property
     def said(self) -> list[tuple[Way, bytes]]:
@@ -58,7 +58,7 @@ class _Listener:
         self._talk.oddities.append((name, way))
 
     def gone(self, at: float) -> None:
-        self._talk.packets, self._talk.bytes = self._track.packets, self._track.bytes
+        self._talk.packets, self._talk.payload = self._track.packets, self._track.bytes
 
 
 def talks(path: str | Path, servers: frozenset[int] = frozenset(), limits: Limits | None = None) -> list[Talk]:
@@ -77,8 +77,7 @@ def talks(path: str | Path, servers: frozenset[int] = frozenset(), limits: Limit
     with Path(path).open("rb") as stream:
         capture = Capture(stream, str(path), limits)
         reassembly = Reassembly(limits, begin, servers)
-        for _ in reassembly.run(capture):
-            pass
+        reassembly.run(capture)
         reassembly.finish()
         assert capture.fault is None, f"{path} {capture.fault}"
     return found

@@ -231,8 +231,8 @@ class Packets:
         addresses = data[start + 12:start + 20]
         if fragment & 0x3FFF:
             name = b"4" + addresses + ident.to_bytes(2) + bytes((protocol,))
-            whole = self._piece(at, name, (fragment & 0x1FFF) * 8, bool(fragment & 0x2000), data[start + head:end],
-                                missing, 4)
+            piece = data[start + head:end]
+            whole = self._piece(at, name, (fragment & 0x1FFF) * 8, bool(fragment & 0x2000), piece, missing, protocol)
             if whole is None:
                 return None
             return self._above(at, protocol, addresses, whole, 0, len(whole), 0, depth)
@@ -271,7 +271,8 @@ class Packets:
                     start += 8
                     continue
                 name = b"6" + addresses + data[start + 4:start + 8]
-                whole = self._piece(at, name, place & 0xFFF8, bool(place & 1), data[start + 8:end], missing, 6, protocol)
+                piece = data[start + 8:end]
+                whole = self._piece(at, name, place & 0xFFF8, bool(place & 1), piece, missing, protocol)
                 if whole is None:
                     return None
                 first = self._first_protocol
@@ -311,8 +312,7 @@ class Packets:
     _first_protocol = 0
 
     def _piece(
-        self, at: float, name: bytes, offset: int, more: bool, piece: bytes, missing: int, version: int,
-        protocol: int = 0,
+        self, at: float, name: bytes, offset: int, more: bool, piece: bytes, missing: int, protocol: int,
     ) -> bytes | None:
         """Keep a fragment; the whole payload when it is the last one missing. `_first_protocol` is then that of the
         first fragment (RFC 8200 §4.5). Fragments cut by the snap length, or with overlaps that differ, never become

@@ -17,7 +17,7 @@ Sequence numbers wrap at 2**32; distances are signed and below 2**31 (RFC 9293 �
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from inspector.drivers.packets import ACK, FIN, RST, SYN, TCP, Packets, ends, turned
@@ -29,6 +29,11 @@ _HALF = 0x80000000
 _LATE_PACKETS = 8
 """Packets of a flow after the ACK that passed a hole: captures on several queues put a segment behind its ACK."""
 _LATE_SECONDS = 1.0
+_LINGER = 60.0
+"""Seconds a flow that has ended is remembered, so that its last packets do not look like a new one."""
+_SWEEP_SECONDS = 30.0
+_OVERHEAD = 100
+"""Bytes that keeping a piece costs beside its content."""
 _CONFLICTS = 8
 """Oddities of one flow that are told."""
 
@@ -55,8 +60,8 @@ class Half:
     """One direction of a flow."""
 
     __slots__ = (
-        "acked", "acked_at", "acked_packets", "done", "fin", "flow", "gap", "held", "held_bytes", "held_since", "key",
-        "next", "other", "recent", "recent_bytes", "way",
+        "acked", "acked_at", "acked_packets", "answered", "done", "fin", "flow", "gap", "held", "held_bytes",
+        "held_since", "key", "next", "other", "recent", "recent_bytes", "way",
     )
 
     other: Half
@@ -66,7 +71,9 @@ class Half:
         self.way = way
         self.key = key
         self.next = -1
-        """Sequence number the receiver waits for, -1: not known yet."""
+        """Sequence number of the first byte not seen yet, -1: not known."""
+        self.answered = -1
+        """The last ACK of the receiver: what he waits for."""
         self.held: list[tuple[int, bytes, int]] = []
         """(sequence number, bytes, bytes missing behind them), in order, not overlapping."""
         self.held_bytes = 0
@@ -81,6 +88,7 @@ class Half:
         """Sequence number of the FIN, -1: none seen."""
         self.done = False
         self.recent: list[bytes] = []
+        """What was delivered last, to compare with what is sent again."""
         self.recent_bytes = 0
 
 
@@ -88,11 +96,12 @@ class Track:
     """One flow of a capture with its counters. `bytes` counts payload as it was on the wire, repetitions included."""
 
     __slots__ = (
-        "bytes", "client", "ended", "feeding", "from_start", "last", "odd", "opened", "packets", "server", "sink",
-        "syn", "transport", "up", "waiting",
+        "bytes", "client", "ended", "feeding", "from_start", "last", "made_up", "odd", "opened", "packets", "server",
+        "sink", "syn", "transport", "up", "waiting",
     )
 
     sink: Sink
+    up: Half
 
     def __init__(self, transport: str, client: Address, server: Address, opened: float, from_start: bool) -> None:
         self.transport = transport
@@ -105,17 +114,23 @@ class Track:
         self.bytes = 0
         self.feeding = True
         """False: nobody listens any more, packets are only counted. Set it to give a flow up."""
-        self.waiting = False
-        """Whether either half has a hole."""
+        self.waiting = True
+        """Whether packets need a closer look: a number of a half is not known yet, or a half has a hole."""
         self.ended = False
+        self.made_up: bool | None = None
+        """Whether data comes without ACK, as no real TCP sends it; None: no data seen."""
         self.odd = 0
         self.syn: tuple[Half, int, float] | None = None
         """A SYN that may begin a new flow of the same five-tuple: (half, sequence number, time)."""
-        self.up: Half
 
 
 class Reassembly:
-    """All flows of one capture. `begin` makes the sink of a new flow; `servers` are ports that tell a server."""
+    """All flows of one capture.
+
+    `begin` makes the sink of a new flow; `servers` are ports that tell a server; `idle` says how many seconds a silent
+    flow is kept (None: limits.capture_flow_idle_seconds). When a packet of or after the time `wake` comes, `woken` is
+    called with its time before the packet is worked on.
+    """
 
     def __init__(
         self, limits: Limits, begin: Callable[[Track], Sink], servers: frozenset[int] = frozenset(),
@@ -124,24 +139,29 @@ class Reassembly:
         self.limits = limits
         self.packets = Packets(limits)
         self.undecoded = 0
+        """Packets that carry neither TCP nor UDP, or are not understood."""
         self.evicted = 0
-        self.unknown_links: dict[int, int] = {}
+        """Flows that had to leave because limits.capture_flows were known."""
+        self.wake = float("inf")
+        self.woken: Callable[[float], None] = _nothing
         self._begin = begin
         self._servers = servers
-        self._idle = idle
+        self._idle = idle or self._default_idle
         self._tcp: dict[bytes, Half] = {}
         self._udp: dict[bytes, Half] = {}
         self._held = 0
         self._recent = 0
         self._swept = 0.0
-        self._sweep_after = 4096
+        self._entered = 0
 
-    def run(self, packets: Iterable[Packet]) -> Iterator[float]:
-        """Take packets in; yields the time of each packet before the packet is worked on."""
+    def run(self, packets: Iterable[Packet]) -> None:
+        """Take packets in. Call `finish` when there are no more."""
         decode = self.packets.decode
         tcp = self._tcp.get
+        quiet = self.limits.capture_flow_idle_seconds
         for at, link, data, start, stop, wire in packets:
-            yield at
+            if at >= self.wake:
+                self.woken(at)
             datagram = decode(at, link, data, start, stop, wire)
             if datagram is None:
                 self.undecoded += 1
@@ -150,25 +170,45 @@ class Reassembly:
             if protocol != TCP:
                 self._datagram(at, key, data, start, stop, missing)
                 continue
+            # The short way, for the next segment of a healthy flow; the long way (`segment`) does the same, and more.
             half = tcp(key)
-            if half is None or flags & 7 or half.flow.waiting:
+            if half is None or flags & 0x17 != ACK:
                 self.segment(at, key, data, start, stop, missing, seq, ack, flags)
                 continue
             flow = half.flow
-            flow.packets += 1
-            flow.last = at
-            size = stop - start + missing
-            flow.bytes += size
-            if not flow.feeding:
-                continue
-            other = half.other
-            if size and (seq != half.next or missing) or (ack != other.next and flags & ACK):
-                flow.packets -= 1
-                flow.bytes -= size
+            if flow.waiting or at - flow.last > quiet:
                 self.segment(at, key, data, start, stop, missing, seq, ack, flags)
-            elif size:
-                half.next = (seq + size) & _M
-                self._out(half, at, data[start:stop])
+                continue
+            size = stop - start + missing
+            if flow.feeding:
+                other = half.other
+                if (size and (seq != half.next or missing)) or 0 < (ack - other.next) & _M < _HALF:
+                    self.segment(at, key, data, start, stop, missing, seq, ack, flags)
+                    continue
+                other.answered = ack
+                if at < flow.last:
+                    at = flow.last
+                flow.last = at
+                flow.packets += 1
+                if size:
+                    flow.bytes += size
+                    flow.made_up = False
+                    half.next = (seq + size) & _M
+                    self._out(half, at, data[start:stop])
+            else:
+                if at > flow.last:
+                    flow.last = at
+                flow.packets += 1
+                flow.bytes += size
+
+    def _default_idle(self, flow: Track) -> float:  # noqa: ARG002 - the shape of `idle`
+        return self.limits.capture_flow_idle_seconds
+
+    def finish(self) -> None:
+        """The capture is over: all flows leave, in the order of their first packets."""
+        for table in (self._tcp, self._udp):
+            while table:
+                self._leave(next(iter(table.values())), table)
 
     # -- TCP
 
@@ -178,12 +218,16 @@ class Reassembly:
         """One TCP segment, whatever its state."""
         half = self._tcp.get(key)
         size = stop - start + missing
-        if half is not None and flags & SYN and not flags & ACK:
-            half = self._again(half, seq, at)
-        elif half is not None and half.flow.syn is not None:
-            half = self._agreed(half, key, seq, ack, flags)
+        if half is not None and at - half.flow.last > self._patience(half.flow):
+            self._leave(half, self._tcp)
+            half = None
+        if half is not None:
+            if flags & SYN and not flags & ACK:
+                half = self._again(half, seq, at)
+            elif half.flow.syn is not None:
+                half = self._agreed(half, key, seq, ack, flags)
         if half is None:
-            half = self._open(at, key, seq, flags)
+            half = self._open(at, key, flags)
         flow = half.flow
         at = max(at, flow.last)
         flow.packets += 1
@@ -199,34 +243,58 @@ class Reassembly:
         if flags & RST:
             self._reset(half, at, seq)
             return
-        if flags & ACK:
-            if other.next < 0:
-                other.next = ack
-            elif 0 < (ack - other.next) & _M < _HALF and flow.feeding:
-                self._passed(other, ack, at)
         if not flow.feeding:
             if flags & FIN:
                 half.done = True
-                flow.ended = half.other.done
-            if size:
-                half.next = (seq + size) & _M
+                flow.ended = other.done
+            flow.waiting = flow.syn is not None
             return
-        if size and not half.done:
+        if flags & ACK:
+            other.answered = ack
+            if other.next < 0:
+                other.next = ack
+            elif 0 < (ack - other.next) & _M < _HALF:
+                self._passed(other, ack, at)
+        if size and not flags & (ACK | SYN):
+            if not self._unacknowledging(half, at, data[start:stop]):
+                return
+        elif size and not half.done:
+            flow.made_up = False
             if half.next < 0:
                 half.next = seq
             self._take(half, at, seq, data[start:stop], missing)
         if flags & FIN and half.fin < 0 and not half.done:
-            if half.next < 0:
-                half.next = seq
+            if half.next < 0 or flow.made_up:
+                half.next = (seq + size) & _M
             if ((seq + size - half.next) & _M) < _HALF:
                 half.fin = (seq + size) & _M
         self._settle(half, at)
-        if flow.waiting:
-            self._settle(other, at)
-            flow.waiting = self._open_hole(half) or self._open_hole(other)
+        self._settle(other, at)
+        flow.waiting = bool(
+            half.held or other.held or half.acked >= 0 or other.acked >= 0 or half.next < 0 or other.next < 0
+            or flow.syn is not None
+        )
 
-    def _open(self, at: float, key: bytes, seq: int, flags: int) -> Half:
-        """The half of a packet of a flow not seen before."""
+    def _patience(self, flow: Track) -> float:
+        return min(_LINGER, self._idle(flow)) if flow.ended else self._idle(flow)
+
+    def _unacknowledging(self, half: Half, at: float, data: bytes) -> bool:
+        """Data without ACK: no TCP sends it and none takes it (RFC 9293 §3.10.7.4). Some loopback sniffers make up
+        headers like that, with useless sequence numbers; there the order of the packets is all there is."""
+        flow = half.flow
+        if flow.made_up is None:
+            flow.made_up = True
+            self._odd(half, "tcp.made_up_headers", "data without ACK from the first segment on", at)
+        if not flow.made_up:
+            self._odd(half, "tcp.no_ack", f"{len(data)} bytes without ACK were left out", at)
+            return False
+        if data and not half.done:
+            half.recent = []  # nothing of it can be sent twice
+            self._out(half, at, data)
+        return True
+
+    def _roles(self, key: bytes, flags: int) -> tuple[Address, Address, bool]:
+        """(client, server, whether the sender is the client)."""
         source, target = ends(key)
         if flags & SYN:
             upward = not flags & ACK
@@ -236,19 +304,26 @@ class Reassembly:
             upward = target.port < 1024
         else:
             upward = True
-        client, server = (source, target) if upward else (target, source)
-        flow = Track("tcp", client, server, at, bool(flags & SYN))
-        return self._enter(flow, key, upward, self._tcp)
+        return (source, target, True) if upward else (target, source, False)
+
+    def _open(self, at: float, key: bytes, flags: int) -> Half:
+        """The half of a packet of a flow not seen before."""
+        client, server, upward = self._roles(key, flags)
+        return self._enter(Track("tcp", client, server, at, bool(flags & SYN)), key, upward, self._tcp)
 
     def _enter(self, flow: Track, key: bytes, upward: bool, table: dict[bytes, Half]) -> Half:
-        if len(self._tcp) + len(self._udp) >= 2 * self.limits.capture_flows:
+        known = len(self._tcp) + len(self._udp)
+        self._entered += 1
+        if self._entered >= max(1024, known >> 2) and flow.opened - self._swept > _SWEEP_SECONDS:
+            self._sweep(flow.opened)
+        if known >= 2 * self.limits.capture_flows:
             self._evict()
         here = Half(flow, UP if upward else DOWN, key)
         there = Half(flow, DOWN if upward else UP, turned(key))
         here.other, there.other = there, here
         flow.up = here if upward else there
-        table[key] = here
-        table[there.key] = there  # a packet whose two ends are the same has one key: one half does for it
+        table[there.key] = there
+        table[key] = here  # the last word where both keys are the same: a packet from an end to itself
         flow.sink = self._begin(flow)
         return here
 
@@ -257,10 +332,11 @@ class Reassembly:
         flow = half.flow
         if flow.from_start and half.next == (seq + 1) & _M and not flow.ended:
             return half  # repeated
-        if flow.ended or (half.done and half.other.done) or half.next < 0:
-            self._leave(half, at)
+        if flow.ended or not flow.feeding or half.next < 0:
+            self._leave(half, self._tcp)
             return None
         flow.syn = (half, seq, at)
+        flow.waiting = True
         return half
 
     def _agreed(self, half: Half, key: bytes, seq: int, ack: int, flags: int) -> Half:
@@ -271,13 +347,13 @@ class Reassembly:
         answered = half is proposer.other and flags & SYN and flags & ACK and ack == (isn + 1) & _M
         went_on = half is proposer and not flags & SYN and seq == (isn + 1) & _M and half.next != seq
         if not answered and not went_on:
-            if half is proposer.other and flags & (RST | ACK) == ACK and not flags & SYN:
+            if half is proposer.other and flags & (RST | ACK | SYN) == ACK:
                 flow.syn = None  # the receiver goes on with the old flow (a challenge ACK, RFC 5961 §4)
             return half
         flow.syn = None
         flow.packets -= 1
-        self._leave(half, at)
-        new = self._open(at, proposer.key, isn, SYN)
+        self._leave(half, self._tcp)
+        new = self._open(at, proposer.key, SYN)
         new.flow.packets = 1
         new.next = (isn + 1) & _M
         return self._tcp[key]
@@ -285,9 +361,13 @@ class Reassembly:
     def _reset(self, half: Half, at: float, seq: int) -> None:
         """RST ends both ways, if its receiver would believe it (RFC 9293 §3.10.7.4, RFC 5961 §3)."""
         flow = half.flow
-        near = half.next < 0 or seq in (half.next, half.acked) or (half.done and (half.next - seq) & _M <= 1)
-        if not near and seq == 0 and half.way is DOWN and flow.bytes == 0:
-            near = True  # the answer to a SYN
+        if flow.ended:
+            return
+        near = (
+            half.next < 0 or half.answered < 0 or not flow.feeding or flow.made_up or seq in (half.next, half.answered)
+            or (half.done and (half.next - seq) & _M <= 1)
+            or (seq == 0 and half.way is DOWN and flow.bytes == 0)  # the answer to a SYN
+        )
         if not near and half.held:
             last = half.held[-1]
             near = seq == (last[0] + len(last[1]) + last[2]) & _M
@@ -379,7 +459,7 @@ class Reassembly:
             if piece:
                 held.insert(place, ((base + begin) & _M, piece, lack))
                 half.held_bytes += len(piece)
-                self._held += len(piece)
+                self._held += len(piece) + _OVERHEAD
                 place += 1
             if len(data) + missing <= room or place >= len(held):
                 break
@@ -393,8 +473,8 @@ class Reassembly:
             if not data:
                 break
         limits = self.limits
-        while held and (
-            half.held_bytes > limits.capture_flow_bytes or len(held) > limits.capture_flow_segments
+        while half.held and (
+            half.held_bytes > limits.capture_flow_bytes or len(half.held) > limits.capture_flow_segments
             or self._held > limits.capture_held_bytes
         ):
             self._skip(half, at)
@@ -434,14 +514,14 @@ class Reassembly:
 
     def _drain(self, half: Half, at: float) -> None:
         held = half.held
-        while held:
+        while held:  # a sink that gives the flow up while it is fed empties it
             seq, data, missing = held[0]
             distance = _distance(seq, half.next)
             if distance > 0:
                 return
             del held[0]
             half.held_bytes -= len(data)
-            self._held -= len(data)
+            self._held -= len(data) + _OVERHEAD
             if distance < 0:
                 old = min(-distance, len(data))
                 self._compare_delivered(half, data[:old], -distance, at)
@@ -450,6 +530,7 @@ class Reassembly:
             if data:
                 half.next = (half.next + len(data)) & _M
                 self._out(half, at, data)
+                held = half.held
             if missing:
                 half.next = (half.next + missing) & _M
                 half.gap += missing
@@ -471,20 +552,18 @@ class Reassembly:
             gap, half.gap = half.gap, 0
             half.flow.sink.chunk(Chunk(half.way, at, b"", gap))
 
-    def _open_hole(self, half: Half) -> bool:
-        return bool(half.held) or half.acked >= 0
-
     def _out(self, half: Half, at: float, data: bytes) -> None:
-        half.recent.append(data)
-        size = len(data)
+        recent = half.recent
+        recent.append(data)
+        size = len(data) + _OVERHEAD
         half.recent_bytes += size
         self._recent += size
-        limits = self.limits
-        if half.recent_bytes > limits.capture_recent_bytes:
-            while half.recent and half.recent_bytes - len(half.recent[0]) >= limits.capture_recent_bytes:
-                half.recent_bytes -= len(half.recent[0])
-                self._recent -= len(half.recent.pop(0))
-        if self._recent > limits.capture_held_bytes:
+        if half.recent_bytes > self.limits.capture_recent_bytes:
+            while recent and half.recent_bytes > self.limits.capture_recent_bytes:
+                size = len(recent.pop(0)) + _OVERHEAD
+                half.recent_bytes -= size
+                self._recent -= size
+        elif self._recent > self.limits.capture_held_bytes:
             self._forget_recent()
         flow = half.flow
         if half.gap:
@@ -505,12 +584,12 @@ class Reassembly:
     def _drop(self, flow: Track) -> None:
         """Nobody listens any more: let go of all bytes."""
         for half in (flow.up, flow.up.other):
-            self._held -= half.held_bytes
+            self._held -= half.held_bytes + _OVERHEAD * len(half.held)
             self._recent -= half.recent_bytes
             half.held, half.recent = [], []
             half.held_bytes = half.recent_bytes = 0
             half.acked = -1
-        flow.waiting = False
+        flow.waiting = flow.syn is not None
 
     def _compare_delivered(self, half: Half, data: bytes, back: int, at: float) -> None:
         """Compare bytes sent again, which began `back` bytes before `next`, with what was delivered there."""
@@ -537,18 +616,11 @@ class Reassembly:
 
     def _datagram(self, at: float, key: bytes, data: bytes, start: int, stop: int, missing: int) -> None:
         half = self._udp.get(key)
-        if half is not None and at - half.flow.last > self.limits.capture_flow_idle_seconds:
-            self._leave(half, half.flow.last, self._udp)
+        if half is not None and at - half.flow.last > self._idle(half.flow):
+            self._leave(half, self._udp)
             half = None
         if half is None:
-            source, target = ends(key)
-            if (source.port in self._servers) != (target.port in self._servers):
-                upward = target.port in self._servers
-            elif (source.port < 1024) != (target.port < 1024):
-                upward = target.port < 1024
-            else:
-                upward = True
-            client, server = (source, target) if upward else (target, source)
+            client, server, upward = self._roles(key, 0)
             half = self._enter(Track("udp", client, server, at, True), key, upward, self._udp)
         flow = half.flow
         flow.packets += 1
@@ -557,47 +629,43 @@ class Reassembly:
         flow.bytes += stop - start + missing
         if flow.feeding and stop > start:
             flow.sink.chunk(Chunk(half.way, flow.last, data[start:stop]))
-            if missing:
+            if missing and flow.feeding:
                 flow.sink.chunk(Chunk(half.way, flow.last, b"", missing))
 
     # -- leaving
 
-    def _leave(self, half: Half, at: float, table: dict[bytes, Half] | None = None) -> None:
+    def _leave(self, half: Half, table: dict[bytes, Half]) -> None:
         """Take a flow out of its table and tell its sink."""
         flow = half.flow
-        if table is None:
-            table = self._tcp
         table.pop(half.key, None)
         table.pop(half.other.key, None)
         if not flow.ended:
-            if flow.transport == "tcp":
-                self._end(flow, max(at, flow.last))
-            elif flow.feeding:
-                flow.sink.closed(UP, flow.last)
-                flow.sink.closed(DOWN, flow.last)
+            self._end(flow, flow.last)
         self._drop(flow)
         flow.sink.gone(flow.last)
 
-    def sweep(self, at: float) -> None:
-        """Let flows go that have ended or are silent for long; cheap to call often."""
+    def _sweep(self, at: float) -> None:
+        """Let flows go that have ended or are silent for long. Its cost is spread over the flows that came since."""
+        self._swept = at
+        self._entered = 0
+        for table in (self._tcp, self._udp):
+            for half in [h for h in table.values() if at - h.flow.last > self._patience(h.flow)]:
+                if table.get(half.key) is half:
+                    self._leave(half, table)
 
     def _evict(self) -> None:
         """The table is full: the eighth of the flows that is silent for longest leaves."""
-        both = [(half.flow.last, number, half) for number, half in enumerate(self._tcp.values())]
-        both += [(half.flow.last, len(both) + number, half) for number, half in enumerate(self._udp.values())]
-        both.sort()
-        for _, _, half in both[: max(2, len(both) // 8)]:
+        halves = [*self._tcp.values(), *self._udp.values()]
+        halves.sort(key=lambda half: half.flow.last)
+        for half in halves[: max(2, len(halves) // 8)]:
             table = self._tcp if half.flow.transport == "tcp" else self._udp
-            if half.key in table and table[half.key] is half:
+            if table.get(half.key) is half:
                 self.evicted += 1
-                self._leave(half, half.flow.last, table)
+                self._leave(half, table)
 
-    def finish(self) -> None:
-        """The capture is over: all flows leave, in the order of their first packets."""
-        for table in (self._tcp, self._udp):
-            while table:
-                half = next(iter(table.values()))
-                self._leave(half, half.flow.last, table)
+
+def _nothing(at: float) -> None:
+    """Nobody waits for a time."""
 
 
 def _distance(seq: int, base: int) -> int:

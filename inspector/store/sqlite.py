@@ -157,12 +157,13 @@ class Counters:
 class _Item:
     """A row on its way: the row until it is rendered, then its columns."""
 
-    __slots__ = ("columns", "done", "row", "since")
+    __slots__ = ("columns", "done", "row", "since", "size")
 
-    def __init__(self, row: Row, done: Done | None, since: float) -> None:
+    def __init__(self, row: Row, done: Done | None, since: float, size: int) -> None:
         self.row = row
         self.done = done
         self.since = since
+        self.size = size
         self.columns: tuple[Any, ...] | None = None
 
 
@@ -190,6 +191,10 @@ class Writer:
         self._told: set[str] = set()
         self._queue: deque[_Item] = deque()
         self._held: deque[_Item] = deque()
+        self._came = 0
+        """Characters of texts put so far (the caller's side writes it) …"""
+        self._went = 0
+        """… and no longer waiting (the thread's side writes it)."""
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._idle = False
@@ -214,16 +219,22 @@ class Writer:
         when it cannot be within limits.store_seconds (then it never will be), or at once, in this thread, when the
         queue is full. Rows that nobody waits for leave a quarter of the queue to those that somebody waits for.
         """
-        room = self.limits.store_queue_rows
-        waiting = len(self._queue) + len(self._held)
-        if self._thread is None or self._ends is not None or waiting >= (room if done else room - room // 4):
+        limits = self.limits
+        share = 1.0 if done is not None else 0.75
+        size = _size(row)
+        if (
+            self._thread is None or self._ends is not None
+            or len(self._queue) + len(self._held) >= limits.store_queue_rows * share
+            or self._came + size - self._went > limits.store_queue_bytes * share
+        ):
             if done is None:
                 self.counters.lost += 1
             else:
                 self.counters.failed += 1
                 done(False)
             return
-        self._queue.append(_Item(row, done, time.monotonic()))
+        self._came += size
+        self._queue.append(_Item(row, done, time.monotonic(), size))
         if done is not None:
             self._hurry.set()
             self._wake.set()
@@ -285,6 +296,7 @@ class Writer:
                 item.columns = self._columns(item.row)
             if item.columns is None:
                 self.counters.refused += 1
+                self._went += item.size
                 if item.done is not None:
                     _answer(item.done, False)
             else:
@@ -339,6 +351,7 @@ class Writer:
         counters.rows += len(batch)
         for item in batch:
             held.popleft()
+            self._went += item.size
             if item.done is not None:
                 counters.durable += 1
                 _answer(item.done, True)
@@ -357,7 +370,9 @@ class Writer:
         for item in self._held:
             if not hopeless(item):
                 keep.append(item)
-            elif item.done is None:
+                continue
+            self._went += item.size
+            if item.done is None:
                 self.counters.lost += 1
             else:
                 self.counters.failed += 1
@@ -427,6 +442,11 @@ def _answer(done: Done, ok: bool) -> None:
         done(ok)
 
 
+def _size(row: Row) -> int:
+    """Characters of a row's texts: what its memory grows with."""
+    return sum(len(part["text"] or "") if isinstance(part, dict) else 0 for part in row.get("texts") or ())
+
+
 def _column(value: Any) -> str | None:
     if value is None:
         return None
@@ -446,11 +466,18 @@ class Reader:
             raise StoreError(f"event store {path}: there is none yet (has the gateway run with this configuration?)")
         try:
             self._base = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
-            _check(self._base, path)
         except sqlite3.Error as fault:
             raise StoreError(f"event store {path}: {fault}") from None
-        if _version(self._base) == 0:
-            raise StoreError(f"event store {path}: there is nothing in it yet")
+        try:
+            _check(self._base, path)
+            if _version(self._base) == 0:
+                raise StoreError(f"event store {path}: there is nothing in it yet")
+        except sqlite3.Error as fault:
+            self._base.close()
+            raise StoreError(f"event store {path}: {fault}") from None
+        except StoreError:
+            self._base.close()
+            raise
 
     def close(self) -> None:
         self._base.close()

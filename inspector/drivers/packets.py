@@ -176,16 +176,16 @@ LINKS: dict[int, Callable[[bytes, int, int], Where]] = {
 
 
 class Packets:
-    """Decodes packets; keeps IP fragments until their datagram is whole. One per capture.
-
-    Counters: `fragments_dropped` (bounds), `strange` (names of oddities with their number).
-    """
+    """Decodes packets; keeps IP fragments until their datagram is whole. One per capture."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._pieces: dict[bytes, _Pieces] = {}
         self._held = 0
         self.strange: dict[str, int] = {}
+        """Oddities that belong to no flow: name and number of packets."""
+        self.unknown: dict[int, int] = {}
+        """Link types that are not read here, and the number of their packets."""
 
     def decode(self, at: float, link: int, data: bytes, start: int, stop: int, wire: int) -> Datagram | None:
         """The segment or datagram that a packet carries or completes; None: none, or not understood."""
@@ -202,6 +202,7 @@ class Packets:
                         return 6, data[start + 26:start + 38], data, head, stop, end - stop, seq, ack, flags
         reader = LINKS.get(link)
         if reader is None:
+            self.unknown[link] = self.unknown.get(link, 0) + 1
             return None
         where = reader(data, start, stop)
         if where is None:

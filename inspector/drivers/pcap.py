@@ -94,6 +94,10 @@ class Capture:
         elif self.fault is None:
             self.fault = "is empty" if not head else "is not a capture (neither pcap nor pcapng)"
 
+    def close(self) -> None:
+        """Close the file (stdin too)."""
+        self._raw.close()
+
     def _read(self, size: int) -> bytes:
         """Up to `size` bytes (fewer only at the end); a fault of the packing or the disk ends the file here."""
         parts = []

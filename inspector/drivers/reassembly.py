@@ -142,6 +142,8 @@ class Reassembly:
         """Packets that carry neither TCP nor UDP, or are not understood."""
         self.evicted = 0
         """Flows that had to leave because limits.capture_flows were known."""
+        self.last = 0.0
+        """Time of the last packet."""
         self.wake = float("inf")
         self.woken: Callable[[float], None] = _nothing
         self._begin = begin
@@ -159,6 +161,7 @@ class Reassembly:
         decode = self.packets.decode
         tcp = self._tcp.get
         quiet = self.limits.capture_flow_idle_seconds
+        at = 0.0
         for at, link, data, start, stop, wire in packets:
             if at >= self.wake:
                 self.woken(at)
@@ -200,6 +203,7 @@ class Reassembly:
                     flow.last = at
                 flow.packets += 1
                 flow.bytes += size
+        self.last = at
 
     def _default_idle(self, flow: Track) -> float:  # noqa: ARG002 - the shape of `idle`
         return self.limits.capture_flow_idle_seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -44,7 +44,10 @@ class Oddity(msgspec.Struct, frozen=True, gc=False):
     detail: str = ""
 
 
-WHOLE, FIRST, MORE, LAST = "whole", "first", "more", "last"
+WHOLE: Final = "whole"
+FIRST: Final = "first"
+MORE: Final = "more"
+LAST: Final = "last"
 Part = Literal["whole", "first", "more", "last"]
 BROKEN = "broken"
 """The `kind` of the last frame of a decoder that met bytes it cannot go on from."""

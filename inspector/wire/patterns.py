@@ -20,3 +20,32 @@ Combining Diacritical Marks and its extensions)."""
 
 ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 """A character reference with its semicolon (HTML Living Standard 13.5, XML 1.0 4.1)."""
+
+# -- IRC
+
+IRC_FORMATTING: Final = re.compile(
+    "\x03(?:[0-9]{1,2}(?:,[0-9]{1,2})?)?|\x04(?:[0-9A-Fa-f]{6}(?:,[0-9A-Fa-f]{6})?)?"
+    "|[\x00\x01\x02\x0f\x10\x11\x16\x1d\x1e\x1f]"
+)
+"""One formatting code of a message text: colours, bold, reset …; NUL and the CTCP marks with them (modern-irc,
+formatting)."""
+
+IRC_UP_LINE: Final = re.compile(
+    rb"(?i) *(CAP(?= +(?:LS|REQ|END|LIST)[ \r\n])|NICK(?= +:?[^\s:,*?!@]{1,64} *[\r\n])"
+    rb"|USER(?= +[^\s]+ +[^\s]+ +[^\s]+ +[^\r\n]*[\r\n])|PASS(?= +:?[^\s]+ *[\r\n]))"
+)
+"""A line that a client registers with, at the line's start (RFC 2812 3.1, IRCv3 capability negotiation)."""
+
+IRC_DOWN_LINE: Final = re.compile(
+    rb"(?:@[^\s]+ +)?(?::[^\s:][^\s]* +(?:NOTICE +[^\s]+ +:|CAP +[^\s]+ +(?:LS|ACK|NAK)\b|([0-9]{3}) +[^\s:]+ +[^\r\n]*)"
+    rb"|PING +:?[^\s]+[\r\n]|ERROR +:|NOTICE +(?:AUTH|\*) +:)"
+)
+"""A line that a server begins with, at the line's start (RFC 2812 5)."""
+
+IRC_PEER_LINE: Final = re.compile(
+    rb"(?:@[^\s]+ +)?:[^\s!@:]+![^\s@]+@[^\s]+ +(?:PRIVMSG|NOTICE|JOIN|PART|QUIT|NICK|TOPIC|KICK|MODE|INVITE|AWAY) ?"
+)
+"""A line about another person, as only a server sends it (RFC 2812 2.3.1)."""
+
+IRC_WORDS_LINE: Final = re.compile(rb"(?i) *(?:PRIVMSG|NOTICE|JOIN) +[^\s:]+(?: +:[^\r\n]*)?[\r\n]")
+"""A line that says something, without a source."""

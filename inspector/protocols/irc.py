@@ -1,0 +1,1980 @@
+"""IRC, client to server: RFC 1459, RFC 2812, modern ircds and IRCv3.
+
+A line is a frame. The usual line, one message to one target without tags, goes a short way: its head (all before the
+text) was read once and is looked up again; anything else is parsed in full. What a refusal or a mask needs (where a
+text lies, in which charset) is found again from the raw line in `apply`, so that a message that passes does not pay.
+
+Sources: RFC 1459 2.3, 4; RFC 2812 2.3, 3; IRCv3 message-tags, capability-negotiation, sasl-3.1, batch, multiline,
+labeled-response, echo-message, standard-replies, chathistory; the CTCP and DCC drafts of modern-irc.
+
+Identity: 001 claims a nick; 900 (or an account seen on the own JOIN or ACCOUNT) authenticates an account, and then
+`SignOn.user` is the account: a nick may be anybody's, policy must not take it for a name that was proved.
+
+Never in an event: passwords (PASS, OPER, AUTHENTICATE, services), channel keys.
+
+Not decoded: server-to-server links (told, passed as opaque), WebSocket framing, DCC side connections, the text of the
+MOTD, WHO and LIST answers; a client that ends its lines with a lone CR is always one line behind.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from inspector.model import (
+    BROKEN,
+    CLEAR,
+    DOWN,
+    FIRST,
+    LAST,
+    MORE,
+    UP,
+    WHOLE,
+    Act,
+    Action,
+    Can,
+    Chunk,
+    Copy,
+    Edit,
+    Encryption,
+    Event,
+    Expect,
+    FileOffer,
+    Flow,
+    Frame,
+    GroupChange,
+    Kind,
+    Limits,
+    Match,
+    Memory,
+    Message,
+    Notice,
+    Oddity,
+    Opaque,
+    Part,
+    PeerError,
+    Presence,
+    Send,
+    SignOn,
+    Spec,
+    StartTls,
+    Text,
+    Typing,
+    Verdict,
+    Way,
+)
+from inspector.wire.lines import Lines
+from inspector.wire.patterns import IRC_DOWN_LINE, IRC_FORMATTING, IRC_PEER_LINE, IRC_UP_LINE, IRC_WORDS_LINE
+
+PAYLOAD = 510
+"""Bytes of a line without tags and line end that every server takes (RFC 1459 2.3)."""
+HEADS = 1024
+"""Heads of plain messages remembered a session; all are forgotten when full."""
+OWN_NAME = b"inspector"
+"""The source of own notices while the server's name is not known."""
+DROP_NUL = "irc.drop_nul"
+_SEGMENTS = 16
+"""CTCP pieces of one line that are told apart."""
+
+_SERVICES = frozenset({
+    "nickserv", "ns", "authserv", "auth", "chanserv", "cs", "userserv", "us", "q", "x", "l", "login", "opserv", "os",
+    "*status", "*controlpanel",
+})
+_SECRET_VERBS = {
+    # verb -> how many words behind it may be secret
+    "identify": 2, "id": 2, "login": 2, "auth": 2, "authcookie": 2, "register": 3, "ghost": 2, "recover": 2,
+    "release": 2, "regain": 2, "sidentify": 2, "setpass": 3, "resetpass": 3, "pass": 3, "newpass": 3, "drop": 2,
+    "verify": 3, "confirm": 2, "group": 2, "logon": 2, "set": 4, "cert": 2, "adduser": 3,
+}
+_SECRET_COMMANDS = frozenset({
+    "PASS", "OPER", "AUTHENTICATE", "AUTH", "LOGIN", "IDENTIFY", "WEBIRC", "PROXY", "DIE", "RESTART",
+})
+_SERVICE_COMMANDS = {
+    "NS": "NickServ", "NICKSERV": "NickServ", "CS": "ChanServ", "CHANSERV": "ChanServ", "MS": "MemoServ",
+    "MEMOSERV": "MemoServ", "OS": "OperServ", "OPERSERV": "OperServ", "BS": "BotServ", "BOTSERV": "BotServ",
+    "HS": "HostServ", "HOSTSERV": "HostServ", "AUTHSERV": "AuthServ", "USERSERV": "UserServ", "ZNC": "*status",
+}
+_LINK_COMMANDS = frozenset({
+    "SERVER", "SID", "SVINFO", "SJOIN", "UID", "EUID", "BURST", "EOB", "SVSNICK", "ENDBURST", "FJOIN", "BMASK", "TMODE",
+})
+_SILENT = frozenset({
+    "PING", "PONG", "CAP", "WHO", "WHOIS", "WHOWAS", "NAMES", "LIST", "LUSERS", "MOTD", "VERSION", "STATS", "TIME",
+    "TRACE", "ADMIN", "INFO", "ISON", "USERHOST", "USERIP", "MONITOR", "LINKS", "MAP", "RULES", "MARKREAD",
+    "CHATHISTORY", "PROTOCTL", "CAPAB", "REHASH", "SERVLIST", "SQUIT", "CONNECT", "ERROR", "WATCH", "SILENCE", "ACCEPT", "CODEPAGE",
+})
+"""Commands whose parameters are names and marks, not words to a person."""
+_FISH = frozenset("./0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ*+=")
+_RFC1459 = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ[]\\~", "abcdefghijklmnopqrstuvwxyz{}|^")
+_RFC1459_STRICT = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ[]\\", "abcdefghijklmnopqrstuvwxyz{}|")
+_ASCII = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+_CASEMAPPINGS = {"rfc1459": _RFC1459, "rfc1459-strict": _RFC1459_STRICT, "ascii": _ASCII}
+_NO_LINE_BREAKS = str.maketrans("\r\n\0", "   ")
+_MASK = "*"
+_ENCRYPTED_STARTS = ("+OK ", "mcps ", "?OTR", "-----BEGIN PGP", "DH1080_")
+
+
+# -- a line
+
+
+class Line(msgspec.Struct, gc=False):
+    """A parsed line; offsets are into its raw bytes."""
+
+    tags: bytes
+    """Between `@` and its blank, b"" without."""
+    source: bytes | None
+    command: str
+    """Upper case; "" when there is none."""
+    params: list[bytes]
+    spans: list[tuple[int, int]]
+    """Where each parameter stands, without its colon."""
+    colon: bool
+    """Whether the last parameter has a colon in front."""
+    body: int
+    """Where the tags end."""
+    end: int
+    """Where the line end begins."""
+
+
+def parse(raw: bytes) -> Line | None:
+    """A line with its line end; None for a blank one (RFC 1459 2.3.1, IRCv3 message-tags). Blanks are runs of 0x20."""
+    end = len(raw)
+    while end and raw[end - 1] in b"\r\n":
+        end -= 1
+    i = _skip(raw, 0, end)
+    if i == end:
+        return None
+    tags = b""
+    source: bytes | None = None
+    if raw[i] == 64:
+        j = _word(raw, i, end)
+        tags = raw[i + 1:j]
+        i = _skip(raw, j, end)
+    body = i
+    if i < end and raw[i] == 58:
+        j = _word(raw, i, end)
+        source = raw[i + 1:j]
+        i = _skip(raw, j, end)
+    j = _word(raw, i, end)
+    command = raw[i:j].decode("latin-1").upper()
+    params: list[bytes] = []
+    spans: list[tuple[int, int]] = []
+    colon = False
+    while True:
+        i = _skip(raw, j, end)
+        if i == end:
+            break
+        if raw[i] == 58:
+            colon = True
+            params.append(raw[i + 1:end])
+            spans.append((i + 1, end))
+            break
+        j = _word(raw, i, end)
+        params.append(raw[i:j])
+        spans.append((i, j))
+    return Line(tags, source, command, params, spans, colon, body, end)
+
+
+def _skip(raw: bytes, i: int, end: int) -> int:
+    while i < end and raw[i] == 32:
+        i += 1
+    return i
+
+
+def _word(raw: bytes, i: int, end: int) -> int:
+    j = raw.find(b" ", i, end)
+    return end if j < 0 else j
+
+
+_ESCAPES = {":": ";", "s": " ", "\\": "\\", "r": "\r", "n": "\n"}
+
+
+def unescape(value: str) -> str:
+    """A tag's value as meant (IRCv3 message-tags, escaping values)."""
+    if "\\" not in value:
+        return value
+    out: list[str] = []
+    chars = iter(value)
+    for char in chars:
+        if char == "\\":
+            char = next(chars, "")
+            out.append(_ESCAPES.get(char, char))
+        else:
+            out.append(char)
+    return "".join(out)
+
+
+def tags_of(raw: bytes) -> dict[str, str]:
+    """Tags with their values unescaped; of a key that stands twice the last one counts."""
+    tags: dict[str, str] = {}
+    for pair in raw.decode("utf-8", "replace").split(";"):
+        key, _, value = pair.partition("=")
+        if key:
+            tags[key] = unescape(value)
+    return tags
+
+
+def decode(data: bytes) -> tuple[str, str]:
+    """(text, charset): ISO-2022-JP where its escapes stand, UTF-8 strictly, else CP1252, else Latin-1."""
+    if b"\x1b" in data and (b"\x1b$" in data or b"\x1b(" in data):
+        try:
+            return data.decode("iso2022_jp"), "iso2022_jp"
+        except UnicodeDecodeError:
+            pass
+    try:
+        return data.decode(), "utf-8"
+    except UnicodeDecodeError:
+        pass
+    try:
+        return data.decode("cp1252"), "cp1252"
+    except UnicodeDecodeError:
+        return data.decode("latin-1"), "latin-1"
+
+
+def plain_of(text: str) -> str:
+    """`text` without formatting codes (and without NUL, CTCP marks and quotes: nobody reads them)."""
+    return text if text.isprintable() else IRC_FORMATTING.sub("", text)
+
+
+def masked(data: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
+    """`data` with these spans of its plain text replaced, one `*` a character, in its own charset.
+
+    Formatting codes between two masked characters go too: they could tell where a word was.
+    """
+    text, charset = decode(data)
+    hide = bytearray(len(text) + 1)
+    for start, end in spans:
+        for i in range(max(start, 0), min(end, len(text))):
+            hide[i] = 1
+    out: list[str] = []
+    at = seen = 0
+    hidden = False
+    for found in [*IRC_FORMATTING.finditer(text), None]:
+        upto = found.start() if found else len(text)
+        for char in text[at:upto]:
+            hidden = bool(hide[seen])
+            out.append(_MASK if hidden else char)
+            seen += 1
+        if found is None:
+            break
+        if not (hidden and hide[seen]):
+            out.append(found.group())
+        at = found.end()
+    return "".join(out).encode(charset, "replace")
+
+
+def fit(data: bytes, room: int) -> bytes:
+    """At most `room` bytes of `data`, not cut inside a UTF-8 character."""
+    if len(data) <= room:
+        return data
+    room = max(room, 0)
+    while room and data[room] & 0xC0 == 0x80:
+        room -= 1
+    return data[:room]
+
+
+def _wire(text: str) -> bytes:
+    """Words of ours or of a rule, for the wire: no line break, no NUL."""
+    return text.translate(_NO_LINE_BREAKS).encode("utf-8", "replace")
+
+
+def _shown(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
+
+
+def _when(value: str | None) -> float | None:
+    """Seconds of a server-time tag (ISO 8601 with Z); None where there is none or it is no time."""
+    if not value:
+        return None
+    try:
+        return datetime.fromisoformat(value.replace("Z", "+00:00")).astimezone(UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+# -- what apply needs to know of a frame
+
+
+class _Place(msgspec.Struct, frozen=True, gc=False):
+    """Where one text of an event lies in the raw line."""
+
+    start: int
+    end: int
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """Of a frame that took the long way: how a verdict is carried out."""
+
+    mode: str
+    """targets, channels: the events are each about an entry of the first parameter; line: about the whole line; strip:
+    about the whole line, but only its text may go."""
+    places: tuple[tuple[_Place | None, ...], ...] = ()
+    """Per event, per text."""
+    units: tuple[int, ...] = ()
+    """Per event: which entry of the first parameter it is about."""
+    entries: tuple[bytes, ...] = ()
+    about: str = ""
+    """Whom or what a notice is about, when it is not the target."""
+    expects: tuple[Expect | None, ...] = ()
+    multi: _Multi | None = None
+    index: int = 0
+    words: int = 1
+    """Which parameter is the text."""
+
+
+class _Tls(msgspec.Struct, frozen=True):
+    """A 670 that starts TLS."""
+
+    nick: bytes
+
+
+class _Batch:
+    """An open BATCH of one way."""
+
+    __slots__ = ("copy", "multi", "type")
+
+    def __init__(self, kind: str, copy: Copy, multi: _Multi | None) -> None:
+        self.type = kind
+        self.copy = copy
+        self.multi = multi
+
+
+class _Multi:
+    """The lines of one draft/multiline message so far."""
+
+    __slots__ = ("bytes", "command", "group", "label", "msgid", "offsets", "pieces", "sender", "target", "when")
+
+    def __init__(self, group: str, target: bytes, sender: str | None, tags: dict[str, str]) -> None:
+        self.group = group
+        self.target = target
+        self.sender = sender
+        self.label = tags.get("label")
+        self.msgid = tags.get("msgid")
+        self.when = _when(tags.get("time"))
+        self.command = "PRIVMSG"
+        self.pieces: list[str] = []
+        self.offsets: list[int] = []
+        """Where each line's text begins in the joined text."""
+        self.bytes = 0
+
+    def add(self, plain: str, concat: bool) -> None:
+        """One more line; joined by a line feed unless `concat` (IRCv3 multiline)."""
+        at = self.offsets[-1] + len(self.pieces[-1]) if self.pieces else 0
+        if self.pieces and not concat:
+            self.pieces[-1] += "\n"
+            at += 1
+        self.offsets.append(at)
+        self.pieces.append(plain)
+
+
+class _Case:
+    """One line on its long way from bytes to frame."""
+
+    __slots__ = (
+        "about", "at", "copy", "edit", "entries", "events", "expects", "fault", "group", "line", "mode", "multi",
+        "oddities", "part", "places", "raw", "tags", "tls", "units", "way", "words",
+    )
+
+    def __init__(self, way: Way, at: float, raw: bytes, line: Line) -> None:
+        self.way = way
+        self.at = at
+        self.raw = raw
+        self.line = line
+        self.tags: dict[str, str] = tags_of(line.tags) if line.tags else {}
+        self.copy: Copy = "no"
+        self.events: list[Event] = []
+        self.places: list[tuple[_Place | None, ...]] = []
+        self.units: list[int] = []
+        self.expects: list[Expect | None] = []
+        self.entries: tuple[bytes, ...] = ()
+        self.oddities: list[Oddity] = []
+        self.mode = "line"
+        self.about = ""
+        self.edit: str | None = None
+        self.group: str | None = None
+        self.part: Part = WHOLE
+        self.multi: tuple[_Multi, int] | None = None
+        self.fault: PeerError | None = None
+        self.tls: _Tls | None = None
+        self.words = 1
+
+    def add(
+        self, event: Event, places: Sequence[_Place | None] = (), unit: int = 0, expect: Expect | None = None,
+    ) -> None:
+        self.events.append(event)
+        self.places.append(tuple(places))
+        self.units.append(unit)
+        self.expects.append(expect)
+
+    def param(self, index: int) -> str:
+        return _shown(self.line.params[index]) if index < len(self.line.params) else ""
+
+    def text(self, index: int, part: str) -> tuple[tuple[Text, ...], tuple[_Place, ...]]:
+        """Parameter `index` as a text with its place; nothing when it is not there or empty."""
+        if index >= len(self.line.params) or not self.line.params[index]:
+            return (), ()
+        start, end = self.line.spans[index]
+        return (Text(part, plain_of(decode(self.line.params[index])[0])),), (_Place(start, end),)
+
+
+class _Offer(msgspec.Struct, frozen=True):
+    """A DCC request taken apart."""
+
+    type: str
+    name: str
+    host: str | None
+    port: int | None
+    size: int | None
+    token: str | None
+
+
+def dcc(words: bytes) -> _Offer:
+    """`TYPE arg host port [size [token]]` behind `DCC `, read from the right (sheet 7). Never raises: what makes no
+    sense is None."""
+    kind, _, rest = words.strip(b" ").partition(b" ")
+    type_ = kind.decode("latin-1").upper()
+    rest = rest.lstrip(b" ")
+    if rest[:1] == b'"' and rest.find(b'"', 1) > 0:
+        close = rest.find(b'"', 1)
+        name, tail = rest[1:close], [t for t in rest[close + 1:].split(b" ") if t]
+        counts: tuple[int, ...] = (len(tail),)
+    else:
+        tail = [t for t in rest.split(b" ") if t]
+        name = b""
+        counts = (4, 3, 2)
+    shown = plain_of(decode(name)[0])
+    if type_ in ("RESUME", "ACCEPT"):
+        if not name:
+            name, tail = _resume_name(tail)
+            shown = plain_of(decode(name)[0])
+        port = _number(tail[0], 65535) if tail else None
+        position = _number(tail[1], (1 << 64) - 1) if len(tail) > 1 else None
+        return _Offer(type_, shown, None, port, position, _shown(tail[2]) if len(tail) > 2 else None)
+    for count in counts:
+        if not 2 <= count <= 4 or len(tail) < count + (0 if name else 1):
+            continue
+        args = tail[len(tail) - count:]
+        host, port = _host(args[0]), _number(args[1], 65535)
+        size = _number(args[2], (1 << 64) - 1) if count > 2 else None
+        if host is None or port is None or (count > 2 and size is None):
+            continue
+        if not name:
+            shown = plain_of(decode(b" ".join(tail[:len(tail) - count]))[0])
+        if type_ in ("CHAT", "SCHAT") and count == 3:
+            return _Offer(type_, shown, host, port, None, _shown(args[2]))
+        return _Offer(type_, shown, host, port, size, _shown(args[3]) if count > 3 else None)
+    if not name:
+        shown = plain_of(decode(tail[0])[0]) if tail else ""
+    return _Offer(type_, shown, None, None, None, None)
+
+
+def _resume_name(tail: list[bytes]) -> tuple[bytes, list[bytes]]:
+    for count in (3, 2):
+        if len(tail) > count and all(_number(t.rstrip(b"T"), (1 << 64) - 1) is not None for t in tail[-count:]):
+            return b" ".join(tail[:-count]), tail[-count:]
+    return (tail[0], tail[1:]) if tail else (b"", [])
+
+
+def _number(word: bytes, most: int) -> int | None:
+    if not word.isdigit() or len(word) > 20:
+        return None
+    number = int(word)
+    return number if number <= most else None
+
+
+def _host(word: bytes) -> str | None:
+    """An IPv4 address as a decimal number (some clients send it signed), IPv6 text, dotted quad, or a host name."""
+    digits = word.removeprefix(b"-")
+    if digits.isdigit():
+        if len(digits) > 10:
+            return None
+        number = int(word)
+        if number < 0:
+            number += 1 << 32
+        return str(ipaddress.IPv4Address(number)) if 0 <= number < 1 << 32 else None
+    try:
+        name = word.decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        pass
+    if "." in name and len(name) <= 255 and name.replace(".", "").replace("-", "").isalnum() and not name[-1].isdigit():
+        return name.lower()
+    return None
+
+
+def _encryption(plain: str) -> Encryption:
+    """Whether a text is a cipher's (sheet 9)."""
+    if not plain.startswith(_ENCRYPTED_STARTS):
+        return CLEAR
+    if plain.startswith("?OTR"):
+        return Encryption("metadata", "otr")
+    if plain.startswith("-----BEGIN PGP"):
+        return Encryption("metadata", "openpgp") if plain.startswith("-----BEGIN PGP MESSAGE") else CLEAR
+    if plain.startswith("DH1080_"):
+        return Encryption("metadata", "fish") if plain.startswith(("DH1080_INIT ", "DH1080_FINISH ")) else CLEAR
+    word = plain.partition(" ")[2].strip()
+    return Encryption("metadata", "fish") if len(word) >= 12 and _FISH.issuperset(word) else CLEAR
+
+
+# -- the decoder
+
+
+class IrcDecoder:
+    """One IRC connection between a client and a server."""
+
+    __slots__ = (
+        "_account",
+        "_armoured",
+        "_asked_behind",
+        "_asked_tls",
+        "_batches",
+        "_broken",
+        "_caps",
+        "_careful",
+        "_casemap",
+        "_chantypes",
+        "_dropping",
+        "_edits",
+        "_flow",
+        "_heads",
+        "_identify",
+        "_limits",
+        "_lines",
+        "_link",
+        "_marked",
+        "_mechanism",
+        "_midway",
+        "_network",
+        "_nick",
+        "_offers",
+        "_partway",
+        "_passive",
+        "_registered",
+        "_serial",
+        "_server",
+        "_slow",
+        "_statusmsg",
+        "_stop",
+    )
+
+    def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:
+        del memory  # DCC offers are known to the world by Expect; nothing of IRC outlives its flow
+        self._flow = flow
+        self._limits = limits
+        self._edits = edits
+        self._lines = (Lines(limits.irc_line_bytes), Lines(limits.irc_line_bytes))
+        self._heads: dict[bytes, tuple[str | None, tuple[str, ...], str, Copy, bool]] = {}
+        self._careful = [not flow.from_start, not flow.from_start]
+        """Per way: the next line may be the rest of one whose beginning is not known."""
+        self._midway = not flow.from_start
+        self._nick: str | None = None
+        self._registered = False
+        self._account: str | None = None
+        self._mechanism: str | None = None
+        self._server: bytes | None = None
+        self._network = flow.server_name or flow.server.ip
+        self._caps: set[str] = set()
+        self._casemap = _RFC1459
+        self._chantypes = "#&+!"
+        self._statusmsg = "@+%~"
+        self._batches: tuple[dict[str, _Batch], dict[str, _Batch]] = ({}, {})
+        self._serial = 0
+        self._armoured: set[tuple[Way, str | None, str]] = set()
+        """(way, sender, target) inside a PGP armour."""
+        self._identify = False
+        """The server puts + or - before every text (CAPAB IDENTIFY-MSG)."""
+        self._marked = 0
+        """Texts in a row that bore such a mark, in a flow joined in its middle."""
+        self._offers = 0
+        self._passive: set[str] = set()
+        """Tokens of passive DCC offers that wait for their answer."""
+        self._asked_tls = False
+        """STARTTLS was sent and not answered yet."""
+        self._asked_behind = False
+        """The client went on in plain text behind its STARTTLS."""
+        self._stop = False
+        """The line just read is STARTTLS or 670: nothing may follow it in the same read."""
+        self._broken = False
+        self._slow = [not flow.from_start, not flow.from_start]
+        """Per way: something is going on that the short way does not know."""
+        self._link = False
+        self._dropping = [False, False]
+        """The rest of an over-long line is not passed on."""
+        self._partway = [False, False]
+        """A part of an over-long line was passed on, its end was not."""
+
+    # -- bytes to frames
+
+    def feed(self, chunk: Chunk) -> list[Frame]:
+        """One frame a line; a line longer than `irc_line_bytes` comes in parts."""
+        way, data = chunk.way, chunk.data
+        lines = self._lines[way]
+        if not chunk.gap and not chunk.end and not self._slow[way] and lines.clean:
+            size = data.find(b"\n") + 1
+            if size and size == len(data) <= lines.limit:
+                cr = data.find(b"\r")
+                if cr < 0 or cr == size - 2:
+                    return [self._frame(way, chunk.at, data)]
+        return self._feed(chunk, lines)
+
+    def _feed(self, chunk: Chunk, lines: Lines) -> list[Frame]:
+        way, at = chunk.way, chunk.at
+        frames: list[Frame] = []
+        if chunk.gap:
+            self._lost(way, at, lines, frames)
+        if self._asked_tls and way is UP and chunk.data:
+            self._asked_behind = True
+        pieces = lines.feed(chunk.data)
+        unended = None
+        if chunk.end:
+            unended = lines.flush()
+            if unended is not None:
+                pieces.append(unended)
+        for index, (raw, part) in enumerate(pieces):
+            self._stop = False
+            if part is not WHOLE:
+                frames.append(self._piece(way, at, raw, part))
+            elif self._careful[way]:
+                frames.append(self._resync(way, at, raw))
+            else:
+                frames.append(self._frame(way, at, raw))
+            if self._stop:
+                rest = b"".join(piece for piece, _ in pieces[index + 1:])
+                if lines.pending and not self._broken:
+                    held = lines.flush()
+                    rest += held[0] if held else b""
+                if rest and not self._broken:
+                    frames.append(self._injection(way, at, rest))
+                    return frames
+        if unended is not None and frames[-1].fault is None:
+            frames[-1] = msgspec.structs.replace(
+                frames[-1], oddities=(*frames[-1].oddities, Oddity("irc.unended_line")))
+        return frames
+
+    def _injection(self, way: Way, at: float, raw: bytes) -> Frame:
+        self._broken = True
+        self._asked_tls = False
+        self._set_slow()
+        fault = PeerError("irc.starttls_injection", "plain text where TLS has to begin")
+        return Frame(way, at, raw, BROKEN, fault=fault)
+
+    def pending(self, way: Way) -> int:
+        """Bytes held that are not yet a line."""
+        return self._lines[way].pending
+
+    def _set_slow(self) -> None:
+        for way in (UP, DOWN):
+            self._slow[way] = (
+                self._careful[way] or self._asked_tls or self._identify or bool(self._armoured) or self._link
+                or (self._midway and way is DOWN)
+            )
+
+    def _lost(self, way: Way, at: float, lines: Lines, frames: list[Frame]) -> None:
+        """Bytes are missing: the line they cut through is not read, the next one is looked at with care."""
+        rest = lines.flush()
+        if rest is not None:
+            frames.append(Frame(way, at, rest[0], "irc.partial", oddities=(Oddity("irc.partial_line"),)))
+        self._careful[way] = True
+        self._set_slow()
+
+    def _resync(self, way: Way, at: float, raw: bytes) -> Frame:
+        """The first line after a hole: taken for one if it looks like one from its start."""
+        self._careful[way] = False
+        self._set_slow()
+        line = parse(raw)
+        if line is not None and (
+            line.command in _HANDLERS[way] or line.command in _SILENT or line.command in _SECRET_COMMANDS
+            or (way is DOWN and line.source is not None and len(line.command) == 3 and line.command.isdigit())
+        ):
+            return self._frame(way, at, raw)
+        if line is None:
+            return Frame(way, at, raw, "irc.empty")
+        return Frame(way, at, raw, "irc.partial", oddities=(Oddity("irc.partial_line"),))
+
+    def _piece(self, way: Way, at: float, raw: bytes, part: Part) -> Frame:
+        """A part of an over-long line: the first is read as a line, the others as words."""
+        self._careful[way] = False
+        if part is FIRST:
+            frame = self._frame(way, at, raw)
+            events = tuple(
+                msgspec.structs.replace(e, texts=tuple(msgspec.structs.replace(t, editable=False) for t in e.texts))
+                for e in frame.events
+            )
+            if frame.fault is not None:
+                return frame
+            return Frame(
+                way, at, raw, frame.kind, events, (*frame.oddities, Oddity("irc.endless_line")), FIRST,
+                note=_Note("line"),
+            )
+        plain = plain_of(decode(raw)[0]).strip()
+        events: tuple[Event, ...] = ()
+        if plain:
+            events = (Opaque(kind="endless_line", texts=(Text("body", plain, None, False),), answerable=False),)
+        return Frame(way, at, raw, "irc.endless", events, (), part, note=_Note("line"))
+
+    def _frame(self, way: Way, at: float, raw: bytes) -> Frame:
+        """One line: the short way for a plain message whose head is known, else the long one."""
+        head = raw.find(b" :")
+        known = self._heads.get(raw[:head])
+        if known is not None:
+            end = -2 if raw[-2:] == b"\r\n" else -1
+            try:
+                text = raw[head + 2:end].decode()
+            except UnicodeDecodeError:
+                return self._long(way, at, raw)
+            if text.isprintable() and text and not text.startswith(_ENCRYPTED_STARTS):
+                sender, recipients, conversation, copy, answerable = known
+                return Frame(way, at, raw, "irc.PRIVMSG", (Message(
+                    sender=sender, recipients=recipients, conversation=conversation, texts=(Text("body", text),),
+                    copy=copy, answerable=answerable,
+                ),))
+        return self._long(way, at, raw)
+
+    def _long(self, way: Way, at: float, raw: bytes) -> Frame:
+        line = parse(raw)
+        if line is None:
+            return Frame(way, at, raw, "irc.empty")
+        case = _Case(way, at, raw, line)
+        if b"\0" in raw:
+            case.oddities.append(Oddity("irc.nul"))
+            if DROP_NUL in self._edits:
+                case.edit = DROP_NUL
+        if line.end - line.body > PAYLOAD:
+            case.oddities.append(Oddity("irc.long_line", f"{line.end - line.body} bytes"))
+        if raw[line.end:] == b"\r":
+            case.oddities.append(Oddity("irc.lone_cr"))
+        command = line.command
+        if way is UP and line.source is not None and not self._link:
+            case.oddities.append(Oddity("irc.client_source"))
+        if case.tags and "batch" in case.tags:
+            self._in_batch(case)
+        if command in _LINK_COMMANDS and way is UP and not self._registered and len(line.params) >= 2:
+            self._link = True
+            self._set_slow()
+        if self._link and command in _LINK_COMMANDS:
+            self._linked(case)
+        else:
+            handler = _HANDLERS[way].get(command)
+            if handler is not None:
+                handler(self, case)
+            elif way is DOWN and len(command) == 3 and command.isdigit():
+                self._numeric(case)
+            elif command not in _SILENT:
+                self._unknown(case)
+        if case.fault is not None:
+            return Frame(way, at, raw, BROKEN, fault=case.fault)
+        if case.tags:
+            self._tag_words(case)
+        if command == "PRIVMSG" and not case.tags and len(case.events) == 1:
+            self._remember(case)
+        return Frame(
+            way, at, raw, f"irc.{command}" if command.isalnum() and command.isascii() else "irc.unknown",
+            tuple(case.events), tuple(case.oddities), case.part, case.group, None, case.edit, self._note(case),
+        )
+
+    def _note(self, case: _Case) -> object:
+        if case.tls is not None:
+            return case.tls
+        if case.multi is None and not case.events:
+            return None
+        return _Note(
+            case.mode, tuple(case.places), tuple(case.units), case.entries, case.about,
+            tuple(case.expects) if any(case.expects) else (), case.multi[0] if case.multi else None,
+            case.multi[1] if case.multi else 0, case.words,
+        )
+
+    def _remember(self, case: _Case) -> None:
+        """Keep the head of a plain message for the short way."""
+        line, event = case.line, case.events[0]
+        if (
+            type(event) is not Message or event.kind != "chat" or case.oddities or not line.colon or event.id
+            or len(line.params) != 2 or line.spans[1][0] != case.raw.find(b" :") + 2 or event.sent_at
+            or self._slow[case.way] or _service(event.recipients[0]) or event.encryption is not CLEAR
+        ):
+            return
+        if len(self._heads) >= HEADS:
+            self._heads.clear()
+        self._heads[case.raw[:line.spans[1][0] - 2]] = (
+            event.sender, event.recipients, event.conversation or "", event.copy, event.answerable)
+
+    # -- names
+
+    def fold(self, name: str) -> str:
+        """A nick or channel as the network compares it (005 CASEMAPPING)."""
+        return name.translate(self._casemap)
+
+    def _is_channel(self, name: str) -> bool:
+        bare = name.lstrip(self._statusmsg) if name[:1] not in self._chantypes else name
+        return bare[:1] in self._chantypes and bare != ""
+
+    def _conversation(self, target: str, sender: str | None, way: Way, copy: Copy) -> str:
+        """Network, and the channel or the other one's nick."""
+        if self._is_channel(target):
+            peer = target if target[:1] in self._chantypes else target.lstrip(self._statusmsg)
+        elif way is UP or copy == "echo" or sender is None or self._is_own(sender):
+            peer = target
+        else:
+            peer = sender
+        return f"{self._network}/{self.fold(peer)}"
+
+    def _is_own(self, name: str | None) -> bool:
+        return name is not None and self._nick is not None and self.fold(name) == self.fold(self._nick)
+
+    def _is_server(self, source: bytes | None) -> bool:
+        """Whether a source is a server's: no user part, and a name with a dot or the server's own."""
+        if source is None:
+            return True
+        if b"!" in source or b"@" in source:
+            return False
+        return b"." in source or b":" in source or source == self._server
+
+    def _sender(self, case: _Case) -> str | None:
+        source = case.line.source
+        if case.way is UP and not self._link:
+            return self._nick
+        if source is None:
+            return None
+        return _shown(source.partition(b"!")[0].partition(b"@")[0]) or None
+
+    def _renamed(self, nick: str) -> None:
+        self._nick = nick
+        self._heads.clear()
+
+    def _signed(self, case: _Case, mechanism: str | None) -> None:
+        """Say who the user is now."""
+        if self._nick is None:
+            return
+        if self._account is not None:
+            case.add(SignOn(
+                user=self._account, identity="authenticated", mechanism=self._mechanism or mechanism,
+            ))
+        else:
+            case.add(SignOn(user=self._nick, identity="claimed", mechanism=mechanism))
+
+    def _logged_in(self, case: _Case, account: str, mechanism: str) -> None:
+        if account in ("", "*", "0") or account == self._account:
+            return
+        self._account = account
+        self._mechanism = mechanism
+        if self._registered:
+            self._signed(case, mechanism)
+
+    def _logged_out(self, case: _Case) -> None:
+        if self._account is not None:
+            self._account = None
+            if self._registered:
+                self._signed(case, case.line.command)
+
+    # -- words
+
+    def _message(self, case: _Case) -> None:
+        """PRIVMSG, NOTICE and their kin: an event per target and CTCP piece."""
+        line, way = case.line, case.way
+        at = 2 if line.command in ("CPRIVMSG", "CNOTICE") else 1
+        if len(line.params) <= at:
+            return
+        case.words = at
+        sender = self._sender(case)
+        server = way is DOWN and self._is_server(line.source)
+        quiet = line.command.endswith("NOTICE")
+        targets = self._targets(case)
+        start, end = line.spans[at]
+        if way is DOWN and not server:
+            start += self._mark(line.params[at])
+            self._learn(case, targets)
+            self._copied(case, sender, targets)
+        data = case.raw[start:end]
+        if case.multi is not None:
+            self._multi_line(case, case.multi[0], data)
+            return
+        pieces = _pieces(data)
+        case.mode = "targets"
+        for unit, target in enumerate(targets):
+            recipients = (target,) if unit < len(targets) - 1 or len(targets) == len(case.entries) else tuple(
+                _shown(e) for e in case.entries[unit:])
+            for ctcp, first, last in pieces:
+                place = _Place(start + first, start + last)
+                self._piece_of(case, sender, recipients, unit, quiet, server, ctcp, place)
+
+    def _targets(self, case: _Case) -> list[str]:
+        """The targets told apart; the last one stands for all behind it when there are too many."""
+        entries = tuple(t for t in case.line.params[0].split(b",") if t)
+        case.entries = entries
+        if len(entries) > self._limits.irc_targets:
+            case.oddities.append(Oddity("irc.many_targets", f"{len(entries)} targets"))
+            entries = entries[:self._limits.irc_targets]
+        return [_shown(entry) for entry in entries]
+
+    def _piece_of(
+        self, case: _Case, sender: str | None, recipients: tuple[str, ...], unit: int, quiet: bool, server: bool,
+        ctcp: bool, place: _Place,
+    ) -> None:
+        target = recipients[0]
+        data = case.raw[place.start:place.end]
+        answerable = case.way is UP and case.copy == "no"
+        conversation = self._conversation(target, sender, case.way, case.copy)
+        if ctcp:
+            name, _, rest = data.partition(b" ")
+            verb = name.decode("latin-1").upper()
+            place = _Place(place.end - len(rest), place.end)
+            if verb == "DCC":
+                self._dcc(case, sender, recipients, conversation, unit, rest, quiet)
+                return
+            if verb != "ACTION":
+                plain = plain_of(decode(rest)[0])
+                word = verb.lower() if verb.isalnum() and verb.isascii() and len(verb) <= 16 else "unknown"
+                case.add(Opaque(
+                    kind=f"ctcp.{word}" if not quiet else f"ctcp_reply.{word}", sender=sender, recipients=recipients,
+                    texts=(Text("body", plain),) if plain else (), answerable=answerable and not quiet,
+                ), (place,) if plain else (), unit)
+                return
+            data = rest
+        if _service(target) and self._secret(case, sender, recipients, unit, data):
+            return
+        plain = plain_of(decode(data)[0])
+        encryption = self._cipher(case.way, sender, target, plain)
+        kind: Kind = "action" if ctcp else "notice" if quiet else "chat"
+        if server or (quiet and case.way is DOWN and not self._registered and not self._midway):
+            kind = "server"
+        case.add(Message(
+            kind=kind, sender=sender, recipients=recipients, conversation=conversation,
+            texts=(Text("body", plain),) if plain else (), id=case.tags.get("msgid") or case.tags.get("label"),
+            copy=case.copy, encryption=encryption, sent_at=_when(case.tags.get("time")), answerable=answerable,
+        ), (place,) if plain else (), unit)
+
+    def _cipher(self, way: Way, sender: str | None, target: str, plain: str) -> Encryption:
+        key = (way, sender, target)
+        if key in self._armoured:
+            if plain.startswith("-----END PGP"):
+                self._armoured.discard(key)
+                self._set_slow()
+            return Encryption("metadata", "openpgp")
+        encryption = _encryption(plain)
+        if encryption.scheme == "openpgp" and len(self._armoured) < self._limits.irc_batches:
+            self._armoured.add(key)
+            self._heads.clear()
+            self._set_slow()
+        return encryption
+
+    def _mark(self, text: bytes) -> int:
+        """1 if the text begins with an IDENTIFY-MSG mark, which is no part of it.
+
+        Known from 290 or CAP; a flow joined in its middle is believed to have it once eight texts in a row bore one.
+        """
+        bears = text[:1] in (b"+", b"-")
+        if not self._identify and self._midway:
+            self._marked = self._marked + 1 if bears else -1 << 30
+            if self._marked >= 8:
+                self._identify_on()
+        return 1 if self._identify and bears else 0
+
+    def _identify_on(self) -> None:
+        self._identify = True
+        self._heads.clear()
+        self._set_slow()
+
+    def _learn(self, case: _Case, targets: list[str]) -> None:
+        """A flow joined late: what is said to a nick on the way down is said to the own one."""
+        if self._nick is not None or not self._midway or not targets:
+            return
+        if not self._is_channel(targets[0]) and targets[0][:1] not in "*$":
+            self._registered = True
+            self._renamed(targets[0])
+            self._signed(case, case.line.command)
+
+    def _copied(self, case: _Case, sender: str | None, targets: list[str]) -> None:
+        """Echoes of own messages (echo-message, self-message)."""
+        if case.copy == "no" and self._is_own(sender) and (
+            "echo-message" in self._caps or not (targets and self._is_own(targets[0]))
+        ):
+            case.copy = "echo"
+
+    def _secret(self, case: _Case, sender: str | None, recipients: tuple[str, ...], unit: int, data: bytes) -> bool:
+        """A password told to a service: only what follows it may be seen."""
+        plain = plain_of(decode(data)[0])
+        shown = _without_secret(plain)
+        if shown is None:
+            return False
+        case.add(Opaque(
+            kind="credentials", sender=sender, recipients=recipients,
+            texts=(Text("body", shown, None, False),) if shown else (), answerable=False,
+        ), (None,) if shown else (), unit)
+        return True
+
+    def _dcc(
+        self, case: _Case, sender: str | None, recipients: tuple[str, ...], conversation: str, unit: int, rest: bytes,
+        quiet: bool,
+    ) -> None:
+        offer = dcc(rest)
+        texts = (Text("file_name", offer.name, None, False),) if offer.name else ()
+        answerable = case.way is UP and not quiet
+        if quiet or offer.type in ("RESUME", "ACCEPT", "REJECT"):
+            name = offer.name or plain_of(decode(rest)[0])
+            case.add(Opaque(
+                kind=f"dcc.{offer.type.lower()}" if offer.type.isalnum() else "dcc.unknown", sender=sender,
+                recipients=recipients, texts=(Text("file_name", name, None, False),), answerable=answerable,
+            ), (None,), unit)
+            return
+        chat = offer.type in ("CHAT", "SCHAT")
+        address: str | None = None
+        if offer.host is None or offer.port is None:
+            case.oddities.append(Oddity("irc.dcc_malformed", offer.type[:16]))
+        elif offer.port:
+            host = offer.host
+            if host == "0.0.0.0":  # noqa: S104  (a client that does not know its address: the offerer's is meant)
+                host = self._flow.client.ip if case.way is UP else host
+            address = f"[{host}]:{offer.port}" if ":" in host else f"{host}:{offer.port}"
+        expect: Expect | None = None
+        answer = offer.token is not None and offer.port and self._token(offer, case.way.other) in self._passive
+        if address is not None:
+            if self._offers < self._limits.dcc_offers:
+                self._offers += 1
+                expect = Expect(address, "dcc_chat" if chat else "dcc", sender, offer.token)
+            else:
+                case.oddities.append(Oddity("irc.many_offers"))
+        elif offer.token is not None and offer.port == 0 and len(self._passive) < self._limits.dcc_offers:
+            self._passive.add(self._token(offer, case.way))
+        if answer:
+            self._passive.discard(self._token(offer, case.way.other))
+            case.add(Opaque(
+                kind="dcc.answer", sender=sender, recipients=recipients, texts=texts, answerable=answerable,
+            ), (None,) if texts else (), unit, expect)
+            return
+        case.add(FileOffer(
+            sender=sender, recipients=recipients, conversation=conversation, file_name="" if chat else offer.name,
+            size=offer.size, method="dcc_chat" if chat else "dcc", address=address, id=offer.token,
+            texts=() if chat else texts, answerable=answerable,
+        ), () if chat or not texts else (None,), unit, expect)
+
+    def _token(self, offer: _Offer, way: Way) -> str:
+        return f"{int(way)} {(offer.token or '').rstrip('T')}"
+
+    def _tagmsg(self, case: _Case) -> None:
+        tags = case.tags
+        sender = self._sender(case)
+        targets = self._targets(case) if case.line.params else []
+        if case.way is DOWN:
+            self._copied(case, sender, targets)
+        case.mode = "targets"
+        state = tags.get("+typing") or tags.get("+draft/typing")
+        for unit, target in enumerate(targets):
+            if state is not None:
+                case.add(Typing(state=state[:16], sender=sender, recipients=(target,)), (), unit)
+            for key in ("+draft/react", "+react", "+draft/unreact"):
+                if key in tags:
+                    case.add(Message(
+                        kind="reaction", sender=sender, recipients=(target,),
+                        conversation=self._conversation(target, sender, case.way, case.copy),
+                        texts=(Text("reaction", tags[key], None, False),) if tags[key] else (),
+                        id=tags.get("msgid") or tags.get("label"), copy=case.copy,
+                        replaces=tags.get("+draft/reply") or tags.get("+reply"),
+                        answerable=case.way is UP and case.copy == "no",
+                    ), (None,) if tags[key] else (), unit)
+
+    def _tag_words(self, case: _Case) -> None:
+        """Client-only tags may carry anything: what is not known is looked at."""
+        words = [
+            value for key, value in case.tags.items()
+            if key[:1] == "+" and value and (key not in _KNOWN_TAGS or len(value) > 128 or " " in value)
+        ]
+        if words:
+            if case.line.command != "TAGMSG" and case.line.command not in ("PRIVMSG", "NOTICE"):
+                case.mode = "line"
+            for unit in range(max(1, min(len(case.entries), self._limits.irc_targets))):
+                case.add(Opaque(
+                    kind="tags", sender=self._sender(case),
+                    recipients=(_shown(case.entries[unit]),) if case.entries else (),
+                    texts=tuple(Text("tag", value, None, False) for value in words[:_SEGMENTS]), answerable=False,
+                ), [None] * len(words[:_SEGMENTS]), unit)
+
+    # -- batches
+
+    def _batch(self, case: _Case) -> None:
+        """BATCH +ref type … opens, BATCH -ref closes (IRCv3 batch, multiline, chathistory)."""
+        params, way = case.line.params, case.way
+        if not params or len(params[0]) < 2:
+            return
+        ref = _shown(params[0][1:])
+        batches = self._batches[way]
+        if params[0][:1] == b"+":
+            kind = case.param(1).lower()
+            parent = batches.get(case.tags.get("batch", ""))
+            copy: Copy = parent.copy if parent else "no"
+            if "chathistory" in kind or "playback" in kind:
+                copy = "history"
+            multi: _Multi | None = None
+            if len(batches) >= self._limits.irc_batches or ref in batches:
+                case.oddities.append(Oddity("irc.many_batches"))
+                return
+            if kind in ("draft/multiline", "multiline") and len(params) > 2:
+                self._serial += 1
+                multi = _Multi(f"{int(way)}.{self._serial}", params[2], self._sender(case), case.tags)
+                case.group, case.part, case.multi = multi.group, FIRST, (multi, -1)
+            batches[ref] = _Batch(kind, copy, multi)
+            self._heads.clear()
+        elif params[0][:1] == b"-":
+            batch = batches.pop(ref, None)
+            if batch is not None and batch.multi is not None:
+                case.copy = batch.copy
+                self._multi_end(case, batch.multi)
+
+    def _in_batch(self, case: _Case) -> None:
+        batch = self._batches[case.way].get(case.tags["batch"])
+        if batch is None:
+            return
+        case.copy = batch.copy
+        multi = batch.multi
+        if multi is not None and case.line.command in ("PRIVMSG", "NOTICE"):
+            case.multi = (multi, len(multi.pieces))
+            case.group, case.part = multi.group, MORE
+            multi.command = case.line.command
+
+    def _multi_line(self, case: _Case, multi: _Multi, data: bytes) -> None:
+        multi.bytes += len(case.raw)
+        multi.add(plain_of(decode(data)[0]), "draft/multiline-concat" in case.tags)
+        if multi.bytes + len(case.raw) > self._limits.group_bytes * 3 // 4:
+            # Rather judged in two than refused whole: what is there is one message, the rest another.
+            for ref, batch in tuple(self._batches[case.way].items()):
+                if batch.multi is multi:
+                    del self._batches[case.way][ref]
+            case.oddities.append(Oddity("irc.long_batch"))
+            self._multi_end(case, multi)
+
+    def _multi_end(self, case: _Case, multi: _Multi) -> None:
+        case.group, case.part = multi.group, LAST
+        case.multi = (multi, -1 if case.line.command == "BATCH" else len(multi.pieces) - 1)
+        text = "".join(multi.pieces)
+        target = _shown(multi.target)
+        if case.way is DOWN:
+            self._copied(case, multi.sender, [target])
+        sender = multi.sender if multi.sender is not None or case.way is DOWN else self._nick
+        case.add(Message(
+            kind="notice" if multi.command == "NOTICE" else "chat", sender=sender, recipients=(target,),
+            conversation=self._conversation(target, sender, case.way, case.copy),
+            texts=(Text("body", text),) if text else (), id=multi.msgid or multi.label, copy=case.copy,
+            encryption=_encryption(text), sent_at=multi.when, answerable=case.way is UP and case.copy == "no",
+        ), (None,) if text else ())
+
+    # -- channels and people
+
+    def _topic(self, case: _Case) -> None:
+        texts, places = case.text(1, "topic")
+        if len(case.line.params) < 2:
+            return
+        self._topic_event(case, case.param(0), self._sender(case), texts, places, "no")
+        case.mode = "line" if case.way is UP else "strip"
+        case.words = 1
+
+    def _topic_event(
+        self, case: _Case, channel: str, sender: str | None, texts: tuple[Text, ...], places: tuple[_Place, ...],
+        copy: Copy,
+    ) -> None:
+        case.about = channel
+        case.add(Message(
+            kind="topic", sender=sender, recipients=(channel,), conversation=f"{self._network}/{self.fold(channel)}",
+            texts=texts, id=case.tags.get("msgid") or case.tags.get("label"), copy=case.copy if copy == "no" else copy,
+            sent_at=_when(case.tags.get("time")), encryption=_encryption(texts[0].plain) if texts else CLEAR,
+            answerable=case.way is UP,
+        ), places)
+
+    def _join(self, case: _Case) -> None:
+        """Keys are passwords: never shown. The account and realname of extended-join are taken."""
+        if not case.line.params:
+            return
+        sender = self._sender(case)
+        case.mode = "channels" if case.way is UP else "strip"
+        if case.way is DOWN and len(case.line.params) > 2:
+            if self._is_own(sender):
+                self._logged_in(case, case.param(1), "JOIN")
+            texts, places = case.text(2, "realname")
+            case.words = 2
+        else:
+            texts, places = (), ()
+        if self._midway and case.way is DOWN and self._nick is None and case.line.source is not None:
+            pass  # an own JOIN cannot be told from another's without the nick
+        for unit, channel in enumerate(self._targets(case)):
+            case.add(GroupChange(action="join", group=channel, member=sender, texts=texts), places, unit)
+
+    def _part(self, case: _Case) -> None:
+        texts, places = case.text(1, "reason")
+        case.mode = "strip"
+        if case.line.params:
+            for unit, channel in enumerate(self._targets(case)):
+                case.about = channel
+                case.add(GroupChange(
+                    action="leave", group=channel, member=self._sender(case), texts=texts if unit == 0 else ()),
+                    places if unit == 0 else (), unit)
+
+    def _kick(self, case: _Case) -> None:
+        texts, places = case.text(2, "reason")
+        if len(case.line.params) < 2:
+            return
+        case.words = 2
+        case.mode = "line" if case.way is UP else "strip"
+        case.about = case.param(0)
+        for index, victim in enumerate(case.param(1).split(",")[:self._limits.irc_targets]):
+            case.add(GroupChange(
+                action="kick", group=case.param(0), member=victim, texts=texts if index == 0 else ()),
+                places if index == 0 else ())
+
+    def _quit(self, case: _Case) -> None:
+        texts, places = case.text(0, "reason")
+        case.words = 0
+        case.mode = "strip"
+        case.add(Presence(sender=self._sender(case), availability="offline", texts=texts), places)
+
+    def _away(self, case: _Case) -> None:
+        texts, places = case.text(0, "away")
+        sender = self._sender(case)
+        case.words = 0
+        case.mode = "line" if case.way is UP else "strip"
+        case.about = "AWAY"
+        if texts:
+            case.add(Message(
+                kind="away", sender=sender, texts=texts, copy=case.copy, answerable=case.way is UP,
+                encryption=_encryption(texts[0].plain), id=case.tags.get("label"),
+            ), places)
+        else:
+            case.add(Presence(sender=sender, availability="online"))
+
+    def _invite(self, case: _Case) -> None:
+        if len(case.line.params) < 2:
+            return
+        case.about = case.param(0)
+        case.add(Message(
+            kind="invite", sender=self._sender(case), recipients=(case.param(0),),
+            conversation=f"{self._network}/{self.fold(case.param(1))}", copy=case.copy, answerable=case.way is UP,
+        ))
+
+    def _nick_change(self, case: _Case) -> None:
+        nick = case.param(0)
+        if not nick:
+            return
+        sender = self._sender(case)
+        case.about = "NICK"
+        if case.way is DOWN:
+            case.mode = "strip"
+            if self._is_own(sender):
+                self._renamed(nick)
+                self._signed(case, "NICK")
+        case.add(GroupChange(
+            action="nick", group="", member=sender, texts=(Text("nick", nick, None, False),)), (None,))
+
+    def _mode(self, case: _Case) -> None:
+        params = case.line.params
+        if case.way is UP and len(params) < 2:
+            return
+        if not params or not self._is_channel(case.param(0)):
+            return
+        case.about = case.param(0)
+        case.mode = "line" if case.way is UP else "strip"
+        case.words = -1
+        words = " ".join(_mode_words([_shown(p) for p in params[1:]]))
+        case.add(GroupChange(
+            action="mode", group=case.param(0), member=self._sender(case),
+            texts=(Text("mode", words, None, False),) if words else ()), (None,) if words else ())
+
+    def _realname(self, case: _Case) -> None:
+        """USER and SETNAME: people write all sorts of things there."""
+        index = 3 if case.line.command == "USER" else 0
+        texts, places = case.text(index, "realname")
+        case.words = index
+        case.mode = "line" if case.way is UP and case.line.command != "USER" else "strip"
+        case.about = case.line.command
+        if texts:
+            case.add(Opaque(
+                kind="realname", sender=self._sender(case), texts=texts, answerable=self._registered), places)
+
+    def _broadcast(self, case: _Case) -> None:
+        """WALLOPS and its kin."""
+        texts, places = case.text(0, "body")
+        case.words = 0
+        server = case.way is DOWN and self._is_server(case.line.source)
+        case.about = case.line.command
+        if texts:
+            case.add(Message(
+                kind="server" if server else "notice", sender=self._sender(case), texts=texts, copy=case.copy,
+                answerable=case.way is UP), places)
+
+    def _knock(self, case: _Case) -> None:
+        texts, places = case.text(1, "body")
+        case.about = case.param(0)
+        if case.line.params:
+            case.add(Message(
+                kind="notice", sender=self._sender(case), recipients=(case.param(0),), texts=texts,
+                conversation=f"{self._network}/{self.fold(case.param(0))}", answerable=case.way is UP), places)
+
+    def _redact(self, case: _Case) -> None:
+        """REDACT target msgid [:reason] (IRCv3 draft)."""
+        texts, places = case.text(2, "reason")
+        if len(case.line.params) < 2:
+            return
+        case.about = case.param(0)
+        case.words = 2
+        case.add(Message(
+            kind="correction", sender=self._sender(case), recipients=(case.param(0),), replaces=case.param(1),
+            conversation=self._conversation(case.param(0), self._sender(case), case.way, case.copy), texts=texts,
+            answerable=case.way is UP), places)
+
+    def _metadata(self, case: _Case) -> None:
+        texts, places = case.text(3, "body")
+        case.about = "METADATA"
+        case.words = 3
+        if texts:
+            case.add(Opaque(
+                kind="metadata", sender=self._sender(case), recipients=(case.param(0),), texts=texts), places)
+
+    def _account_change(self, case: _Case) -> None:
+        """ACCOUNT of account-notify: somebody logged in or out."""
+        if self._is_own(self._sender(case)):
+            account = case.param(0)
+            if account in ("*", ""):
+                self._logged_out(case)
+            else:
+                self._logged_in(case, account, "ACCOUNT")
+
+    def _service_command(self, case: _Case) -> None:
+        """NS IDENTIFY … and its kin: like a message to the service, without its passwords."""
+        name = _SERVICE_COMMANDS[case.line.command]
+        words = b" ".join(case.line.params)
+        plain = plain_of(decode(words)[0])
+        case.about = name
+        shown = _without_secret(plain)
+        text = plain if shown is None else shown
+        case.add(Opaque(
+            kind="service" if shown is None else "credentials", sender=self._sender(case), recipients=(name,),
+            texts=(Text("body", text, None, False),) if text else (), answerable=shown is None,
+        ), (None,) if text else ())
+
+    def _credentials(self, case: _Case) -> None:
+        """PASS, OPER, AUTHENTICATE …: noted by what they are, never by what they say."""
+        if case.line.command == "AUTHENTICATE" and case.way is UP:
+            name = case.param(0)
+            if 0 < len(name) <= 20 and name.replace("-", "").isalnum() and name.isupper():
+                self._mechanism = name
+
+    def _user_query(self, case: _Case) -> None:
+        """A command nobody told us of, or HELPOP: its words are looked at."""
+        self._unknown(case)
+
+    def _unknown(self, case: _Case) -> None:
+        words = b" ".join(case.line.params)
+        plain = plain_of(decode(words)[0])
+        command = case.line.command
+        known = command.isalnum() and command.isascii() and len(command) <= 20
+        if not known:
+            plain = plain_of(decode(case.raw[case.line.body:case.line.end])[0])
+        case.about = command if known else "command"
+        case.mode = "line"
+        if plain.strip():
+            case.add(Opaque(
+                kind=command.lower() if known else "unknown", sender=self._sender(case),
+                texts=(Text("body", plain, None, False),), answerable=case.way is UP and self._registered,
+            ), (None,))
+
+    def _linked(self, case: _Case) -> None:
+        """A server-to-server link: told, passed, not understood."""
+        case.oddities.append(Oddity("irc.server_link", case.line.command))
+        case.mode = "line"
+        case.add(Opaque(
+            kind="server_link", encryption=Encryption("metadata", None), answerable=False))
+
+    # -- negotiation
+
+    def _starttls(self, _case: _Case) -> None:
+        if not self._registered and not self._flow.tls:
+            self._asked_tls = True
+            self._asked_behind = False
+            self._stop = True
+            self._set_slow()
+
+    def _cap(self, case: _Case) -> None:
+        """CAP <nick> ACK|DEL :caps."""
+        if len(case.line.params) < 3:
+            return
+        verb = case.param(1).upper()
+        names = case.param(len(case.line.params) - 1).split()
+        if verb == "ACK":
+            for name in names[:64]:
+                if name[:1] == "-":
+                    self._caps.discard(name[1:])
+                elif len(self._caps) < 128:
+                    self._caps.add(name.lstrip("~="))
+            if "identify-msg" in self._caps:
+                self._identify_on()
+        elif verb == "DEL":
+            self._caps.difference_update(names)
+        self._heads.clear()
+
+    def _numeric(self, case: _Case) -> None:
+        """Server replies; only the few that carry a user's words or identity make events."""
+        number = case.line.command
+        if self._server is None and case.line.source is not None and self._is_server(case.line.source):
+            self._server = case.line.source
+            if self._flow.server_name is None:
+                self._network = _shown(case.line.source)
+                self._heads.clear()
+        nick = case.param(0)
+        if self._asked_tls:
+            self._asked_tls = False
+            self._set_slow()
+            if number == "670":
+                if self._asked_behind:
+                    self._broken = True
+                    case.fault = PeerError("irc.starttls_injection", "plain text behind STARTTLS")
+                else:
+                    self._stop = True
+                    case.tls = _Tls(case.line.params[0] if case.line.params else b"")
+                return
+        welcome = number in _WELCOME and not self._registered
+        if nick not in ("", "*") and (welcome or (self._nick is None and self._midway and case.line.source is not None)):
+            self._registered = True
+            self._renamed(nick)
+            self._signed(case, number)
+        handler = _NUMERICS.get(number)
+        if handler is not None:
+            handler(self, case)
+
+    def _isupport(self, case: _Case) -> None:
+        """005: what of it changes how names are read."""
+        for param in case.line.params[1:]:
+            key, _, value = _shown(param).partition("=")
+            if key == "NETWORK" and value:
+                self._network = value
+            elif key == "CASEMAPPING":
+                self._casemap = _CASEMAPPINGS.get(value.lower(), self._casemap)
+            elif key == "CHANTYPES":
+                self._chantypes = value[:16]
+            elif key == "STATUSMSG" and value:
+                self._statusmsg = value[:16]
+        self._heads.clear()
+
+    def _reply_topic(self, case: _Case) -> None:
+        texts, places = case.text(2, "topic")
+        case.mode = "strip"
+        case.words = 2
+        if texts:
+            self._topic_event(case, case.param(1), None, texts, places, "history")
+
+    def _reply_away(self, case: _Case) -> None:
+        texts, places = case.text(2, "away")
+        case.mode = "strip"
+        case.words = 2
+        if texts:
+            case.add(Message(
+                kind="away", sender=case.param(1), recipients=(case.param(0),), texts=texts, answerable=False,
+                encryption=_encryption(texts[0].plain)), places)
+
+    def _reply_whois(self, case: _Case) -> None:
+        texts, places = case.text(5, "realname")
+        case.mode = "strip"
+        case.words = 5
+        if texts:
+            case.add(Opaque(kind="realname", sender=case.param(1), texts=texts, answerable=False), places)
+
+    def _reply_account(self, case: _Case) -> None:
+        """330 nick account :is logged in as."""
+        if len(case.line.params) > 3 and self._is_own(case.param(1)):
+            self._logged_in(case, case.param(2), "330")
+
+    def _reply_logged_in(self, case: _Case) -> None:
+        """900 nick mask account :You are now logged in."""
+        if len(case.line.params) > 3:
+            self._logged_in(case, case.param(2), self._mechanism or "900")
+
+    def _reply_logged_out(self, case: _Case) -> None:
+        self._logged_out(case)
+
+    def _reply_capab(self, case: _Case) -> None:
+        """290 IDENTIFY-MSG: every text gets a mark in front from now on."""
+        if b"IDENTIFY-MSG" in case.line.params[1:]:
+            self._identify_on()
+
+    # -- verdicts to bytes
+
+    def apply(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
+        """The line as it is, changed, or gone; and what its writer is told."""
+        for verdict in verdicts:
+            if verdict.action is not Action.PASS:
+                return self._carry(frame, verdicts)
+        note = frame.note
+        if note is None and frame.edit is None and frame.part == WHOLE:
+            return [Send(frame.way, frame.raw)]
+        return self._passing(frame, note)
+
+    def _passing(self, frame: Frame, note: object) -> list[Act]:
+        way = frame.way
+        if frame.edit is not None:
+            return []
+        if type(note) is _Tls:
+            failure = b":" + (self._server or OWN_NAME) + b" 691 " + (note.nick or b"*") + b" :STARTTLS failed\r\n"
+            return [StartTls(self._flow.server_name, frame.raw, failure)]
+        if frame.part != WHOLE and frame.group is None:
+            return self._pass_part(frame)
+        acts: list[Act] = [Send(way, frame.raw)]
+        if type(note) is _Note:
+            acts.extend(expect for expect in note.expects if expect is not None)
+        return acts
+
+    def _pass_part(self, frame: Frame) -> list[Act]:
+        way = frame.way
+        if not self._dropping[way]:
+            self._partway[way] = frame.part != LAST
+            return [Send(way, frame.raw)]
+        return self._drop_part(frame)
+
+    def _drop_part(self, frame: Frame) -> list[Act]:
+        """Nothing more of this line; what of it was sent gets its end."""
+        way = frame.way
+        self._dropping[way] = frame.part != LAST
+        if frame.part == LAST and self._partway[way]:
+            self._partway[way] = False
+            return [Send(way, b"\r\n")]
+        return []
+
+    def _carry(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
+        note = frame.note
+        line = parse(frame.raw)
+        if line is None:
+            return self._passing(frame, note)
+        if type(note) is not _Note:
+            start, end = line.spans[1]
+            note = _Note("targets", ((_Place(start, end),),), (0,), (line.params[0],))
+        if note.multi is not None:
+            acts = self._carry_multi(frame, line, note, note.multi, verdicts)
+        elif frame.part != WHOLE:
+            refused = _worst(verdicts, Action.REDACT)
+            if refused is None:
+                acts = self._pass_part(frame)
+                refused = verdicts[0]
+            else:
+                acts = self._drop_part(frame)
+            acts += self._told(frame.way, [(refused, note.about or _first(line))], line, False)
+        elif note.mode == "targets":
+            acts = self._carry_targets(frame, line, note, verdicts)
+        elif note.mode == "channels":
+            acts = self._carry_channels(frame, line, note, verdicts)
+        else:
+            acts = self._carry_line(frame, line, note, verdicts)
+        if frame.edit is not None:
+            acts = [act for act in acts if not (isinstance(act, Send) and act.way is frame.way)]
+        return acts
+
+    def _carry_targets(self, frame: Frame, line: Line, note: _Note, verdicts: Sequence[Verdict]) -> list[Act]:
+        """Only the refused targets go; targets that get different texts get lines of their own."""
+        way, raw = frame.way, frame.raw
+        count = max(note.units, default=0) + 1
+        refused: list[Verdict | None] = [None] * count
+        spans: list[dict[_Place, list[tuple[int, int]]]] = [{} for _ in range(count)]
+        told: list[tuple[Verdict, str]] = []
+        expects: list[Act] = []
+        for i, verdict in enumerate(verdicts):
+            unit = note.units[i]
+            action = verdict.action
+            bad = action >= Action.HOLD
+            if action is Action.REDACT:
+                for text, start, end in verdict.masks:
+                    place = note.places[i][text] if text < len(note.places[i]) else None
+                    if place is None:
+                        bad = True
+                    else:
+                        spans[unit].setdefault(place, []).append((start, end))
+            if bad:
+                refused[unit] = refused[unit] or verdict
+            if action is not Action.PASS and verdict.notice:
+                told.append((verdict, _shown(note.entries[unit]) if unit < len(note.entries) else ""))
+            if i < len(note.expects) and note.expects[i] is not None and not bad:
+                expects.append(note.expects[i])  # type: ignore[arg-type]
+        lines: dict[bytes | None, list[bytes]] = {}
+        for unit in range(count):
+            verdict_ = refused[unit]
+            text_: bytes | None = None
+            if verdict_ is not None:
+                if way is UP or not verdict_.placeholder or note.words >= len(line.params):
+                    continue
+                text_ = self._placeholder(raw, line, note.words, verdict_.placeholder)
+            elif spans[unit]:
+                text_ = _edited(raw, *line.spans[note.words], spans[unit])
+            entries = note.entries[unit:] if unit == count - 1 else note.entries[unit:unit + 1]
+            lines.setdefault(text_, []).extend(entries)
+        acts: list[Act] = []
+        for text_, kept in lines.items():
+            out = raw if text_ is None else with_param(raw, line, note.words, text_)
+            if len(kept) != len(note.entries):
+                start, end = line.spans[0]
+                out = out[:start] + b",".join(kept) + out[end:]
+            if acts:
+                out = _without_label(out, line)
+            acts.append(Send(way, out))
+        gone = not acts
+        return acts + expects + self._told(way, told, line, gone)
+
+    def _carry_channels(self, frame: Frame, line: Line, note: _Note, verdicts: Sequence[Verdict]) -> list[Act]:
+        """JOIN: only the refused channels go, each with its key."""
+        keys = line.params[1].split(b",") if len(line.params) > 1 else []
+        kept: list[tuple[bytes, bytes]] = []
+        told: list[tuple[Verdict, str]] = []
+        bad: dict[int, Verdict] = {}
+        for i, verdict in enumerate(verdicts):
+            unit = note.units[i]
+            if verdict.action >= Action.REDACT:
+                bad.setdefault(unit, verdict)
+            if verdict.action is not Action.PASS and verdict.notice:
+                told.append((verdict, _shown(note.entries[unit]) if unit < len(note.entries) else ""))
+        last = max(note.units, default=0)
+        for index, entry in enumerate(note.entries):
+            if min(index, last) not in bad:
+                kept.append((entry, keys[index] if index < len(keys) else b""))
+        acts: list[Act] = []
+        if len(kept) == len(note.entries):
+            acts.append(Send(frame.way, frame.raw))
+        elif kept:
+            # Channels with a key stand first, or a key would go to a channel without.
+            kept.sort(key=lambda pair: not pair[1])
+            out = frame.raw[:line.spans[0][0]] + b",".join(c for c, _ in kept)
+            with_keys = [k for _, k in kept if k]
+            if with_keys:
+                out += b" " + b",".join(with_keys)
+            acts.append(Send(frame.way, out + frame.raw[line.end:]))
+        return acts + self._told(frame.way, told, line, not acts)
+
+    def _carry_line(self, frame: Frame, line: Line, note: _Note, verdicts: Sequence[Verdict]) -> list[Act]:
+        way, raw = frame.way, frame.raw
+        refused = _worst(verdicts, Action.HOLD)
+        spans: dict[_Place, list[tuple[int, int]]] = {}
+        for i, verdict in enumerate(verdicts):
+            if verdict.action is Action.REDACT:
+                for text, start, end in verdict.masks:
+                    place = note.places[i][text] if text < len(note.places[i]) else None
+                    if place is None:
+                        refused = refused or verdict
+                    else:
+                        spans.setdefault(place, []).append((start, end))
+        out: bytes | None = raw
+        if refused is not None:
+            out = self._refused_line(way, raw, line, note, refused)
+        elif spans:
+            out = raw
+            for place in sorted(spans, key=lambda p: -p.start):
+                out = out[:place.start] + masked(out[place.start:place.end], spans[place]) + out[place.end:]
+        acts: list[Act] = [] if out is None else [Send(way, out)]
+        told = [(v, note.about) for v in verdicts if v.action is not Action.PASS and v.notice]
+        return acts + self._told(way, told, line, out is None)
+
+    def _refused_line(self, way: Way, raw: bytes, line: Line, note: _Note, verdict: Verdict) -> bytes | None:
+        there = 0 <= note.words < len(line.params)
+        if way is DOWN and verdict.placeholder and there:
+            return with_param(raw, line, note.words, self._placeholder(raw, line, note.words, verdict.placeholder))
+        if note.mode == "strip":
+            # What happened has to be told, or the two sides fall out of step; only the words go.
+            if not there:
+                return raw
+            empty = b"*" if line.command in ("AWAY", "301", "USER", "JOIN", "SETNAME", "311") else b""
+            return with_param(raw, line, note.words, empty)
+        return None
+
+    def _carry_multi(
+        self, frame: Frame, line: Line, note: _Note, multi: _Multi, verdicts: Sequence[Verdict],
+    ) -> list[Act]:
+        """A unit of a multiline message: the verdict on the whole stands for each of its lines."""
+        way, last = frame.way, frame.part == LAST
+        verdict = max(verdicts, key=lambda v: v.action)
+        told: list[tuple[Verdict, str]] = []
+        if last and verdict.notice:
+            told.append((verdict, _shown(multi.target)))
+        if verdict.action >= Action.HOLD:
+            acts: list[Act] = []
+            if way is DOWN and verdict.placeholder and last:
+                nick = (multi.sender or _shown(self._server or OWN_NAME)).encode()
+                head = b":" + nick + b" " + multi.command.encode() + b" " + multi.target + b" :"
+                acts.append(Send(DOWN, head + fit(_wire(verdict.placeholder), PAYLOAD - len(head)) + b"\r\n"))
+            return acts + self._told(way, told, line, last, multi.label)
+        out = frame.raw
+        if verdict.action is Action.REDACT and note.index >= 0 and len(line.params) > 1:
+            at = multi.offsets[note.index]
+            length = len(multi.pieces[note.index])
+            spans = [(max(s - at, 0), e - at) for _, s, e in verdict.masks if e > at and s < at + length]
+            if spans:
+                start, end = line.spans[1]
+                out = with_param(out, line, 1, masked(out[start:end], spans))
+        return [Send(way, out), *self._told(way, told, line, False, multi.label)]
+
+    def _placeholder(self, raw: bytes, line: Line, index: int, text: str) -> bytes:
+        start, end = line.spans[index]
+        mark = raw[start:start + 1] if self._identify and line.command in ("PRIVMSG", "NOTICE") else b""
+        room = PAYLOAD - (line.end - line.body) + (end - start) - 1
+        return fit(mark + _wire(text), room)
+
+    def _told(
+        self, way: Way, told: Sequence[tuple[Verdict, str]], line: Line, gone: bool, label: str | None = None,
+    ) -> list[Act]:
+        """Notices to the writer; a label is answered on exactly one line when the server will not answer it."""
+        raw_label = _label(line.tags) if label is None else label.encode()
+        acts: list[Act] = []
+        if way is UP:
+            for verdict, about in told:
+                if verdict.notice:
+                    acts.append(Send(DOWN, self._notice(
+                        verdict.notice, about, line.command, verdict.action, raw_label if gone and not acts else b"")))
+        if gone and raw_label and not acts:
+            acts.append(Send(DOWN, b"@label=" + raw_label + b" :" + (self._server or OWN_NAME) + b" ACK\r\n"))
+        return acts
+
+    def _notice(self, text: str, about: str, command: str, action: Action, label: bytes = b"") -> bytes:
+        """A NOTICE from the server, or a standard reply where the client speaks them; 510 bytes at most."""
+        target = fit(_wire(about).replace(b" ", b""), 64)
+        source = b":" + (self._server or OWN_NAME)
+        tag = b"@label=" + label + b" " if label else b""
+        if "standard-replies" in self._caps:
+            word = b" FAIL " if action >= Action.HOLD else b" WARN "
+            name = command if command != "BATCH" else "PRIVMSG"
+            head = source + word + name.encode("latin-1", "replace") + b" POLICY_VIOLATION "
+            head += target + b" :" if target and target[:1] != b":" else b":"
+            body = _wire(text)
+        else:
+            head = source + b" NOTICE " + (self._nick or "*").encode() + b" :"
+            body = b"[" + target + b"] " + _wire(text) if target else _wire(text)
+        return tag + head + fit(body, PAYLOAD - len(head)) + b"\r\n"
+
+    def ready(self, way: Way) -> bool:
+        """Registered, and not inside a line that is passed on in parts."""
+        return self._registered and not self._partway[way] and not self._asked_tls and not self._link
+
+    def inject(self, message: Notice, way: Way) -> list[Act]:
+        """A NOTICE to the user; on the way up only about a message, to where it went."""
+        about = message.about
+        target = about.recipients[0] if about is not None and about.recipients else ""
+        if way is DOWN:
+            return [Send(DOWN, self._notice(message.text, target, "PRIVMSG", Action.WARN))]
+        if not target or " " in target or "," in target:
+            return []
+        head = b"NOTICE " + fit(_wire(target), 200) + b" :"
+        return [Send(UP, head + fit(_wire(message.text), PAYLOAD - len(head)) + b"\r\n")]
+
+    def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
+        """ERROR to the client, QUIT to the server (sheet 10)."""
+        words = _wire(reason) or b"Policy violation"
+        down = b"\r\n" if self._partway[DOWN] else b""
+        up = b"\r\n" if self._partway[UP] else b""
+        head = b"ERROR :Closing Link: " + (self._nick or "*").encode() + b" ("
+        down += head + fit(words, PAYLOAD - len(head) - 1) + b")\r\n"
+        del fault
+        return [Send(DOWN, down), Send(UP, up + b"QUIT :Closed\r\n")]
+
+
+# -- small helpers
+
+
+def _pieces(data: bytes) -> list[tuple[bool, int, int]]:
+    """(is CTCP, start, end) of the pieces of a text: CTCP requests between 0x01, words around them."""
+    if b"\x01" not in data:
+        return [(False, 0, len(data))]
+    parts = data.split(b"\x01", 2 * _SEGMENTS + 1)
+    if len(parts) > 2 * _SEGMENTS + 1:
+        return [(False, 0, len(data))]
+    pieces: list[tuple[bool, int, int]] = []
+    at = 0
+    if parts[0].strip():
+        # Old clients read CTCP inside a text; what is shown of it is the whole text without the marks.
+        pieces.append((False, 0, len(data)))
+    for index, part in enumerate(parts):
+        if index % 2 and part.strip() and (not parts[0].strip() or part[:4].upper() == b"DCC "):
+            pieces.append((True, at, at + len(part)))
+        elif index and not index % 2 and part.strip() and not parts[0].strip():
+            pieces.append((False, at, at + len(part)))
+        at += len(part) + 1
+    return pieces or [(False, 0, len(data))]
+
+
+def _edited(raw: bytes, start: int, end: int, spans: dict[_Place, list[tuple[int, int]]]) -> bytes:
+    """The text raw[start:end] with its places masked."""
+    out = raw[:end]
+    for place in sorted(spans, key=lambda p: -p.start):
+        out = out[:place.start] + masked(out[place.start:place.end], spans[place]) + out[place.end:]
+    return out[start:]
+
+
+def with_param(raw: bytes, line: Line, index: int, value: bytes) -> bytes:
+    """The line with another value for a parameter, with a colon where the value needs one."""
+    start, end = line.spans[index]
+    colon = line.colon and index == len(line.params) - 1
+    if not colon and (not value or b" " in value or value[:1] == b":"):
+        value = b":" + value
+    return raw[:start] + value + raw[end:]
+
+
+def _label(tags: bytes) -> bytes:
+    for pair in tags.split(b";"):
+        if pair.startswith(b"label="):
+            return pair[6:][:64]
+    return b""
+
+
+def _without_label(raw: bytes, line: Line) -> bytes:
+    if not line.tags or b"label=" not in line.tags:
+        return raw
+    rest = b";".join(pair for pair in line.tags.split(b";") if not pair.startswith(b"label="))
+    return (b"@" + rest + b" " if rest else b"") + raw[line.body:]
+
+
+def _worst(verdicts: Sequence[Verdict], least: Action) -> Verdict | None:
+    worst = max(verdicts, key=lambda v: v.action)
+    return worst if worst.action >= least else None
+
+
+def _first(line: Line) -> str:
+    return _shown(line.params[0].partition(b",")[0]) if line.params else ""
+
+
+def _service(target: str) -> bool:
+    return target.partition("@")[0].lower() in _SERVICES
+
+
+def _without_secret(plain: str) -> str | None:
+    """A command to a service without its passwords; None when it has none."""
+    words = plain.split()
+    count = _SECRET_VERBS.get(words[0].lower()) if words else None
+    if count is None:
+        return None
+    return " ".join(words[count + 1:])
+
+
+def _mode_words(params: list[str]) -> list[str]:
+    """Mode changes with their arguments, the channel key left out."""
+    out = params[:1]
+    rest = params[1:]
+    keyed = "k" in (params[0] if params else "")
+    if not keyed:
+        return out + rest
+    adding, at = True, 0
+    for char in params[0]:
+        if char in "+-":
+            adding = char == "+"
+        elif char == "k":
+            at += 1
+        elif char in "beIqaohvfjJL" or (char == "l" and adding):
+            if at < len(rest):
+                out.append(rest[at])
+            at += 1
+    return out
+
+
+_KNOWN_TAGS = frozenset({
+    "+typing", "+draft/typing", "+draft/reply", "+reply", "+draft/react", "+react", "+draft/unreact",
+    "+draft/channel-context",
+})
+_WELCOME = frozenset({"001", "002", "003", "004", "005", "251", "372", "375", "376", "422"})
+"""Numerics that only a registered client gets; servers that leave out 001 exist."""
+
+_Handler = Callable[[IrcDecoder, _Case], None]
+_D = IrcDecoder
+_COMMON: dict[str, _Handler] = {
+    "PRIVMSG": _D._message, "NOTICE": _D._message, "SQUERY": _D._message, "CPRIVMSG": _D._message,
+    "CNOTICE": _D._message, "TAGMSG": _D._tagmsg, "BATCH": _D._batch, "TOPIC": _D._topic, "JOIN": _D._join,
+    "PART": _D._part, "KICK": _D._kick, "QUIT": _D._quit, "AWAY": _D._away, "INVITE": _D._invite,
+    "NICK": _D._nick_change, "MODE": _D._mode, "SETNAME": _D._realname, "WALLOPS": _D._broadcast,
+    "OPERWALL": _D._broadcast, "GLOBOPS": _D._broadcast, "LOCOPS": _D._broadcast, "CHATOPS": _D._broadcast,
+    "KNOCK": _D._knock, "REDACT": _D._redact, "METADATA": _D._metadata, "AUTHENTICATE": _D._credentials,
+}
+_HANDLERS: tuple[dict[str, _Handler], dict[str, _Handler]] = (
+    {
+        **_COMMON, "USER": _D._realname, "STARTTLS": _D._starttls, "REMOVE": _D._kick,
+        **dict.fromkeys(_SERVICE_COMMANDS, _D._service_command), **dict.fromkeys(_SECRET_COMMANDS, _D._credentials),
+    },
+    {**_COMMON, "CAP": _D._cap, "ACCOUNT": _D._account_change},
+)
+_NUMERICS: dict[str, _Handler] = {
+    "005": _D._isupport, "290": _D._reply_capab, "301": _D._reply_away, "311": _D._reply_whois,
+    "330": _D._reply_account, "332": _D._reply_topic, "900": _D._reply_logged_in, "901": _D._reply_logged_out,
+}
+
+
+# -- recognising
+
+
+_PROBE_LINES = 64
+_FOREIGN = (b"220", b"+OK", b"* OK", b"HTTP/", b"SSH-", b"RFB ", b"<?xml", b"<stream", b"\x16\x03")
+
+
+def probe(up: bytes, down: bytes) -> Match:
+    """IRC on any port, from the first lines of either side (sheet 2).
+
+    Two different registration commands, or a server's numeric, are proof; one line alone is a hint. Lines that are no
+    commands may stand in front: servers skip them.
+    """
+    if down.lstrip(b"\r\n ").startswith(_FOREIGN):
+        return Match.NO
+    seen: set[bytes] = set()
+    words = 0
+    for line in _complete(up):
+        found = IRC_UP_LINE.match(line)
+        if found:
+            seen.add(found.group(1).upper())
+        elif IRC_WORDS_LINE.match(line):
+            words += 2 if b"\x01DCC " in line else 1
+    said = 0
+    for line in _complete(down):
+        found = IRC_DOWN_LINE.match(line)
+        if found:
+            said += 2 if found.group(1) in (b"001", b"002", b"003", b"004", b"005") else 1
+        elif IRC_PEER_LINE.match(line):
+            said += 2
+        elif IRC_WORDS_LINE.match(line):
+            words += 1
+    registering = len(seen & {b"NICK", b"USER", b"CAP", b"PASS"})
+    if registering >= 2 or said >= 2 or words >= 2 or (said and (registering or words)):
+        return Match.STRONG
+    if (registering and seen != {b"PASS"}) or said or words:
+        return Match.WEAK
+    if not up and not down:
+        return Match.MORE
+    if len(up) + len(down) < 512 and _texty(up) and _texty(down) and not (_complete(up) or _complete(down)):
+        return Match.MORE
+    if seen:
+        return Match.MORE
+    return Match.NO
+
+
+def _complete(data: bytes) -> list[bytes]:
+    """The first whole lines that are not blank."""
+    head = data[:16384]
+    lines = head.splitlines(True)
+    if lines and lines[-1][-1:] not in (b"\n", b"\r"):
+        lines.pop()
+    return [line for line in lines if line.strip()][:_PROBE_LINES]
+
+
+def _texty(data: bytes) -> bool:
+    return not data[:1] or data[0] >= 32 or data[0] in b"\r\n\t\x0b\x0c"
+
+
+_ALL = Can(drop=True, mask=True, placeholder=True, notify=True, hold=True, inject=True)
+_REQUEST = Can(drop=True, mask=True, notify=True)
+
+SPEC = Spec(
+    name="irc",
+    title="IRC",
+    probe=probe,
+    decoder=IrcDecoder,
+    ports=frozenset({194, 6660, 6661, 6662, 6663, 6664, 6665, 6666, 6667, 6668, 6669}),
+    tls_ports=frozenset({6697, 994, 6679, 6699}),
+    alpn=frozenset({"irc"}),
+    signs_on=True,
+    can={
+        "message": _ALL,
+        "presence": _REQUEST,
+        "group": _REQUEST,
+        "contact": _REQUEST,
+        "file": Can(drop=True, notify=True, hold=True),
+        "typing": Can(drop=True),
+        "opaque": Can(drop=True, mask=True, placeholder=True, notify=True),
+    },
+    edits=(Edit(DROP_NUL, "a line with a NUL is not passed on: servers hang or cut at it"),),
+    applications=("irc",),
+    not_decoded=("server-to-server links", "WebSocket framing", "DCC side connections", "MOTD, WHO and LIST texts"),
+)

@@ -1,0 +1,352 @@
+"""The layers: what of the live driver stands on mitmproxy's (partly untyped) classes.
+
+`Front` finds out where a client wants to go, connects, and tells plain from TLS by the first bytes. TLS is opened
+upstream first: `ServerTls` / `Threshold` / `ClientTls` / `Inspect`. `Inspect` is the leaf: events become inputs of the
+Conversation, its effects become commands. With protocol I/O (mitm_io) the layers are only there until TLS stands on
+both legs; with the stock I/O (`StockLink`) they stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mitmproxy.connection import Server
+from mitmproxy.options import Options
+from mitmproxy.proxy import commands, events, layer, tunnel
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers import tls
+
+from inspector.drivers.mitm_io import Posted, drop
+from inspector.drivers.mitm_layer import Conversation
+from inspector.drivers.mitm_modes import REFUSED, UNREACHABLE, UNRESOLVED, Dialog, could_be_hello
+from inspector.drivers.mitm_tls import Pipe
+from inspector.model import DOWN, UP, Input, StartTls, Way
+
+Commands = layer.CommandGenerator[None]
+
+OPTIONS = Options()
+"""mitmproxy's options: our layers read none but the ones its own layers ask for, at their defaults."""
+
+
+@dataclass
+class Lookup:
+    """A host to be resolved and what became of it."""
+
+    host: str
+    port: int
+    admin: bool
+    """The administrator's word (a reverse upstream): the destinations policy is not asked."""
+    addresses: list[tuple[str, int]]
+    error: str = ""
+    refused: bool = False
+
+
+@dataclass
+class LookupHook(commands.StartHook):  # type: ignore[no-untyped-call]
+    """Resolve a name and judge its addresses: an asynchronous question to the gateway, in mitmproxy's own form."""
+
+    data: Lookup
+
+
+class Inspect(layer.Layer):
+    """The leaf: feeds the conversation and turns its effects into commands."""
+
+    def __init__(self, context: Context, link: Any, conversation: Conversation | None, secured: bool = False) -> None:
+        super().__init__(context)
+        self.link = link
+        self.conversation = conversation
+        self.secured = secured
+        """TLS of a running conversation stands when we get our Start."""
+        self.started = False
+        self.out: list[commands.Command] = []
+        self.next: layer.Layer | None = None
+
+    def adopt(self, conversation: Conversation) -> None:
+        """Take the conversation's writers and outlet."""
+        self.conversation = conversation
+        conversation.outlet = self
+        for way, peer in ((UP, self.context.server), (DOWN, self.context.client)):
+            if conversation.write[way] is not drop:
+                conversation.write[way] = self._writer(peer)
+
+    def _writer(self, peer: Any) -> Callable[[bytes], None]:
+        return lambda data: self.out.append(commands.SendData(peer, data))
+
+    def settled(self) -> tuple[Pipe | None, Pipe | None] | None:
+        """For the fast path: plain on both legs (this layer is then the whole stack)."""
+        return (None, None) if self.started and self.next is None else None
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        conversation = self.conversation
+        if isinstance(event, events.Start):
+            self.started = True
+            if conversation is None:
+                conversation = self.link.host.converse(self.link, self.context, tls=True)
+            self.adopt(conversation)
+            self.link.established()
+            if self.secured:
+                conversation.secured(True)
+        elif isinstance(event, events.DataReceived):
+            assert conversation is not None
+            conversation.receive(UP if event.connection is self.context.client else DOWN, event.data)
+        elif isinstance(event, events.ConnectionClosed):
+            assert conversation is not None
+            conversation.closed(UP if event.connection is self.context.client else DOWN)
+        elif isinstance(event, Posted):
+            assert conversation is not None
+            conversation.step(event.news)
+        out, self.out = self.out, []
+        yield from out
+        if self.next is not None:
+            top, self.next = self.next, None
+            self.link.layer = top
+            yield from top.handle_event(events.Start())
+
+    # -- the outlet of the conversation
+
+    def finish(self, way: Way) -> None:
+        assert self.conversation is not None
+        self.conversation.write[way] = drop
+        peer = self.context.server if way is UP else self.context.client
+        self.out.append(commands.CloseTcpConnection(peer, half_close=True))
+
+    def cut(self) -> None:
+        self.out.append(commands.CloseConnection(self.context.server))
+        self.out.append(commands.CloseConnection(self.context.client))
+
+    def secure(self, effect: StartTls) -> None:
+        self.next = secure_layers(self.context, self.link, effect)
+
+    def post(self, news: Input) -> None:
+        self.link.post(news)
+
+
+class ServerTls(tls.ServerTLSLayer):
+    """TLS to the server. A failure is the child's to tell: the connections are not closed over its head."""
+
+    def on_handshake_error(self, err: str) -> Commands:
+        self.conn.error = err
+        yield from self.tls_interact()
+
+    def settled(self) -> tuple[Pipe | None, Pipe | None] | None:
+        """The two TLS objects, once both handshakes are over and the leaf has begun."""
+        threshold = self.child_layer
+        assert isinstance(threshold, Threshold)
+        client = threshold.client_tls
+        if client is None or client.tunnel_state is not tunnel.TunnelState.OPEN:
+            return None
+        if self.tunnel_state is not tunnel.TunnelState.OPEN or not threshold.leaf.started:
+            return None
+        return Pipe(client.tls), Pipe(self.tls)
+
+
+class ClientTls(tls.ClientTLSLayer):
+    """TLS with the client, with our certificate."""
+
+    def __init__(self, context: Context, link: Any) -> None:
+        super().__init__(context)
+        self.link = link
+
+    def on_handshake_error(self, err: str) -> Commands:
+        self.conn.error = err
+        if self.tls is not None:
+            yield from self.tls_interact()  # our alert
+        self.link.host.client_refused(self.link, self.context, err)
+        yield commands.CloseConnection(self.context.client)
+
+
+class Threshold(layer.Layer):
+    """Between the two handshakes: gets its Start when the one with the server has ended, well or badly."""
+
+    def __init__(self, context: Context, link: Any, effect: StartTls | None, hello: bytes) -> None:
+        super().__init__(context)
+        self.link = link
+        self.effect = effect
+        self.hello = hello
+        self.client_tls: ClientTls | None = None
+        self.leaf: Inspect
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        context = self.context
+        if not isinstance(event, events.Start):
+            return  # after a failure: nothing more is of interest
+        if context.server.tls_established:
+            conversation: Conversation | None = self.link.conversation
+            if self.effect is not None:
+                assert conversation is not None
+                conversation.securing = None
+                yield commands.SendData(context.client, self.effect.proceed)
+            self.link.hold(client=False, server=True)
+            client_tls = self.client_tls = ClientTls(context, self.link)
+            client_tls.child_layer = self.leaf = Inspect(context, self.link, conversation, secured=bool(conversation))
+            self.handle_event = client_tls.handle_event  # type: ignore[method-assign]
+            yield from client_tls.handle_event(events.Start())
+            if self.hello:
+                yield from client_tls.handle_event(events.DataReceived(context.client, self.hello))
+            return
+        detail = context.server.error or "the server ended the connection"
+        self.link.hold(client=False, server=False)
+        if self.effect is not None:
+            yield commands.SendData(context.client, self.effect.failure)
+        else:
+            yield commands.SendData(context.client, HANDSHAKE_FAILURE)
+        self.link.host.server_refused(self.link, context, detail)
+        yield commands.CloseConnection(context.client)
+
+
+class Front(layer.Layer):
+    """The first layer: where to, connect, then plain or TLS by the client's first bytes."""
+
+    def __init__(self, context: Context, link: Any, dialog: Dialog | None, target: tuple[str, int] | None) -> None:
+        super().__init__(context)
+        self.link = link
+        self.dialog = dialog
+        """How the client says where it wants to go (SOCKS, CONNECT); None: `target` is known."""
+        self.target = target
+        self.seen = b""
+        """The client's bytes from the first one on, while they may be a ClientHello."""
+        self.connected = False
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        client = self.context.client
+        if isinstance(event, events.Start):
+            if self.dialog is None:
+                assert self.target is not None
+                if (yield from self._reach(*self.target)):
+                    yield commands.CloseConnection(client)
+        elif isinstance(event, events.DataReceived):
+            if event.connection is not client:
+                yield from self._plain(DOWN, event.data)
+            elif self.connected:
+                yield from self._sniff(event.data)
+            elif self.dialog is not None:
+                yield from self._talk(self.dialog, event.data)
+        elif isinstance(event, events.ConnectionClosed):
+            if self.connected:
+                leaf = yield from self._leaf()
+                if event.connection is client and self.seen:
+                    yield from leaf.handle_event(events.DataReceived(client, self.seen))
+                yield from leaf.handle_event(event)
+            else:
+                yield commands.CloseConnection(client)
+
+    def _talk(self, dialog: Dialog, data: bytes) -> Commands:
+        """A piece of the SOCKS or CONNECT handshake."""
+        client = self.context.client
+        said = dialog.receive(data)
+        if said.send:
+            yield commands.SendData(client, said.send)
+        if said.refused:
+            self.link.host.handshake_refused(self.link, said.refused)
+            yield commands.CloseConnection(client)
+        elif said.target is not None:
+            outcome = yield from self._reach(*said.target)
+            yield commands.SendData(client, dialog.answer(outcome))
+            if outcome:
+                yield commands.CloseConnection(client)
+            elif said.rest:
+                yield from self._sniff(said.rest)
+
+    def _reach(self, host: str, port: int) -> layer.CommandGenerator[str]:
+        """Connect to the first address that answers. Returns "" or the outcome: REFUSED, UNRESOLVED, UNREACHABLE."""
+        self.link.hold(client=True, server=False)
+        lookup = Lookup(host, port, self.dialog is None and self.link.original is None, [])
+        yield LookupHook(lookup)
+        outcome, detail = UNRESOLVED, lookup.error
+        if lookup.refused:
+            outcome = REFUSED
+        for address in lookup.addresses:
+            self.context.server = Server(address=address)
+            error = yield commands.OpenConnection(self.context.server)
+            if not error:
+                self.connected = True
+                self.link.host.reached(self.link, self.context, host)
+                self.link.hold(client=False, server=False)
+                return ""
+            outcome, detail = UNREACHABLE, f"{address[0]}: {error}"
+        self.link.host.unreached(self.link, host, port, outcome, detail)
+        self.link.hold(client=False, server=False)
+        return outcome
+
+    def _sniff(self, data: bytes) -> Commands:
+        """The client's first bytes: a ClientHello, or anything else."""
+        self.seen = seen = self.seen + data
+        if not could_be_hello(seen):
+            yield from self._plain(UP, b"")
+            return
+        if len(seen) < 3:
+            return
+        context = self.context
+        try:
+            hello = tls.parse_client_hello(seen)
+        except (ValueError, EOFError):
+            # It begins like TLS and is none: the session will say what it makes of it
+            yield from self._plain(UP, b"")
+            return
+        if hello is None:
+            if len(seen) > MAX_HELLO:
+                yield from self._plain(UP, b"")
+            return
+        context.client.sni = hello.sni
+        context.client.alpn_offers = hello.alpn_protocols
+        why = self.link.host.leave_alone(self.link, context)
+        if why is not None:
+            leaf = yield from self._leaf()
+            assert leaf.conversation is not None
+            leaf.conversation.splice("tls", why)
+            yield from leaf.handle_event(events.DataReceived(context.client, seen))
+            return
+        self.link.layer = top = secure_layers(context, self.link, None, seen)
+        yield from top.handle_event(events.Start())
+
+    def _plain(self, way: Way, data: bytes) -> Commands:
+        """No TLS from byte 0: hand all that was held to the session."""
+        leaf = yield from self._leaf()
+        if self.seen:
+            yield from leaf.handle_event(events.DataReceived(self.context.client, self.seen))
+        if way is DOWN:
+            yield from leaf.handle_event(events.DataReceived(self.context.server, data))
+
+    def _leaf(self) -> layer.CommandGenerator[Inspect]:
+        leaf = Inspect(self.context, self.link, self.link.host.converse(self.link, self.context, tls=False))
+        self.link.layer = leaf
+        yield from leaf.handle_event(events.Start())
+        return leaf
+
+
+MAX_HELLO = 64 * 1024
+"""Bytes of a ClientHello that are waited for; real ones stay below 4 KiB."""
+
+HANDSHAKE_FAILURE = b"\x15\x03\x03\x00\x02\x02\x28"
+"""A fatal TLS alert, handshake_failure (RFC 8446, 6)."""
+
+
+def secure_layers(context: Context, link: Any, effect: StartTls | None, hello: bytes = b"") -> layer.Layer:
+    """The layers that open TLS on both legs, upstream first; to be given a Start."""
+    server = context.server
+    name = link.host.verified_name(link, context, effect)
+    if name is None:
+        server.error = "the name to verify is not a host name"
+        return Threshold(context, link, effect, hello)
+    server.sni = name
+    server.alpn_offers = context.client.alpn_offers
+    top = ServerTls(context)
+    top.child_layer = Threshold(context, link, effect, hello)
+    link.hold(client=effect is None, server=False)
+    return top
+
+
+def answer_hook(contexts: Any, hook: commands.StartHook) -> bool:
+    """Answer mitmproxy's own hooks; False when it is not one of those."""
+    if isinstance(hook, tls.TlsStartServerHook):
+        conn = hook.data.conn
+        if conn.sni:
+            hook.data.ssl_conn = contexts.to_server(conn.sni, conn.alpn_offers)
+    elif isinstance(hook, tls.TlsStartClientHook):
+        server = hook.data.context.server
+        hook.data.ssl_conn = contexts.to_client(server.sni, server.alpn)
+    elif isinstance(hook, LookupHook):
+        return False
+    return True

@@ -1,0 +1,513 @@
+"""Protocol I/O for mitmproxy's layers: what `mitmproxy.proxy.server.ConnectionHandler` does, without streams and tasks.
+
+`Link` runs the layers of one client connection: asyncio tells its two `Side`s of bytes and ends, it gives the layers
+their events and carries out their commands. Once set-up is over (plain, or TLS standing on both legs) it goes *fast*:
+bytes go straight into the Conversation, through the two TLS objects where there are any, and layers, context and
+connection objects are let go. STARTTLS takes it back to layers until TLS stands. (decision 0002, hotpath §3.5)
+
+Back-pressure: a side is read only while the other side's writer, and the session's queue of that way, have room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from mitmproxy import connection
+from mitmproxy.connection import ConnectionState
+from mitmproxy.proxy import commands, events
+
+from inspector.drivers.mitm_layer import Conversation, Timer
+from inspector.drivers.mitm_tls import ENDED, FAILED, Pipe
+from inspector.model import DOWN, UP, Input, Limits, StartTls, Way
+
+# Why a side is not read, as bits
+SETUP = 1
+"""The layers wait for something (a name, a connection, a handshake of the other leg)."""
+WRITER = 2
+"""The writer this side's bytes go to is full."""
+QUEUE = 4
+"""Too much of this way waits in the session."""
+NOTICES = 8
+"""This peer writes but does not read what we answer it."""
+
+_log = logging.getLogger("inspector.mitm")
+
+
+class LayerLike(Protocol):
+    """mitmproxy.proxy.layer.Layer, as far as it is used here."""
+
+    def handle_event(self, event: events.Event) -> Any: ...
+
+
+class LinkHost(Protocol):
+    """What a Link asks of the gateway."""
+
+    @property
+    def limits(self) -> Limits: ...
+    def hook(self, link: Any, hook: commands.StartHook, done: Callable[[], None]) -> bool:
+        """Handle a mitmproxy hook: True when it is done at once, else `done` is called on the loop."""
+        ...
+
+    def begin_tls(self, link: Any, effect: StartTls) -> None:
+        """Put the layers that open TLS on `link` and start them."""
+        ...
+
+    def accept(self, link: Any) -> None:
+        """A client's connection stands: take it, with the layer of its mode, or abort it."""
+        ...
+
+    def late(self, link: Any) -> None:
+        """Set-up took too long; the link aborts."""
+        ...
+
+    def forget(self, link: Any) -> None:
+        """Both connections of the link are closed."""
+        ...
+
+    def later(self, delay: float, call: Callable[[], None]) -> Timer: ...
+
+
+class Posted(events.Event):
+    """News for the Conversation (a scan's result, a timer, a kill), carried through the layers."""
+
+    def __init__(self, news: Input) -> None:
+        self.news = news
+
+
+def prepare(sock: socket.socket) -> None:
+    """Small packets at once; dead peers are noticed although quiet sessions are kept for days."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 120)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 30)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+
+
+def drop(data: bytes) -> None:
+    """The writer of a way that has been finished."""
+
+
+class Side(asyncio.Protocol):
+    """One TCP connection of a Link. `way` is the way that this peer writes: UP for the client."""
+
+    __slots__ = ("ended", "finished", "full", "held", "link", "open", "pipe", "transport", "way")
+
+    def __init__(self, link: Link, way: Way) -> None:
+        self.link = link
+        self.way = way
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self.pipe: Pipe | None = None
+        self.held = 0
+        self.full = False
+        """Our writer to this peer is above its high-water mark."""
+        self.open = False
+        self.ended = False
+        """This peer has sent its FIN."""
+        self.finished = False
+        """We have sent ours: a further write would raise."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self.open = True
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            prepare(sock)
+        self.transport.set_write_buffer_limits(high=self.link.host.limits.write_buffer_bytes)
+        if self.way is UP:
+            self.link.accepted()
+
+    def data_received(self, data: bytes) -> None:
+        link = self.link
+        conversation = link.fast
+        if conversation is None:
+            link.data(self, data)
+        elif self.pipe is None:
+            conversation.receive(self.way, data)
+        else:
+            self._decrypt(self.pipe, data, conversation)
+        if link.conversation is not None:
+            link.pressure(self)
+
+    def _decrypt(self, pipe: Pipe, data: bytes, conversation: Conversation) -> None:
+        plain, state = pipe.decrypt(data)
+        out = pipe.pending()
+        if out:
+            self.transport.write(out)
+        if plain:
+            conversation.receive(self.way, plain)
+        if state == ENDED:
+            conversation.closed(self.way)
+        elif state == FAILED:
+            # A broken record, or a fatal alert: this connection can not go on, nor can the other
+            conversation.closed(self.way)
+            if not conversation.over:
+                conversation.end()
+
+    def write(self, data: bytes) -> None:
+        """Send plain bytes to this peer."""
+        pipe = self.pipe
+        if pipe is not None:
+            data = pipe.encrypt(data)
+        self.transport.write(data)
+
+    def finish(self) -> None:
+        """Send what is written, then the end: close_notify where there is TLS, and FIN."""
+        if self.finished or not self.open or self.transport.is_closing():
+            return
+        self.finished = True
+        try:
+            if self.pipe is not None:
+                self.transport.write(self.pipe.close())
+            self.transport.write_eof()
+        except OSError:
+            self.transport.abort()
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        self.link.closed(self, half=True)
+        return True  # half-closed: we may still write
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self.open = False
+        self.full = False
+        self.link.lost(self)
+
+    def pause_writing(self) -> None:
+        self.full = True
+        other = self.link.other(self)
+        if other is not None:
+            other.hold(WRITER)
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self.release(NOTICES)
+        other = self.link.other(self)
+        if other is not None:
+            other.release(WRITER)
+
+    def hold(self, why: int) -> None:
+        """Stop reading this peer for `why`."""
+        if not self.held and self.open and not self.transport.is_closing():
+            self.transport.pause_reading()
+        self.held |= why
+
+    def release(self, why: int) -> None:
+        """Read this peer again, unless there is another reason not to."""
+        if self.held & why:
+            self.held &= ~why
+            if not self.held and self.open and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+
+class Link:
+    """One client connection and its way to the server."""
+
+    __slots__ = (
+        "_queue", "_running", "asked", "client", "client_side", "conversation", "deadline", "done", "fast", "host",
+        "layer", "lingering", "listener", "opening", "original", "peer", "server", "server_side", "since",
+    )
+
+    def __init__(self, host: LinkHost, listener: Any) -> None:
+        self.host = host
+        self.listener = listener
+        self.client_side = Side(self, UP)
+        self.server_side: Side | None = None
+        self.client: connection.Client = None  # type: ignore[assignment]
+        self.server: connection.Server = None  # type: ignore[assignment]
+        self.layer: LayerLike | None = None
+        self.conversation: Conversation | None = None
+        self.fast: Conversation | None = None
+        """The conversation, while it is reached without layers."""
+        self.lingering = False
+        self.deadline: Timer | None = None
+        self.opening: asyncio.Task[None] | None = None
+        self.original: tuple[str, int] | None = None
+        """Where a redirected connection was going (transparent mode)."""
+        self.peer: tuple[str, int] = ("0.0.0.0", 0)  # noqa: S104
+        self.asked: str | None = None
+        """The host that the client, or the listener's upstream, named."""
+        self.since = 0.0
+        self.done = False
+        self._running = False
+        self._queue: deque[events.Event] | None = None
+
+    # -- from asyncio
+
+    def accepted(self) -> None:
+        """The client's connection stands: the gateway decides whether to take it and with which layer."""
+        self.host.accept(self)
+
+    def other(self, side: Side) -> Side | None:
+        return self.server_side if side is self.client_side else self.client_side
+
+    def closed(self, side: Side, *, half: bool) -> None:
+        """The peer of `side` sends nothing more (`half`), or its connection is gone."""
+        if self.lingering:
+            if half:
+                side.transport.close()
+            return
+        if self.fast is not None:
+            self.fast.closed(side.way)
+            return
+        conn = self.client if side.way is UP else self.server
+        if conn is None or not conn.state & ConnectionState.CAN_READ:
+            return
+        conn.state = conn.state & ~ConnectionState.CAN_READ if half else ConnectionState.CLOSED
+        self.event(events.ConnectionClosed(conn))
+
+    def lost(self, side: Side) -> None:
+        if self.conversation is not None:
+            self.conversation.write[side.way.other] = drop
+        self.closed(side, half=False)
+        other = self.other(side)
+        if other is not None and other.open and not self.lingering:
+            if self.conversation is not None and not self.conversation.over:
+                # Gone in both directions (RST): what the other peer says has no reader
+                other.release(WRITER)
+                self.conversation.closed(other.way)
+            if not self.lingering:
+                self.cut()
+        if not self.client_side.open and (self.server_side is None or not self.server_side.open):
+            self._end()
+
+    def data(self, side: Side, data: bytes) -> None:
+        """Bytes while layers are at work."""
+        if self.lingering:
+            return
+        conversation = self.conversation
+        if conversation is not None and conversation.securing is not None and side.way is UP:
+            conversation.receive(UP, data)  # an injection: the layers would keep it for later
+        else:
+            self.event(events.DataReceived(self.client if side.way is UP else self.server, data))
+
+    # -- the layers
+
+    def event(self, event: events.Event) -> None:
+        """Run the layers on `event`. An exception ends both connections: asyncio closes the one, `lost` the other."""
+        if self._running:
+            if self._queue is None:
+                self._queue = deque()
+            self._queue.append(event)
+            return
+        if self.layer is None:
+            return
+        self._running = True
+        try:
+            while True:
+                for command in self.layer.handle_event(event):
+                    self._carry_out(command)
+                if not self._queue:
+                    break
+                event = self._queue.popleft()
+        finally:
+            self._running = False
+        self._promote()
+
+    def post(self, news: Input) -> None:
+        """Bring news to the conversation by the path that its bytes take."""
+        conversation = self.conversation
+        if conversation is None or conversation.over:
+            return
+        if self.fast is not None:
+            conversation.step(news)
+        else:
+            self.event(Posted(news))
+        self.pressure(self.client_side)
+        if self.server_side is not None:
+            self.pressure(self.server_side)
+
+    def _carry_out(self, command: commands.Command) -> None:
+        if isinstance(command, commands.SendData):
+            side = self._side(command.connection)
+            if side is not None and side.open and not side.finished and not side.transport.is_closing():
+                side.transport.write(command.data)
+        elif isinstance(command, commands.OpenConnection):
+            self.opening = asyncio.get_running_loop().create_task(self._open(command))
+        elif isinstance(command, commands.CloseConnection):
+            self._close(command.connection, getattr(command, "half_close", False))
+        elif isinstance(command, commands.StartHook):
+            completed = events.HookCompleted(command)
+            if self.host.hook(self, command, lambda: self.event(completed)):
+                self.event(completed)
+        elif isinstance(command, commands.Log):
+            _log.log(command.level if command.level < logging.INFO else logging.DEBUG, command.message)
+        else:
+            raise RuntimeError(f"a layer asked for {type(command).__name__}")
+
+    def _side(self, conn: connection.Connection) -> Side | None:
+        return self.client_side if conn is self.client else self.server_side if conn is self.server else None
+
+    async def _open(self, command: commands.OpenConnection) -> None:
+        """Connect to the (numeric) address of a server connection; the layers name one address after the other."""
+        server = command.connection
+        assert server.address is not None
+        side = Side(self, DOWN)
+        error: str | None = None
+        try:
+            async with asyncio.timeout(self.host.limits.connect_seconds):
+                await asyncio.get_running_loop().create_connection(lambda: side, *server.address)
+        except TimeoutError:
+            error = "no answer in time"
+        except OSError as failure:
+            error = failure.strerror or str(failure)
+        self.opening = None
+        if error is None and (self.done or not self.client_side.open):
+            side.transport.abort()
+            return
+        if error is None:
+            self.server = server
+            self.server_side = side
+            server.state = ConnectionState.OPEN
+            server.peername = side.transport.get_extra_info("peername")
+            server.sockname = side.transport.get_extra_info("sockname")
+        server.error = error
+        self.event(events.OpenConnectionCompleted(command, error))
+
+    def _close(self, conn: connection.Connection, half: bool) -> None:
+        side = self._side(conn)
+        if side is None or not side.open:
+            return
+        if half:
+            if conn.state & ConnectionState.CAN_WRITE:
+                conn.state &= ~ConnectionState.CAN_WRITE
+                side.finish()
+        else:
+            conn.state = ConnectionState.CLOSED
+            self.cut()
+
+    # -- fast
+
+    def _promote(self) -> None:
+        """Leave the layers behind once they have nothing more to do."""
+        conversation = self.conversation
+        ready: Callable[[], tuple[Pipe | None, Pipe | None] | None] | None = getattr(self.layer, "settled", None)
+        if conversation is None or conversation.over or self.fast is not None or ready is None or self.lingering:
+            return
+        pipes = ready()
+        if pipes is None or self.server_side is None:
+            return
+        self.client_side.pipe, self.server_side.pipe = pipes
+        for side in (self.client_side, self.server_side):
+            writer = side.transport.write if side.pipe is None else side.write
+            way = side.way.other
+            if conversation.write[way] is not drop:
+                conversation.write[way] = writer
+        conversation.outlet = self
+        self.fast = conversation
+        self.layer = None
+        self.client = self.server = None  # type: ignore[assignment]
+
+    def connections(self) -> tuple[connection.Client, connection.Server]:
+        """Fresh mitmproxy connections for the two open sockets, for layers that come back after the fast path."""
+        assert self.server_side is not None
+        one, two = self.client_side.transport, self.server_side.transport
+        self.client = connection.Client(
+            peername=one.get_extra_info("peername")[:2], sockname=one.get_extra_info("sockname")[:2],
+            state=ConnectionState.OPEN, timestamp_start=self.since)
+        peer = two.get_extra_info("peername")[:2]
+        self.server = connection.Server(address=peer, peername=peer, state=ConnectionState.OPEN)
+        return self.client, self.server
+
+    # -- the outlet of the conversation, while fast
+
+    def finish(self, way: Way) -> None:
+        side = self.server_side if way is UP else self.client_side
+        if self.conversation is not None:
+            self.conversation.write[way] = drop
+        if side is not None:
+            side.finish()
+
+    def secure(self, effect: StartTls) -> None:
+        assert self.conversation is not None
+        self.fast = None
+        self.host.begin_tls(self, effect)
+
+    def cut(self) -> None:
+        """Flush, end both sides, read and drop what still comes, so that no RST overtakes the last words."""
+        if self.lingering or self.done:
+            return
+        self.lingering = True
+        if self.conversation is not None and not self.conversation.over:
+            self.conversation.end()
+        self.fast = None
+        self.layer = None
+        self.limit(None)
+        self.deadline = self.host.later(self.host.limits.close_seconds, self.abort)
+        if self.opening is not None:
+            self.opening.cancel()
+        for side in (self.client_side, self.server_side):
+            if side is not None and side.open:
+                side.finish()
+                if side.ended:
+                    side.transport.close()
+                else:
+                    side.release(SETUP | WRITER | QUEUE | NOTICES)
+
+    def abort(self) -> None:
+        """Close both connections at once."""
+        self.lingering = True
+        if self.opening is not None:
+            self.opening.cancel()
+        for side in (self.client_side, self.server_side):
+            if side is not None and side.open:
+                side.transport.abort()
+
+    # -- back-pressure
+
+    def pressure(self, side: Side) -> None:
+        """Hold or release `side` by what of its way waits in the session, and by what its peer leaves unread."""
+        conversation = self.conversation
+        assert conversation is not None
+        if conversation.over:
+            return
+        if conversation.held(side.way, self.host.limits.way_bytes):
+            side.hold(QUEUE)
+        elif side.held & QUEUE:
+            side.release(QUEUE)
+        if side.full and side.transport.get_write_buffer_size() > self.host.limits.way_bytes:
+            side.hold(NOTICES)
+
+    def hold(self, *, client: bool, server: bool) -> None:
+        """Which sides are not read while layers wait for something."""
+        for side, held in ((self.client_side, client), (self.server_side, server)):
+            if side is not None:
+                if held:
+                    side.hold(SETUP)
+                else:
+                    side.release(SETUP)
+
+    def established(self) -> None:
+        """Set-up is over: the leaf has begun."""
+        self.hold(client=False, server=False)
+        self.limit(None)
+
+    def limit(self, seconds: float | None) -> None:
+        """Set-up must go on within this time, or both connections are aborted; None: no limit."""
+        if self.deadline is not None:
+            self.deadline.cancel()
+        self.deadline = None if seconds is None else self.host.later(seconds, self._late)
+
+    def _late(self) -> None:
+        self.host.late(self)
+        self.abort()
+
+    def _end(self) -> None:
+        if self.done:
+            return
+        self.done = True
+        if self.conversation is not None and not self.conversation.over:
+            self.conversation.end()
+        self.limit(None)
+        if self.opening is not None:
+            self.opening.cancel()
+        self.layer = None
+        self.fast = None
+        self.host.forget(self)
+
+
+__all__ = ["DOWN", "Link", "LinkHost", "Posted", "Side", "drop", "prepare"]

@@ -1,0 +1,287 @@
+"""One conversation of the live proxy: bytes and news go into its Session, effects come out.
+
+Knows neither sockets nor mitmproxy: the driver's I/O (mitm_io, mitm) hands it an outlet. Here is the one catch-all of
+the package (design §6): mitmproxy loses the chunk on which a layer raises and forwards the next one, so an error of
+ours must be caught at the top, noted as `trouble internal`, and end the session on both sides.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from inspector.model import (
+    Chunk,
+    Closed,
+    Cut,
+    Effect,
+    Expect,
+    Finish,
+    Flow,
+    Input,
+    Kept,
+    Killed,
+    Note,
+    Scan,
+    Scanned,
+    Secured,
+    Send,
+    Spliced,
+    StartTls,
+    Troubled,
+    WakeAt,
+    Way,
+    Woke,
+)
+
+
+class SessionLike(Protocol):
+    """What the driver needs of inspector.engine.session.Session."""
+
+    @property
+    def over(self) -> bool: ...
+    def step(self, given: Input, world: Any) -> list[Effect]: ...
+    def queued(self, way: Way) -> int: ...
+
+
+class Timer(Protocol):
+    """What loop.call_later returns."""
+
+    def cancel(self) -> None: ...
+
+
+class Host(Protocol):
+    """What a conversation asks of the gateway that runs it."""
+
+    @property
+    def world(self) -> Any:
+        """The world that spans the worker's flows, handed to every step."""
+        ...
+
+    def clock(self) -> float:
+        """Seconds since the epoch, never running back."""
+        ...
+
+    def scan(self, effect: Scan, done: Callable[[Scanned], None]) -> None:
+        """Run a long scan off the loop; `done` is called on the loop."""
+        ...
+
+    def note(self, note: Note, done: Callable[[Kept], None] | None) -> None:
+        """Hand a row to the event log; `done`, when given, is called on the loop once it is durable or failed."""
+        ...
+
+    def later(self, delay: float, call: Callable[[], None]) -> Timer:
+        """Call after `delay` seconds."""
+        ...
+
+    def log(self, sentence: str) -> None:
+        """One sentence for the administrator."""
+        ...
+
+
+class Outlet(Protocol):
+    """Where effects go: the two peers, through TLS where it stands."""
+
+    def finish(self, way: Way) -> None:
+        """Half-close: the peer that reads `way` gets the end of the stream after what was sent."""
+        ...
+
+    def cut(self) -> None:
+        """Flush what was sent, close both sides, read nothing more."""
+        ...
+
+    def secure(self, effect: StartTls) -> None:
+        """Begin TLS, upstream first."""
+        ...
+
+    def post(self, news: Input) -> None:
+        """Bring news (a scan's result, a timer) to `Conversation.step` along the path that the bytes take."""
+        ...
+
+
+Write = Callable[[bytes], object]
+
+
+def trouble_row(
+    flow: Flow, number: int, at: float, name: str, detail: str, action: str | None = "cut",
+) -> dict[str, Any]:
+    """A `trouble` row of the driver's own, in the shape of design §10. Its ids have a "d": the engine counts from 1."""
+    return {
+        "event": "trouble", "id": f"{flow.id}-d{number}", "t": at, "flow": flow.id, "name": name, "detail": detail,
+        "protocol": None, "way": None, "action": action, "user": None, "listener": flow.listener,
+        "client": {"ip": flow.client.ip, "port": flow.client.port},
+        "server": {"ip": flow.server.ip, "port": flow.server.port}, "message": None,
+    }
+
+
+def where(error: BaseException) -> str:
+    """Type and place of an error, without its text: that may hold what a peer said."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return f"{type(error).__name__} at " + " < ".join(
+        f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in reversed(frames)
+    )
+
+
+class Conversation:
+    """A live session: its flow, its engine Session, and the writers of both ways.
+
+    `write[way]` takes the bytes for the peer that reads `way`; the I/O sets and replaces it: plain, through TLS, or
+    through layers.
+    """
+
+    __slots__ = (
+        "_host", "_notes", "_timer", "_wake_at", "bytes", "ended", "flow", "last", "outlet", "over", "securing",
+        "session", "write",
+    )
+
+    def __init__(self, flow: Flow, session: SessionLike, host: Host, outlet: Outlet, up: Write, down: Write) -> None:
+        self.flow = flow
+        self.session = session
+        self.outlet = outlet
+        self.write: list[Write] = [up, down]
+        self.last = flow.opened
+        """When something last arrived, for the idle limit."""
+        self.bytes = 0
+        self.over = False
+        """After a cut, or when the engine says so: nothing more is read."""
+        self.securing: StartTls | None = None
+        """Between the agreement to start TLS and the word to the client to begin."""
+        self.ended = 0
+        """Ways whose writer has closed, as bits (1 UP, 2 DOWN)."""
+        self._host = host
+        self._timer: Timer | None = None
+        self._wake_at = 0.0
+        self._notes = 0
+
+    # -- from the I/O
+
+    def receive(self, way: Way, data: bytes) -> None:
+        """Bytes that the peer writing `way` has sent."""
+        if self.over:
+            return
+        self.last = now = self._host.clock()
+        self.bytes += len(data)
+        if self.securing is None:
+            self.step(Chunk(way, now, data))
+        else:
+            # Plaintext behind the agreement to start TLS: CVE-2011-0411 and its kin
+            self.step(Troubled(now, "injection", "plaintext from the client behind STARTTLS"))
+            self.end()
+
+    def closed(self, way: Way) -> None:
+        """The peer that writes `way` has ended its side."""
+        bit = 1 << way
+        if self.over or self.ended & bit:
+            return
+        self.ended |= bit
+        self.step(Closed(way, self._host.clock()))
+        if self.ended == 3:
+            self.end()
+
+    def splice(self, protocol: str, why: str) -> None:
+        """TLS that is left alone: the session will pass it on unread, or cut."""
+        self.step(Spliced(self._host.clock(), protocol, why))
+
+    def secured(self, ok: bool, detail: str = "") -> None:
+        """TLS that `StartTls` asked for stands on both sides, or failed (the session then ends)."""
+        self.securing = None
+        self.step(Secured(self._host.clock(), ok, detail))
+        if not ok:
+            self.end()
+
+    def kill(self, reason: str) -> None:
+        """End politely, by an operator's word or the drain."""
+        self.outlet.post(Killed(self._host.clock(), reason))
+
+    def ending(self) -> bool:
+        """`over`, read anew: carrying out an effect may have set it."""
+        return self.over
+
+    def held(self, way: Way, limit: int) -> bool:
+        """Whether more than `limit` bytes wait in the session that way."""
+        return self.session.queued(way) > limit
+
+    # -- the step
+
+    def step(self, given: Input) -> None:
+        """Give `given` to the session and carry out what it answers. Never raises for an error of engine or decoder."""
+        if self.over:
+            return
+        for effect in self._effects(given):
+            if type(effect) is Send:
+                self.write[effect.way](effect.data)
+                continue
+            self._carry_out(effect)
+            if self.ending():
+                return
+        if self.session.over:
+            self.end()
+
+    def _effects(self, given: Input) -> list[Effect]:
+        crashed = ""
+        while True:
+            try:
+                return self.session.step(given, self._host.world)
+            except Exception as error:  # the one catch-all: see the module's docstring
+                place = where(error)
+                self._host.log(f"session {self.flow.id} is cut because of an internal error: {place}")
+                if crashed:
+                    # Not even the engine's own answer to trouble came: say it for it
+                    self.trouble("internal", crashed)
+                    return [Cut("internal")]
+                crashed = place
+                given = Troubled(self._host.clock(), "internal", place)
+
+    def _carry_out(self, effect: Effect) -> None:
+        if isinstance(effect, Note):
+            self._host.note(effect, self.outlet.post if effect.durable and effect.id > 0 else None)
+        elif isinstance(effect, Scan):
+            self._host.scan(effect, self.outlet.post)
+        elif isinstance(effect, WakeAt):
+            self._wake(effect.at)
+        elif isinstance(effect, Finish):
+            self.outlet.finish(effect.way)
+        elif isinstance(effect, StartTls):
+            self.securing = effect
+            self.outlet.secure(effect)
+        elif isinstance(effect, Cut):
+            self.end()
+        else:
+            assert isinstance(effect, Send | Expect)  # Send went before; Expect is kept by the world already
+
+    def _wake(self, at: float) -> None:
+        """One timer a session. A later wish only moves the time: a timer that fires too early arms itself again."""
+        early = self._timer is None or at < self._wake_at
+        self._wake_at = at
+        if early:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._host.later(max(0.0, at - self._host.clock()), self._woke)
+
+    def _woke(self) -> None:
+        self._timer = None
+        if self.over:
+            return
+        now = self._host.clock()
+        if now < self._wake_at:
+            self._timer = self._host.later(self._wake_at - now, self._woke)
+        else:
+            self.outlet.post(Woke(now))
+
+    # -- the end
+
+    def trouble(self, name: str, detail: str) -> None:
+        """Note trouble that the driver itself met."""
+        self._notes += 1
+        self._host.note(Note(0, trouble_row(self.flow, self._notes, self._host.clock(), name, detail)), None)
+
+    def end(self) -> None:
+        """Flush and close both sides; nothing more is read or stepped."""
+        if self.over:
+            return
+        self.over = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.outlet.cut()

@@ -1,0 +1,693 @@
+"""The live gateway: listeners, their limits, and what all sessions share. `app` wires it."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mitmproxy import connection
+from mitmproxy.connection import ConnectionState
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
+
+from inspector.drivers import mitm
+from inspector.drivers.destinations import CLASSES, IP, Destinations, Network, plain
+from inspector.drivers.mitm_io import Link
+from inspector.drivers.mitm_layer import Conversation, SessionLike, trouble_row
+from inspector.drivers.mitm_modes import (
+    REFUSED,
+    ConnectDialog,
+    Dialog,
+    SocksDialog,
+    original_destination,
+)
+from inspector.drivers.mitm_tls import Authority, Contexts, host_name
+from inspector.model import (
+    Address,
+    Finding,
+    Flow,
+    Kept,
+    Limits,
+    Note,
+    Scan,
+    ScanFailed,
+    Scanned,
+    Spec,
+    StartTls,
+    flow_id,
+)
+
+Mode = Literal["reverse", "socks5", "connect", "transparent"]
+Done = Callable[[bool], None]
+MakeSession = Callable[[Flow, frozenset[str], bool], SessionLike]
+"""(flow, the listener's protocols, whether the port or listener is named as IM) -> Session."""
+
+_log = logging.getLogger("inspector.gateway")
+
+SCAN_THREADS = 4
+REJECTIONS = 2
+"""Rejections of our certificate by one client after which an exception is proposed."""
+_REJECTED = 4096
+"""(client, name) pairs whose rejections are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
+    """One listener. Fields as in docs of `listeners:`."""
+
+    mode: Mode
+    host: str
+    port: int
+    clients: tuple[Network, ...] = ()
+    """Networks whose clients are served; none given: any."""
+    destinations: Destinations = field(default_factory=Destinations)
+    upstream: tuple[str, int] | None = None
+    """Reverse mode: host and port."""
+    protocols: frozenset[str] = frozenset()
+
+    @property
+    def address(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsException:
+    """A server name whose TLS is left alone, for some clients, until a time (seconds since the epoch)."""
+
+    name: str
+    clients: tuple[Network, ...] = ()
+    until: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """The `tls:` section."""
+
+    authority: Path
+    intercept: Literal["im", "all", "none"] = "im"
+    names: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+    exceptions: tuple[TlsException, ...] = ()
+    upstream_ca: Path | None = None
+    client_min: str = "tls1.2"
+    upstream_min: str = "tls1.2"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """What the live driver is told. A reload replaces it by one that differs in reloadable fields of `tls` only."""
+
+    listeners: tuple[ListenerSettings, ...]
+    tls: TlsSettings
+    limits: Limits = field(default_factory=Limits)
+    own_ports: frozenset[int] = frozenset()
+    """Ports of ours besides the listeners': metrics, control, console."""
+    stock_io: bool = False
+    """mitmproxy's own stream I/O instead of the fast one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A row of `inspector sessions`."""
+
+    id: str
+    client: str
+    server: str
+    protocol: str | None
+    user: str | None
+    since: float
+    bytes: int
+    listener: str | None
+
+
+class Counters:
+    """Plain ints, read at scrape time."""
+
+    __slots__ = (
+        "accepted", "bytes", "client_tls_failed", "ended", "idle_ended", "late", "overload", "refused_clients",
+        "refused_destinations", "scans", "server_tls_failed", "spliced", "tls_sessions", "unreached",
+    )
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.ended = 0
+        self.bytes = 0
+        """Of ended sessions, both ways."""
+        self.overload = 0
+        self.refused_clients = 0
+        self.refused_destinations = 0
+        self.unreached = 0
+        self.late = 0
+        """Handshakes that took too long."""
+        self.idle_ended = 0
+        self.tls_sessions = 0
+        """TLS opened from byte 0."""
+        self.spliced = 0
+        """TLS passed on unread."""
+        self.server_tls_failed = 0
+        self.client_tls_failed = 0
+        self.scans = 0
+        """Long scans, in threads."""
+
+
+class Clock:
+    """Wall clock at its start plus the monotonic clock: never runs back."""
+
+    __slots__ = ("_base",)
+
+    def __init__(self) -> None:
+        self._base = time.time() - time.monotonic()
+
+    def __call__(self) -> float:
+        return self._base + time.monotonic()
+
+
+def name_matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a host name is listed: exactly, or below a "*." entry."""
+    name = name.lower().rstrip(".")
+    for pattern in patterns:
+        wanted = pattern.lower().rstrip(".")
+        if name == wanted or (wanted.startswith("*.") and name.endswith(wanted[1:])):
+            return True
+    return False
+
+
+def is_local(ip: IP) -> bool:
+    """Whether an address is one of this machine: only those can be bound."""
+    if ip.is_loopback or ip.is_unspecified:
+        return True
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(ip), 0))
+        except OSError:
+            return False
+    return True
+
+
+def address_of(peer: tuple[Any, ...]) -> Address:
+    """A socket's address in RFC 5952 form, v4-mapped ones as v4, without a scope."""
+    return Address(str(plain(ipaddress.ip_address(str(peer[0]).partition("%")[0]))), int(peer[1]))
+
+
+class Gateway:
+    """The live driver. `make` builds the engine's session; `notes` takes rows (and calls back, from any thread, when a
+    durable one is on disk); `log` takes one sentence for the administrator."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        make: MakeSession,
+        world: Any,
+        specs: Sequence[Spec],
+        notes: Callable[[Note, Done | None], None],
+        log: Callable[[str], None],
+    ) -> None:
+        self.settings = settings
+        self.limits = settings.limits
+        self.world = world
+        self.clock = Clock()
+        self.counters = Counters()
+        self.contexts: Contexts | None = None
+        self.links: set[Any] = set()
+        self.log = log
+        self._make = make
+        self._notes = notes
+        self._im_ports = frozenset().union(*(spec.ports | spec.tls_ports for spec in specs))
+        self._tls_ports = frozenset().union(*(spec.tls_ports for spec in specs))
+        self._alpn = frozenset(name.encode() for spec in specs for name in spec.alpn)
+        self._servers: list[tuple[ListenerSettings, asyncio.Server]] = []
+        self._own_ports: set[int] = set(settings.own_ports)
+        self._clients: Counter[str] = Counter()
+        self._rejected: dict[tuple[str, str], int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pool: ThreadPoolExecutor | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._told: dict[str, float] = {}
+        self._number = 0
+
+    # -- life
+
+    async def start(self) -> None:
+        """Bind all listeners. Raises AuthorityError, and OSError with the address in its text."""
+        self._loop = asyncio.get_running_loop()
+        tls = self.settings.tls
+        authority = Authority.open(tls.authority)
+        self.contexts = Contexts(
+            authority, client_min=tls.client_min, upstream_min=tls.upstream_min, upstream_ca=tls.upstream_ca)
+        self._pool = ThreadPoolExecutor(SCAN_THREADS, "scan")
+        try:
+            for listener in self.settings.listeners:
+                await self._listen(listener)
+        except OSError:
+            await self.stop()
+            raise
+        self._sweep()
+
+    async def _listen(self, listener: ListenerSettings) -> None:
+        def factory() -> asyncio.Protocol:
+            return Link(self, listener).client_side
+
+        try:
+            server = await self._loop.create_server(factory, listener.host, listener.port, backlog=1024)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise OSError(error.errno, f"cannot listen on {listener.address}: {why}") from error
+        self._servers.append((listener, server))
+        for sock in server.sockets:
+            self._own_ports.add(sock.getsockname()[1])
+
+    @property
+    def addresses(self) -> list[tuple[str, str, int]]:
+        """(mode, host, port) of every bound socket."""
+        return [
+            (listener.mode, *sock.getsockname()[:2]) for listener, server in self._servers for sock in server.sockets
+        ]
+
+    def _close_listeners(self) -> None:
+        for _, server in self._servers:
+            server.close()
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new sessions; end the living ones politely, spread over `seconds`; return when none is left."""
+        self._close_listeners()
+        until = self._loop.time() + seconds
+        links = [link for link in self.links if link.conversation is not None]
+        for link in list(self.links):
+            if link.conversation is None:
+                link.abort()
+        for index, link in enumerate(links):
+            if not link.done:
+                link.conversation.kill("the gateway is shutting down")
+            rest = until - self._loop.time()
+            left = len(links) - index - 1
+            if left:
+                await asyncio.sleep(max(0.0, min(rest / left, 0.05)))
+        while self.links and self._loop.time() < until:
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """Abort what is left, release everything."""
+        self._close_listeners()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for link in list(self.links):
+            link.abort()
+        for task in list(self._tasks):
+            task.cancel()
+        while self.links or self._tasks:
+            await asyncio.sleep(0)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        for _, server in self._servers:
+            await server.wait_closed()
+
+    # -- what others ask
+
+    def sessions(self) -> list[SessionInfo]:
+        """The living sessions."""
+        rows = []
+        for link in self.links:
+            conversation = link.conversation
+            if conversation is None or conversation.over:
+                continue
+            flow, context = conversation.flow, getattr(conversation.session, "context", None)
+            rows.append(SessionInfo(
+                flow.id, f"{flow.client.ip}:{flow.client.port}", f"{flow.server.ip}:{flow.server.port}",
+                getattr(context, "protocol", None), getattr(context, "user", None), flow.opened, conversation.bytes,
+                flow.listener))
+        return sorted(rows, key=lambda row: row.since)
+
+    def kill(self, ident: str, reason: str = "ended by an administrator") -> bool:
+        """End a session politely; False when there is none of that id."""
+        for link in self.links:
+            conversation = link.conversation
+            if conversation is not None and conversation.flow.id == ident and not conversation.over:
+                conversation.kill(reason)
+                return True
+        return False
+
+    # -- the host of conversations
+
+    def later(self, delay: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        return self._loop.call_later(delay, call)
+
+    def scan(self, effect: Scan, done: Callable[[Scanned], None]) -> None:
+        """Run a long scan in a thread."""
+        self.counters.scans += 1
+        assert self._pool is not None
+        future = self._pool.submit(_scan, effect)
+
+        def finished(future: Future[tuple[tuple[Finding, ...], str | None]]) -> None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            findings, failure = ((), type(error).__name__) if error is not None else future.result()
+            self._from_thread(lambda: done(Scanned(effect.id, self.clock(), findings, failure)))
+
+        future.add_done_callback(finished)
+
+    def note(self, note: Note, done: Callable[[Kept], None] | None) -> None:
+        """Hand a row on; the answer comes back on the loop."""
+        if done is None:
+            self._notes(note, None)
+            return
+        self._notes(note, lambda ok: self._from_thread(lambda: done(Kept(note.id, self.clock(), ok))))
+
+    def _from_thread(self, call: Callable[[], None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call)
+
+    def _trouble(self, flow: Flow, name: str, detail: str) -> None:
+        """A row of trouble met before there is a session."""
+        self._number += 1
+        self.note(Note(0, trouble_row(flow, self._number, self.clock(), name, detail)), None)
+
+    def _say(self, kind: str, sentence: str) -> None:
+        """Log, but each kind at most once a second: a flood of refusals must not flood the log."""
+        now = self.clock()
+        if now - self._told.get(kind, 0.0) >= 1.0:
+            self._told[kind] = now
+            self.log(sentence)
+
+    # -- the host of links
+
+    def accept(self, link: Any) -> None:
+        """A client's connection stands."""
+        listener: ListenerSettings = link.listener
+        transport = link.client_side.transport
+        now = self.clock()
+        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        if not peer or not own:
+            transport.abort()  # gone again before we looked
+            return
+        link.since = now
+        self.links.add(link)
+        client = address_of(peer)
+        link.peer = client.ip, client.port
+        self._clients[client.ip] += 1
+        self.counters.accepted += 1
+        link.client = connection.Client(
+            peername=(client.ip, client.port), sockname=own[:2], state=ConnectionState.OPEN, timestamp_start=now)
+        refused = self._refused(link, client)
+        if refused:
+            link.abort()
+            return
+        target = listener.upstream
+        dialog: Dialog | None = None
+        if listener.mode == "transparent":
+            target = self._original(link)
+            if target is None:
+                link.abort()
+                return
+            link.original = target
+        elif listener.mode == "socks5":
+            dialog = SocksDialog()
+        elif listener.mode == "connect":
+            dialog = ConnectDialog()
+        link.limit(self.limits.handshake_seconds if dialog else None)
+        context = Context(link.client, mitm.OPTIONS)
+        link.layer = mitm.Front(context, link, dialog, target)
+        link.event(events.Start())
+
+    def _refused(self, link: Any, client: Address) -> bool:
+        listener: ListenerSettings = link.listener
+        ip = ipaddress.ip_address(client.ip)
+        if listener.clients and not any(ip in network for network in listener.clients):
+            self.counters.refused_clients += 1
+            self._say("client", f"{client.ip} is not a client of the listener {listener.address}")
+            return True
+        if len(self.links) > self.limits.sessions or self._clients[client.ip] > self.limits.client_sessions:
+            self.counters.overload += 1
+            flow = self._flow(link, None, None, tls=False)
+            self._say("overload", f"a session of {client.ip} was refused: {len(self.links) - 1} are open")
+            self._trouble(flow, "overload", f"{self._clients[client.ip] - 1} sessions of this client are open")
+            return True
+        return False
+
+    def _original(self, link: Any) -> tuple[str, int] | None:
+        sock = link.client_side.transport.get_extra_info("socket")
+        try:
+            return original_destination(sock)
+        except OSError:
+            self._say("original", f"a connection to {link.listener.address} was not redirected by the firewall")
+            return None
+
+    def forget(self, link: Any) -> None:
+        """Both connections of the link are closed."""
+        if link not in self.links:
+            return
+        self.links.discard(link)
+        self.counters.ended += 1
+        if link.conversation is not None:
+            self.counters.bytes += link.conversation.bytes
+        ip = address_of(link.peer).ip if link.peer else ""
+        self._clients[ip] -= 1
+        if self._clients[ip] <= 0:
+            del self._clients[ip]
+
+    def late(self, link: Any) -> None:
+        """Set-up took too long."""
+        self.counters.late += 1
+        self._trouble(self._flow(link, None, None, tls=False), "timeout", "the handshake took too long")
+
+    def hook(self, link: Any, hook: commands.StartHook, done: Callable[[], None]) -> bool:
+        if isinstance(hook, mitm.LookupHook):
+            task = self._loop.create_task(self._look_up(link, hook.data, done))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return False
+        return mitm.answer_hook(self.contexts, hook)
+
+    async def _look_up(self, link: Any, lookup: mitm.Lookup, done: Callable[[], None]) -> None:
+        """Resolve, judge every address, keep those that may be connected to."""
+        listener: ListenerSettings = link.listener
+        try:
+            ipaddress.ip_address(lookup.host)
+            found = [(lookup.host, lookup.port)]
+        except ValueError:
+            try:
+                async with asyncio.timeout(self.limits.connect_seconds):
+                    infos = await self._loop.getaddrinfo(lookup.host, lookup.port, type=socket.SOCK_STREAM)
+                found = [(str(info[4][0]), lookup.port) for info in infos]
+            except (OSError, UnicodeError) as error:
+                lookup.error = getattr(error, "strerror", None) or type(error).__name__
+                found = []
+        for address in dict.fromkeys(found):
+            why = None
+            if not lookup.admin:
+                why = listener.destinations.refusal(lookup.host, address[0], address[1], self.own)
+            if why is None:
+                lookup.addresses.append(address)
+            else:
+                lookup.error = why
+        lookup.refused = bool(found) and not lookup.addresses
+        done()
+
+    def own(self, ip: IP, port: int) -> bool:
+        """Whether an address is this machine and the port one of ours."""
+        return port in self._own_ports and is_local(ip)
+
+    # -- what the layers ask
+
+    def _flow(self, link: Any, server: tuple[str, int] | None, name: str | None, *, tls: bool) -> Flow:
+        client = address_of(link.peer)
+        upstream = address_of(server) if server else Address("0.0.0.0", 0)  # noqa: S104
+        return Flow(
+            flow_id(client, upstream, "tcp", link.since), client, upstream, "tcp", link.since, name, tls,
+            link.listener.address)
+
+    def converse(self, link: Any, context: Context, *, tls: bool) -> Conversation:
+        """The session of a link whose server is known."""
+        listener: ListenerSettings = link.listener
+        server = context.server.peername or context.server.address
+        assert server is not None
+        name = context.client.sni or (link.asked if link.asked and not _is_address(link.asked) else None)
+        flow = self._flow(link, server[:2], name, tls=tls)
+        named_im = bool(listener.protocols) or flow.server.port in self._im_ports
+        session = self._make(flow, listener.protocols, named_im)
+        conversation = Conversation(flow, session, self, link, _nowhere, _nowhere)
+        link.conversation = conversation
+        if tls:
+            self.counters.tls_sessions += 1
+        return conversation
+
+    def reached(self, link: Any, context: Context, host: str) -> None:
+        """Connected: the client may take its time now."""
+        link.asked = host
+        link.server = context.server
+        link.limit(None)
+
+    def unreached(self, link: Any, host: str, port: int, outcome: str, detail: str) -> None:
+        """No connection: one sentence, and a row where policy refused it."""
+        flow = self._flow(link, None, host, tls=False)
+        where = f"{host} port {port}"
+        if outcome == REFUSED:
+            self.counters.refused_destinations += 1
+            self._say(f"refused {where}", f"{flow.client.ip} may not connect to {where}: {detail}")
+            self._trouble(flow, "refused_destination", f"{where}: {detail}")
+            return
+        self.counters.unreached += 1
+        self._say(f"unreached {where}", f"the server {where} cannot be reached: {detail or outcome}")
+        self._trouble(flow, "unreached", f"{where}: {detail or outcome}")
+
+    def handshake_refused(self, link: Any, why: str) -> None:
+        """A client spoke no valid SOCKS or CONNECT."""
+        self._say("handshake", f"{address_of(link.peer).ip} at the listener {link.listener.address}: {why}")
+
+    def leave_alone(self, link: Any, context: Context) -> str | None:
+        """Why this TLS is passed on unread; None: it is opened."""
+        tls = self.settings.tls
+        link.limit(self.limits.handshake_seconds)
+        names = [name for name in (context.client.sni, link.asked) if name]
+        port = context.server.address[1] if context.server.address else 0
+        why = None
+        if any(name_matches(name, tls.never) for name in names):
+            why = "named in tls.never"
+        elif (exception := self._exception(link, names)) is not None:
+            why = f"tls exception: {exception.why or exception.name}"
+        elif tls.intercept == "none":
+            why = "tls.intercept is none"
+        elif tls.intercept == "im" and not (
+            port in self._tls_ports or port in self._im_ports or link.listener.protocols
+            or self._alpn.intersection(context.client.alpn_offers)
+            or any(name_matches(name, tls.names) for name in names)
+        ):
+            why = "not known as instant messaging"
+        if why is not None:
+            self.counters.spliced += 1
+        return why
+
+    def _exception(self, link: Any, names: list[str]) -> TlsException | None:
+        ip, now = ipaddress.ip_address(address_of(link.peer).ip), self.clock()
+        for exception in self.settings.tls.exceptions:
+            if (
+                (exception.until is None or now < exception.until)
+                and any(name_matches(name, (exception.name,)) for name in names)
+                and (not exception.clients or any(ip in network for network in exception.clients))
+            ):
+                return exception
+        return None
+
+    def verified_name(self, link: Any, context: Context, effect: StartTls | None) -> str | None:
+        """The name that the server's certificate must be valid for; None: what was named is no host name.
+
+        The stream's `to`, else the client's SNI, else the host that was asked for.
+        """
+        if effect is not None and effect.server_name:
+            return host_name(effect.server_name)
+        asked = context.client.sni or link.asked
+        if asked is None and context.server.address is not None:
+            asked = context.server.address[0]
+        return host_name(asked) if asked else None
+
+    def begin_tls(self, link: Any, effect: StartTls) -> None:
+        """STARTTLS on the fast path: back to layers."""
+        client, server = link.connections()
+        context = Context(client, mitm.OPTIONS)
+        context.server = server
+        link.limit(self.limits.handshake_seconds)
+        link.layer = mitm.secure_layers(context, link, effect)
+        link.event(events.Start())
+
+    def server_refused(self, link: Any, context: Context, detail: str) -> None:
+        """TLS with the server failed: nothing is forged, the client gets a failure."""
+        self.counters.server_tls_failed += 1
+        name = context.server.sni or link.asked or "the server"
+        self._say(f"tls {name}", f"TLS with {name} failed: {detail}")
+        if link.conversation is not None:
+            link.conversation.secured(False, f"TLS with the server failed: {detail}")
+        else:
+            server = context.server.peername
+            self._trouble(self._flow(link, server, name, tls=False), "tls_failed", f"with the server: {detail}")
+
+    def client_refused(self, link: Any, context: Context, detail: str) -> None:
+        """TLS with the client failed. Rejections of our certificate are counted; they free nobody."""
+        self.counters.client_tls_failed += 1
+        name = context.server.sni or ""
+        injected = detail.startswith("Cannot parse ClientHello")
+        if injected:
+            detail = "what came was no ClientHello"
+        conversation = link.conversation
+        server = context.server.peername
+        flow = conversation.flow if conversation is not None else self._flow(link, server, name, tls=True)
+        if conversation is not None:
+            conversation.secured(False, f"TLS with the client failed: {detail}")
+        else:
+            self._trouble(flow, "tls_failed", f"with the client: {detail}")
+        if any(word in detail for word in _REJECTING):
+            self._count_rejection(flow, name)
+
+    def _count_rejection(self, flow: Flow, name: str) -> None:
+        key = flow.client.ip, name
+        count = self._rejected.pop(key, 0) + 1
+        self._rejected[key] = count
+        if len(self._rejected) > _REJECTED:
+            del self._rejected[next(iter(self._rejected))]
+        if count == REJECTIONS:
+            reason = "a client does not accept our certificate: trust the authority there, or write a tls exception"
+            self._number += 1
+            self.note(Note(0, {
+                "event": "proposal", "id": f"{flow.id}-d{self._number}", "t": self.clock(), "flow": flow.id,
+                "name": name, "client": {"ip": flow.client.ip, "port": flow.client.port},
+                "server": {"ip": flow.server.ip, "port": flow.server.port}, "count": count, "reason": reason,
+            }), None)
+            self.log(f"{flow.client.ip} has rejected our certificate for {name} {count} times")
+
+    # -- idle sessions
+
+    def _sweep(self) -> None:
+        """End sessions in which nothing has moved for `limits.idle_seconds`."""
+        idle = self.limits.idle_seconds
+        before = self.clock() - idle
+        for link in list(self.links):
+            conversation = link.conversation
+            if (conversation.last if conversation is not None else link.since) < before:
+                self.counters.idle_ended += 1
+                if conversation is not None:
+                    conversation.kill("idle")
+                else:
+                    link.abort()
+        self._sweeper = self._loop.call_later(max(0.05, min(60.0, idle / 4)), self._sweep)
+
+
+_REJECTING = ("unknown ca", "bad certificate", "certificate unknown")
+"""Alerts by which a client says that it does not accept our certificate (RFC 8446, 6.2)."""
+
+
+def _nowhere(data: bytes) -> None:
+    """A conversation's writers before its leaf has taken them."""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _scan(effect: Scan) -> tuple[tuple[Finding, ...], str | None]:
+    """In a thread of the pool."""
+    try:
+        return effect.rules.scanner.full(effect.texts), None
+    except ScanFailed as failure:
+        return (), str(failure) or "the scan failed"
+
+
+DEFAULT_DENY: dict[str, frozenset[str]] = {
+    "reverse": frozenset(), "transparent": frozenset({"own"}), "socks5": CLASSES, "connect": CLASSES,
+}
+"""What a listener's destinations deny where the configuration does not say."""

@@ -139,9 +139,12 @@ def load_yaml(
         raise Faults([Fault(path, 0, 0, f"longer than {chars} characters")])
     builder = _Builder(path, depth, nodes)
     try:
-        for event in yaml.parse(text, Loader=_Loader):
-            if not builder.take(event):
-                break
+        try:
+            builder.read(text, _Loader)
+        except yaml.MarkedYAMLError:
+            # Either it is wrong, or it has `[::1/128]`, which is YAML but not to the C reader.
+            builder = _Builder(path, depth, nodes)
+            builder.read(text, _FlowLoader)
     except (yaml.reader.ReaderError, UnicodeError):
         # The C reader counts bytes, the Python one characters, and neither tells lines: look for the place here.
         at = next((i for i, c in enumerate(text) if not _readable(c)), 0)
@@ -156,6 +159,32 @@ def load_yaml(
     if builder.faults:
         raise Faults(builder.faults)
     return Located(path, builder.root, builder.values, builder.keys, builder.raws)
+
+
+class _FlowLoader(yaml.SafeLoader):
+    """The Python reader, taught that inside of [] and {} a colon ends a key only before a blank, an indicator, or after
+    a quoted key (YAML 1.2.2, productions 126 and 147 to 153): `[::1/128, fe80::/10]` is a list of two texts."""
+
+    def check_value(self) -> bool:
+        if not self.flow_level:
+            return bool(super().check_value())
+        if self.peek(1) in "\0 \t\r\n\x85\u2028\u2029,[]{}":
+            return True
+        # "a":1 and [b]:1 need no blank: the key before the colon has an end of its own.
+        last = self.tokens[-1] if self.tokens else None
+        return (
+            last is not None
+            and last.end_mark.index == self.index
+            and (
+                isinstance(last, (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken))
+                or (isinstance(last, yaml.ScalarToken) and not last.plain)
+            )
+        )
+
+    def check_plain(self) -> bool:
+        if self.flow_level and self.peek() == ":":
+            return self.peek(1) not in "\0 \t\r\n\x85\u2028\u2029,[]{}"
+        return bool(super().check_plain())
 
 
 def _readable(c: str) -> bool:
@@ -197,6 +226,12 @@ class _Builder:
         self.keys: dict[tuple[Key, ...], tuple[int, int]] = {}
         self.raws: dict[tuple[Key, ...], str] = {}
         self.open: list[_Open] = []
+
+    def read(self, text: str, loader: Any) -> None:
+        """All events of a text. Raises what the reader raises."""
+        for event in yaml.parse(text, Loader=loader):
+            if not self.take(event):
+                return
 
     def take(self, event: Any) -> bool:
         """One event. False: enough, stop reading."""

@@ -1,0 +1,219 @@
+"""Rules as generated code: what is left of them for one kind of event, one way, in one kind of session.
+
+A rule is first folded: conditions that are the same for all events of the session (protocol, direction, group, user,
+port …) and conditions on findings where there are none are replaced by their truth. Most rules vanish. What stays is
+written as one Python function, an `if` a rule, ten times cheaper than a call a rule. Only names that this module makes
+up itself stand in the source; everything from the policy is reached through a namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from inspector.model import Context, Event, Finding
+from inspector.policy.fields import conversation, file_types, packs, scheme
+from inspector.policy.matchers import Names, Pattern, PatternSet
+from inspector.policy.rules import AnyOf, Atom, Condition, Matched, Not, Rule, atoms
+
+Judge = Callable[[Event, Context, float, str | None, tuple[Finding, ...]], list[Matched] | None]
+"""(event, context, at, peer, findings) -> the rules that matched, up to and with the first final one; None: none."""
+
+Truth = Callable[[Atom], bool | None]
+"""The value of a condition as far as it is known before the event is; None: only the event can tell."""
+
+_COST: Mapping[str, int] = {"text": 9, "time": 8, "file.type": 7, "conversation": 5, "peer": 5, "file.name": 5}
+"""Rough price of a condition, so that cheap ones are asked first. What has an expression costs nothing."""
+
+
+def judge(
+    rules: Sequence[Rule], known: Truth, *, found: bool, jids: bool, texts: PatternSet | None,
+    pattern_index: Mapping[int, int],
+) -> tuple[Judge | None, bool]:
+    """The function for these rules, None when none of them can match; and whether it asks for the peer.
+
+    `known`: truth of what is known beforehand; `found`: whether there are findings; `jids`: whether names of people
+    are XMPP addresses; `texts` and `pattern_index`: all text patterns, and the index of each text condition (by id).
+    """
+    writer = _Writer(known, found, jids, pattern_index)
+    for rule in rules:
+        if not writer.rule(rule):
+            break
+    return writer.function(texts), writer.asks_peer
+
+
+class _Writer:
+    """Writes the source of one function."""
+
+    def __init__(self, known: Truth, found: bool, jids: bool, pattern_index: Mapping[int, int]) -> None:
+        self.known = known
+        self.found = found
+        self.jids = jids
+        self.pattern_index = pattern_index
+        self.asks_peer = False
+        self.lines: list[str] = []
+        self.names: dict[str, object] = {}
+
+    def name(self, value: object) -> str:
+        name = f"c{len(self.names)}"
+        self.names[name] = value
+        return name
+
+    def rule(self, rule: Rule) -> bool:
+        """Write one rule. False: it always matches and is final, so that nothing after it is ever reached."""
+        condition, _ = self.fold(rule.when)
+        if condition is False:
+            return True
+        constant = self.name(rule)
+        if rule.findings == "none" or not self.found:
+            matched, test = f"({constant}, ())", condition
+        elif rule.findings == "some":
+            self.lines.append(f"    m = tuple([f for f in findings if {condition}])")
+            matched, test = f"({constant}, m)", "m"
+        else:
+            matched, test = f"({constant}, ())", f"all([{condition} for f in findings])"
+        then = f"return [*(hits or ()), {matched}]" if rule.final else f"hits = [*(hits or ()), {matched}]"
+        if test is True:
+            self.lines.append(f"    {then}")
+            return not rule.final
+        self.lines.append(f"    if {test}:")
+        self.lines.append(f"        {then}")
+        return True
+
+    def fold(self, condition: Condition) -> tuple[bool | str, int]:
+        """True, False, or an expression; and what it costs."""
+        if isinstance(condition, Atom):
+            return self.atom(condition)
+        if isinstance(condition, Not):
+            value, cost = self.fold(condition.item)
+            return (not value if isinstance(value, bool) else f"(not {value})"), cost
+        decisive = isinstance(condition, AnyOf)
+        parts: list[tuple[int, str]] = []
+        for item in condition.items:
+            value, cost = self.fold(item)
+            if value is decisive:
+                return decisive, 0
+            if isinstance(value, str):
+                parts.append((cost, value))
+        if not parts:
+            return not decisive, 0
+        parts.sort(key=lambda part: part[0])
+        joined = (" or " if decisive else " and ").join(text for _, text in parts)
+        return (f"({joined})" if len(parts) > 1 else joined), max(cost for cost, _ in parts)
+
+    def atom(self, atom: Atom) -> tuple[bool | str, int]:
+        field, matcher = atom.field, atom.matcher
+        if field.scope == "finding":
+            if not self.found:
+                return False, 0
+            if field.expression is not None and isinstance(matcher, Names) and not matcher.globs:
+                return self.among(field.expression, matcher), 0
+            return f"{self.name(_finding_test(atom))}(f)", 3
+        value = self.known(atom)
+        if value is not None:
+            return value, 0
+        if field.expression is not None and isinstance(matcher, Names) and not matcher.globs:
+            return self.among(field.expression, matcher), 0
+        if field.name == "text":
+            # All patterns are looked for at once, when the first rule asks.
+            index = self.pattern_index[id(atom)]
+            return f"({index} in (t or (t := T(event.texts))))", _COST["text"]
+        if field.name == "time":
+            return f"{self.name(matcher.holds)}(at)", _COST["time"]
+        if field.name == "peer":
+            assert isinstance(matcher, Names)
+            self.asks_peer = True
+            holds = self.name(matcher.holds_jid if self.jids else matcher.holds)
+            return f"(peer is not None and {holds}(peer))", _COST["peer"]
+        if field.name == "application":
+            holds = self.name(matcher.holds)
+            return f"(context.application is not None and {holds}(context.application))", 4
+        if field.name == "confidence":
+            return f"{self.name(matcher.holds)}(context.confidence)", 4
+        return f"{self.name(_event_test(atom, self.jids))}(event)", _COST.get(field.name, 4)
+
+    def among(self, expression: str, matcher: Names) -> str:
+        if len(matcher.exact) == 1:
+            return f"({expression} == {self.name(next(iter(matcher.exact)))})"
+        return f"({expression} in {self.name(matcher.exact)})"
+
+    def function(self, texts: PatternSet | None) -> Judge | None:
+        if not self.lines:
+            return None
+        body = "\n".join(self.lines)
+        source = f"def judge(event, context, at, peer, findings):\n    hits = t = None\n{body}\n    return hits\n"
+        namespace: dict[str, Any] = {"__builtins__": {"all": all, "tuple": tuple}, **self.names}
+        if texts is not None:
+            namespace["T"] = _finder(texts)
+        exec(compile(source, "<policy>", "exec"), namespace)  # noqa: S102 - see the module's docstring
+        made: Judge = namespace["judge"]
+        return made
+
+
+def _finder(texts: PatternSet) -> Callable[[Sequence[Any]], frozenset[int]]:
+    return lambda parts: texts.found(part.plain for part in parts)
+
+
+def _event_test(atom: Atom, jids: bool) -> Callable[[Any], bool]:
+    """A condition as a function of the event, for fields that generated code does not read itself."""
+    matcher: Any = atom.matcher
+    holds = matcher.holds
+    match atom.field.name:
+        case "conversation":
+            named = matcher.holds_jid if jids else holds
+
+            def in_conversation(event: Event) -> bool:
+                value = conversation(event)
+                return value is not None and named(value)
+
+            return in_conversation
+        case "encryption":
+
+            def encrypted(event: Event) -> bool:
+                value = scheme(event)
+                return value is not None and holds(value)
+
+            return encrypted
+        case "file.type":
+            return lambda event: any(holds(value) for value in file_types(event))
+        case "file.name":
+            return lambda event: bool(event.file_name) and holds(event.file_name)
+        case "file.size":
+            return lambda event: event.size is not None and holds(event.size)
+        case "file.complete":
+            return lambda event: holds(getattr(event, "complete", None))
+        case "kind":
+            return lambda event: holds(event.kind)
+        case "copy":
+            return lambda event: holds(event.copy)
+        case "inspectable":
+            return lambda event: holds(event.encryption.inspectable)
+        case name:
+            raise ValueError(f"the field {name} cannot be asked of an event")
+
+
+def _finding_test(atom: Atom) -> Callable[[Finding], bool]:
+    matcher = atom.matcher
+    assert isinstance(matcher, Names)
+    holds = matcher.holds
+    match atom.field.name:
+        case "finding.rule":
+            return lambda finding: holds(finding.rule)
+        case "finding.severity":
+            return lambda finding: holds(finding.severity)
+        case "finding.pack":
+            return lambda finding: any(holds(value) for value in packs(finding))
+        case "finding.tag":
+            return lambda finding: any(holds(tag) for tag in finding.tags)
+        case name:
+            raise ValueError(f"the field {name} cannot be asked of a finding")
+
+
+def text_atoms(rules: Sequence[Rule]) -> list[tuple[Atom, Pattern]]:
+    """Every text condition, in the order of the policy."""
+    return [
+        (atom, atom.matcher)
+        for rule in rules
+        for atom, _ in atoms(rule.when)
+        if isinstance(atom.matcher, Pattern)
+    ]

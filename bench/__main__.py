@@ -1,0 +1,65 @@
+"""`python -m bench`: all figures, or the parts named."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+PARTS = ("cpu", "memory", "captures")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="|".join(PARTS))
+    parser.add_argument("--rounds", type=int, default=5, help="how often each gateway is measured, in turn")
+    parser.add_argument("--seconds", type=float, default=2.0, help="measured window of each")
+    parser.add_argument("--only", action="append", default=[], help="gateways whose name has this word")
+    parser.add_argument("--captures", type=Path, default=Path("../shared/captures"), help="folder of captures")
+    parser.add_argument("--packets", type=int, default=1_000_000, help="packets of the merged capture")
+    parser.add_argument("--keep", action="store_true", help="keep the work folder (configurations and logs)")
+    options = parser.parse_args()
+    parts = options.parts or list(PARTS)
+    haproxy = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    print(f"machine: {platform.machine()}, {cores()}; Python {platform.python_version()}, mitmproxy "
+          f"{version('mitmproxy')}, uvloop {version('uvloop')}, HAProxy {'there' if haproxy else 'not there'}")
+    folder = Path(tempfile.mkdtemp(prefix="inspector-bench-"))
+    try:
+        if "cpu" in parts:
+            from bench import cpu
+
+            print(f"\n## CPU per message\n\n300-byte messages, texts all different, {cpu.SESSIONS} sessions of "
+                  f"ping-pong, {options.rounds} rounds of {options.seconds} s, gateways in turn. Unless the name says "
+                  "otherwise: XMPP over plain TCP, 1,000 message rules, 50 policy rules, nothing matching, archive "
+                  "none, own I/O, uvloop. Median (least-greatest).\n")
+            cpu.run(folder, options.rounds, options.seconds, set(options.only))
+        if "memory" in parts:
+            from bench import memory
+
+            print("\n## Memory per idle session\n")
+            memory.run(folder, min(options.rounds, 3))
+        if "captures" in parts:
+            from bench import captures
+
+            print("\n## Captures\n")
+            captures.run(folder, options.captures, options.packets, min(options.rounds, 3))
+    finally:
+        if options.keep:
+            print(f"work folder: {folder}", file=sys.stderr)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def cores() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
+    return f"{os.cpu_count()} cores {model}"
+
+
+if __name__ == "__main__":
+    main()

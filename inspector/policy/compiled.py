@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from inspector.model import (
+    DOWN,
     UP,
     Action,
     Context,
@@ -49,31 +50,17 @@ class Said(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...] = ()
 
 
-class _Code(msgspec.Struct, frozen=True):
-    """Code for one kind of event, one way, in one kind of session."""
+_Code = tuple[Judge | None, Judge | None, bool]
+"""Code for one kind of event, one way, in one kind of session: without findings, with findings, asks for the peer."""
 
-    quiet: Judge | None
-    """Without findings."""
-    found: Judge | None
-    """With findings."""
-    asks_peer: bool
+_Plan = dict[type, _Code]
+"""Code by kind of event, for one way of one kind of session; filled when first asked for."""
 
+_Session = tuple[str | None, str | None, _Plan, _Plan, tuple[bool, ...]]
+"""What `enter` leaves in Context.plan: protocol and user that it was worked out from, plans of both ways, truths.
 
-class _Plan(dict[str, _Code]):
-    """Code by event name, for one way of one kind of session; made when first asked for."""
-
-    __slots__ = ("_direction", "_policy", "_protocol", "_truths")
-
-    def __init__(self, policy: CompiledPolicy, protocol: str | None, truths: tuple[bool, ...], direction: str) -> None:
-        super().__init__()
-        self._policy = policy
-        self._protocol = protocol
-        self._truths = truths
-        self._direction = direction
-
-    def __missing__(self, event: str) -> _Code:
-        code = self[event] = self._policy._code(event, self._protocol, self._truths, self._direction)
-        return code
+Plain tuples and dicts: decide() runs for every message, and reading five fields of a struct costs more than all else.
+"""
 
 
 class CompiledPolicy:
@@ -86,7 +73,7 @@ class CompiledPolicy:
         self.path = source.path
         self.groups = tuple(group.name for group in source.groups)
         self.rules = source.rules
-        self._plans: dict[tuple[str | None, tuple[bool, ...], str], _Plan] = {}
+        self._plans: dict[tuple[str | None, tuple[bool, ...], Way, str], _Plan] = {}
         self._steady = tuple({
             id(atom): atom
             for rule in source.rules for atom, _ in atoms(rule.when)
@@ -111,11 +98,13 @@ class CompiledPolicy:
         context.directions = (_direction(client, server), _direction(server, client))
         context.groups = self._groups_of(context, context.user, context.identity)
         truths = self._truths(context, context.user, context.identity, context.groups)
-        context.plan = (
-            context.protocol, context.user, context.identity,
-            self._plan(context.protocol, truths, context.directions[0]),
-            self._plan(context.protocol, truths, context.directions[1]),
+        session: _Session = (
+            context.protocol, context.user,
+            self._plan(context.protocol, truths, UP, context.directions[0]),
+            self._plan(context.protocol, truths, DOWN, context.directions[1]),
+            truths,
         )
+        context.plan = session
         context.policy = self
 
     def decide(
@@ -124,33 +113,33 @@ class CompiledPolicy:
         """The verdict on one event; None: passes, and no rule (shadow ones included) has anything to say of it."""
         if context.policy is not self:
             self.enter(context)
-        entered: Any = context.plan
-        protocol, user, identity, up, down = entered
-        if protocol is not context.protocol or user is not context.user or identity is not context.identity:
+        session: Any = context.plan
+        protocol, user, up, down, _ = session
+        if protocol is not context.protocol or user is not context.user:
             self.enter(context)
-            entered = context.plan
-            _, _, _, up, down = entered
-        plan: _Plan = down if way else up
-        if type(event) is SignOn:
-            plan = self._signing_on(event, context, way)
-        code = plan[event.name]
-        run = code.found if findings else code.quiet
+            session = context.plan
+            _, _, up, down, _ = session
+        plan = down if way else up
+        code = plan.get(type(event)) or self._first(event, context, way, plan)
+        run = code[1] if findings else code[0]
         if run is None:
             return None
-        if code.asks_peer:
-            others = peers(event, way)
-            if len(others) > 1:
-                # Each recipient is judged for himself, and the strictest verdict holds for all: `not: {peer: …}` must
-                # not be satisfied by adding a harmless recipient, nor a pass be earned by one.
-                return strictest(
-                    self._verdict(hits, event, context, findings)
-                    for other in others
-                    if (hits := run(event, context, at, other, findings)) is not None
-                )
-            hits = run(event, context, at, others[0] if others else None, findings)
-        else:
-            hits = run(event, context, at, None, findings)
+        if code[2] and len(getattr(event, "recipients", ())) > 1:
+            return self._by_peer(run, event, context, way, at, findings)
+        hits = run(event, context, at, None, findings)
         return None if hits is None else self._verdict(hits, event, context, findings)
+
+    def _by_peer(
+        self, run: Judge, event: Event, context: Context, way: Way, at: float, findings: tuple[Finding, ...],
+    ) -> Verdict | None:
+        """Each recipient is judged for himself, and the strictest verdict holds for all: `not: {peer: …}` must not be
+        satisfied by adding a harmless recipient, nor a pass be earned by one."""
+        verdicts = []
+        for other in peers(event, way) or (None,):
+            hits = run(event, context, at, other, findings)
+            if hits is not None:
+                verdicts.append(self._verdict(hits, event, context, findings))
+        return strictest(verdicts) if verdicts else None
 
     def on_trouble(self, name: str, protocol: str | None) -> str:
         """ "pass", "block", "cut" or "hold". What a policy cannot decide (internal, injection) cuts."""
@@ -222,22 +211,36 @@ class CompiledPolicy:
         facts = Facts(_NOBODY, context, UP, 0.0, user=user, identity=identity, groups=groups, peer=())
         return tuple(_holds(atom, facts) for atom in self._steady)
 
-    def _plan(self, protocol: str | None, truths: tuple[bool, ...], direction: str) -> _Plan:
-        key = (protocol, truths, direction)
+    def _plan(self, protocol: str | None, truths: tuple[bool, ...], way: Way, direction: str) -> _Plan:
+        key = (protocol, truths, way, direction)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= _PLANS:
                 self._plans.clear()  # sessions keep the plans they have
-            plan = self._plans[key] = _Plan(self, protocol, truths, direction)
+            plan = self._plans[key] = {}
         return plan
 
-    def _signing_on(self, event: SignOn, context: Context, way: Way) -> _Plan:
-        """A sign-on is judged by the name it brings, whatever the session had before."""
-        groups = self._groups_of(context, event.user, event.identity)
-        truths = self._truths(context, event.user, event.identity, groups)
-        return self._plan(context.protocol, truths, context.directions[way])
+    def _first(self, event: Event, context: Context, way: Way, plan: _Plan) -> _Code:
+        """Code for a kind of event that this kind of session has not seen that way, and for every sign-on.
 
-    def _code(self, event: str, protocol: str | None, truths: tuple[bool, ...], direction: str) -> _Code:
+        A sign-on is judged by the name it brings, whatever the session had before: by the code of sessions that have
+        that name. It is kept under a key of its own, so that `decide` does not find it in the session's present plan.
+        """
+        direction = context.directions[way]
+        if isinstance(event, SignOn):
+            groups = self._groups_of(context, event.user, event.identity)
+            truths = self._truths(context, event.user, event.identity, groups)
+            named = self._plan(context.protocol, truths, way, direction)
+            if _SigningOn not in named:
+                named[_SigningOn] = self._code("sign_on", context.protocol, truths, way, direction)
+            return named[_SigningOn]
+        session: Any = context.plan
+        code = plan[type(event)] = self._code(event.name, context.protocol, session[4], way, direction)
+        return code
+
+    def _code(
+        self, event: str, protocol: str | None, truths: tuple[bool, ...], way: Way, direction: str,
+    ) -> _Code:
         def known(atom: Atom) -> bool | None:
             field, matcher = atom.field, atom.matcher
             if field.events is not None and event not in field.events:
@@ -254,10 +257,13 @@ class CompiledPolicy:
             raise ValueError(f"unknown event {event}")
         jids = protocol in JID_PROTOCOLS
         (quiet, one), (found, two) = (
-            judge(self.rules, known, found=found, jids=jids, texts=self._texts, pattern_index=self._pattern_index)
+            judge(
+                self.rules, known, way=way, found=found, jids=jids, texts=self._texts,
+                pattern_index=self._pattern_index,
+            )
             for found in (False, True)
         )
-        return _Code(quiet, found, one or two)
+        return quiet, found, one or two
 
     def _verdict(
         self, hits: list[Matched], event: Event, context: Context, findings: tuple[Finding, ...],
@@ -330,6 +336,10 @@ class CompiledPolicy:
                 ):
                     ended = rule
         return hits, said
+
+
+class _SigningOn:
+    """Stands for SignOn in a plan."""
 
 
 _NOBODY = SignOn(user="", identity="unknown")

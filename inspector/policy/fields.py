@@ -103,6 +103,8 @@ class Facts:
 
 def peers(event: Event, way: Way) -> tuple[str, ...]:
     """The other party: recipients of what goes up, the sender of what comes down, the contact of a contact change."""
+    if way is UP and type(event) is Message and len(event.recipients) == 1:
+        return event.recipients if event.recipients[0] else ()  # nearly always
     if isinstance(event, ContactChange):
         return (event.contact,) if event.contact else ()
     if isinstance(event, (SignOn, GroupChange)):

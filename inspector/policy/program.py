@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from inspector.model import Context, Event, Finding
-from inspector.policy.fields import conversation, file_types, packs, scheme
+from inspector.model import Context, Event, Finding, Way
+from inspector.policy.fields import conversation, file_types, packs, peers, scheme
 from inspector.policy.matchers import Names, Pattern, PatternSet
 from inspector.policy.rules import AnyOf, Atom, Condition, Matched, Not, Rule, atoms
 
 Judge = Callable[[Event, Context, float, str | None, tuple[Finding, ...]], list[Matched] | None]
-"""(event, context, at, peer, findings) -> the rules that matched, up to and with the first final one; None: none."""
+"""(event, context, at, peer, findings) -> the rules that matched, up to and with the first final one; None: none.
+`peer`: the one recipient of several that is judged; None: there is one at most, and it is looked up when asked for."""
 
 Truth = Callable[[Atom], bool | None]
 """The value of a condition as far as it is known before the event is; None: only the event can tell."""
@@ -27,7 +28,7 @@ _COST: Mapping[str, int] = {"text": 9, "time": 8, "file.type": 7, "conversation"
 
 
 def judge(
-    rules: Sequence[Rule], known: Truth, *, found: bool, jids: bool, texts: PatternSet | None,
+    rules: Sequence[Rule], known: Truth, *, way: Way, found: bool, jids: bool, texts: PatternSet | None,
     pattern_index: Mapping[int, int],
 ) -> tuple[Judge | None, bool]:
     """The function for these rules, None when none of them can match; and whether it asks for the peer.
@@ -39,7 +40,7 @@ def judge(
     for rule in rules:
         if not writer.rule(rule):
             break
-    return writer.function(texts), writer.asks_peer
+    return writer.function(texts, lambda event: next(iter(peers(event, way)), None)), writer.asks_peer
 
 
 class _Writer:
@@ -51,6 +52,8 @@ class _Writer:
         self.jids = jids
         self.pattern_index = pattern_index
         self.asks_peer = False
+        self.read: dict[str, str] = {}
+        """Local names of what is read of the event once, and where from."""
         self.lines: list[str] = []
         self.names: dict[str, object] = {}
 
@@ -113,7 +116,8 @@ class _Writer:
         if value is not None:
             return value, 0
         if field.expression is not None and isinstance(matcher, Names) and not matcher.globs:
-            return self.among(field.expression, matcher), 0
+            self.read[field.name] = field.expression
+            return self.among(field.name, matcher), 0
         if field.name == "text":
             # All patterns are looked for at once, when the first rule asks.
             index = self.pattern_index[id(atom)]
@@ -124,7 +128,7 @@ class _Writer:
             assert isinstance(matcher, Names)
             self.asks_peer = True
             holds = self.name(matcher.holds_jid if self.jids else matcher.holds)
-            return f"(peer is not None and {holds}(peer))", _COST["peer"]
+            return f"((peer := peer or P(event)) is not None and {holds}(peer))", _COST["peer"]
         if field.name == "application":
             holds = self.name(matcher.holds)
             return f"(context.application is not None and {holds}(context.application))", 4
@@ -137,12 +141,12 @@ class _Writer:
             return f"({expression} == {self.name(next(iter(matcher.exact)))})"
         return f"({expression} in {self.name(matcher.exact)})"
 
-    def function(self, texts: PatternSet | None) -> Judge | None:
+    def function(self, texts: PatternSet | None, one_peer: Callable[[Event], str | None]) -> Judge | None:
         if not self.lines:
             return None
-        body = "\n".join(self.lines)
+        body = "\n".join([*(f"    {name} = {read}" for name, read in self.read.items()), *self.lines])
         source = f"def judge(event, context, at, peer, findings):\n    hits = t = None\n{body}\n    return hits\n"
-        namespace: dict[str, Any] = {"__builtins__": {"all": all, "tuple": tuple}, **self.names}
+        namespace: dict[str, Any] = {"__builtins__": {"all": all, "tuple": tuple}, "P": one_peer, **self.names}
         if texts is not None:
             namespace["T"] = _finder(texts)
         exec(compile(source, "<policy>", "exec"), namespace)  # noqa: S102 - see the module's docstring

@@ -71,8 +71,12 @@ from inspector.wire.patterns import IRC_DOWN_LINE, IRC_FORMATTING, IRC_PEER_LINE
 
 PAYLOAD = 510
 """Bytes of a line without tags and line end that every server takes (RFC 1459 2.3)."""
-HEADS = 1024
+HEADS = 128
 """Heads of plain messages remembered a session; all are forgotten when full."""
+HEAD_BYTES = 256
+"""A longer head is not remembered: what a peer can make a session keep has a bound."""
+OFFER_SECONDS = 180.0
+"""An announced side connection is expected this long."""
 OWN_NAME = b"inspector"
 """The source of own notices while the server's name is not known."""
 DROP_NUL = "irc.drop_nul"
@@ -90,7 +94,8 @@ _SECRET_VERBS = {
     "verify": 3, "confirm": 2, "group": 2, "logon": 2, "set": 4, "cert": 2, "adduser": 3,
 }
 _SECRET_COMMANDS = frozenset({
-    "PASS", "OPER", "AUTHENTICATE", "AUTH", "LOGIN", "IDENTIFY", "WEBIRC", "PROXY", "DIE", "RESTART",
+    "PASS", "OPER", "AUTHENTICATE", "AUTH", "LOGIN", "IDENTIFY", "WEBIRC", "PROXY", "DIE", "RESTART", "REGISTER",
+    "VERIFY",
 })
 _SERVICE_COMMANDS = {
     "NS": "NickServ", "NICKSERV": "NickServ", "CS": "ChanServ", "CHANSERV": "ChanServ", "MS": "MemoServ",
@@ -103,7 +108,8 @@ _LINK_COMMANDS = frozenset({
 _SILENT = frozenset({
     "PING", "PONG", "CAP", "WHO", "WHOIS", "WHOWAS", "NAMES", "LIST", "LUSERS", "MOTD", "VERSION", "STATS", "TIME",
     "TRACE", "ADMIN", "INFO", "ISON", "USERHOST", "USERIP", "MONITOR", "LINKS", "MAP", "RULES", "MARKREAD",
-    "CHATHISTORY", "PROTOCTL", "CAPAB", "REHASH", "SERVLIST", "SQUIT", "CONNECT", "ERROR", "WATCH", "SILENCE", "ACCEPT", "CODEPAGE",
+    "CHATHISTORY", "PROTOCTL", "CAPAB", "REHASH", "SERVLIST", "SQUIT", "CONNECT", "ERROR", "WATCH", "SILENCE",
+    "ACCEPT", "CODEPAGE", "FAIL", "WARN", "NOTE", "ACK", "CHGHOST",
 })
 """Commands whose parameters are names and marks, not words to a person."""
 _FISH = frozenset("./0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ*+=")
@@ -524,6 +530,10 @@ def _encryption(plain: str) -> Encryption:
 # -- the decoder
 
 
+_Head = tuple[str | None, tuple[str, ...], str, Copy, bool]
+"""What the head of a plain message says: sender, recipients, conversation, copy, answerable."""
+
+
 class IrcDecoder:
     """One IRC connection between a client and a server."""
 
@@ -552,6 +562,7 @@ class IrcDecoder:
         "_network",
         "_nick",
         "_offers",
+        "_offers_since",
         "_partway",
         "_passive",
         "_registered",
@@ -568,7 +579,7 @@ class IrcDecoder:
         self._limits = limits
         self._edits = edits
         self._lines = (Lines(limits.irc_line_bytes), Lines(limits.irc_line_bytes))
-        self._heads: dict[bytes, tuple[str | None, tuple[str, ...], str, Copy, bool]] = {}
+        self._heads: dict[bytes, _Head] = {}
         self._careful = [not flow.from_start, not flow.from_start]
         """Per way: the next line may be the rest of one whose beginning is not known."""
         self._midway = not flow.from_start
@@ -578,21 +589,22 @@ class IrcDecoder:
         self._mechanism: str | None = None
         self._server: bytes | None = None
         self._network = flow.server_name or flow.server.ip
-        self._caps: set[str] = set()
+        self._caps: frozenset[str] = frozenset()
         self._casemap = _RFC1459
         self._chantypes = "#&+!"
         self._statusmsg = "@+%~"
         self._batches: tuple[dict[str, _Batch], dict[str, _Batch]] = ({}, {})
         self._serial = 0
-        self._armoured: set[tuple[Way, str | None, str]] = set()
+        self._armoured: frozenset[tuple[Way, str | None, str]] = frozenset()
         """(way, sender, target) inside a PGP armour."""
         self._identify = False
         """The server puts + or - before every text (CAPAB IDENTIFY-MSG)."""
-        self._marked = 0
-        """Texts in a row that bore such a mark, in a flow joined in its middle."""
+        self._marked = 0 if not flow.from_start else -1
+        """Texts in a row that bore such a mark, in a flow joined in its middle; -1: it is known that they need not."""
         self._offers = 0
-        self._passive: set[str] = set()
-        """Tokens of passive DCC offers that wait for their answer."""
+        self._offers_since = 0.0
+        self._passive: dict[str, None] = {}
+        """Tokens of passive DCC offers that wait for their answer, the oldest first."""
         self._asked_tls = False
         """STARTTLS was sent and not answered yet."""
         self._asked_behind = False
@@ -614,12 +626,18 @@ class IrcDecoder:
         """One frame a line; a line longer than `irc_line_bytes` comes in parts."""
         way, data = chunk.way, chunk.data
         lines = self._lines[way]
-        if not chunk.gap and not chunk.end and not self._slow[way] and lines.clean:
-            size = data.find(b"\n") + 1
-            if size and size == len(data) <= lines.limit:
+        if not (lines.busy or self._slow[way] or chunk.gap or chunk.end):
+            size = len(data)
+            if size and data.find(b"\n") == size - 1 and size <= lines.limit:
+                head = data.find(b" :")
+                known = self._heads.get(data[:head]) if head > 0 else None
+                if known is not None:
+                    frame = self._short(way, chunk.at, data, head, known)
+                    if frame is not None:
+                        return [frame]
                 cr = data.find(b"\r")
                 if cr < 0 or cr == size - 2:
-                    return [self._frame(way, chunk.at, data)]
+                    return [self._long(way, chunk.at, data)]
         return self._feed(chunk, lines)
 
     def _feed(self, chunk: Chunk, lines: Lines) -> list[Frame]:
@@ -671,7 +689,7 @@ class IrcDecoder:
         for way in (UP, DOWN):
             self._slow[way] = (
                 self._careful[way] or self._asked_tls or self._identify or bool(self._armoured) or self._link
-                or (self._midway and way is DOWN)
+                or (way is DOWN and (self._marked >= 0 or (self._midway and self._nick is None)))
             )
 
     def _lost(self, way: Way, at: float, lines: Lines, frames: list[Frame]) -> None:
@@ -712,28 +730,36 @@ class IrcDecoder:
                 note=_Note("line"),
             )
         plain = plain_of(decode(raw)[0]).strip()
-        events: tuple[Event, ...] = ()
+        words: tuple[Event, ...] = ()
         if plain:
-            events = (Opaque(kind="endless_line", texts=(Text("body", plain, None, False),), answerable=False),)
-        return Frame(way, at, raw, "irc.endless", events, (), part, note=_Note("line"))
+            words = (Opaque(kind="endless_line", texts=(Text("body", plain, None, False),), answerable=False),)
+        return Frame(way, at, raw, "irc.endless", words, (), part, note=_Note("line"))
 
     def _frame(self, way: Way, at: float, raw: bytes) -> Frame:
         """One line: the short way for a plain message whose head is known, else the long one."""
-        head = raw.find(b" :")
-        known = self._heads.get(raw[:head])
-        if known is not None:
-            end = -2 if raw[-2:] == b"\r\n" else -1
-            try:
-                text = raw[head + 2:end].decode()
-            except UnicodeDecodeError:
-                return self._long(way, at, raw)
-            if text.isprintable() and text and not text.startswith(_ENCRYPTED_STARTS):
-                sender, recipients, conversation, copy, answerable = known
-                return Frame(way, at, raw, "irc.PRIVMSG", (Message(
-                    sender=sender, recipients=recipients, conversation=conversation, texts=(Text("body", text),),
-                    copy=copy, answerable=answerable,
-                ),))
+        if not self._slow[way] and raw[-1] == 10 and len(raw) <= self._limits.irc_line_bytes:
+            head = raw.find(b" :")
+            known = self._heads.get(raw[:head]) if head > 0 else None
+            if known is not None:
+                frame = self._short(way, at, raw, head, known)
+                if frame is not None:
+                    return frame
         return self._long(way, at, raw)
+
+    @staticmethod
+    def _short(way: Way, at: float, raw: bytes, head: int, known: _Head) -> Frame | None:
+        """A plain message: printable text (no codes, no stray CR) behind a known head; None: not so plain after all."""
+        try:
+            text = raw[head + 2:-2 if raw[-2] == 13 else -1].decode()
+        except UnicodeDecodeError:
+            return None
+        if not text or not text.isprintable() or text.startswith(_ENCRYPTED_STARTS):
+            return None
+        sender, recipients, conversation, copy, answerable = known
+        return Frame(way, at, raw, "irc.PRIVMSG", (Message(
+            sender=sender, recipients=recipients, conversation=conversation, texts=(Text("body", text),), copy=copy,
+            answerable=answerable,
+        ),))
 
     def _long(self, way: Way, at: float, raw: bytes) -> Frame:
         line = parse(raw)
@@ -795,6 +821,7 @@ class IrcDecoder:
             type(event) is not Message or event.kind != "chat" or case.oddities or not line.colon or event.id
             or len(line.params) != 2 or line.spans[1][0] != case.raw.find(b" :") + 2 or event.sent_at
             or self._slow[case.way] or _service(event.recipients[0]) or event.encryption is not CLEAR
+            or line.spans[1][0] > HEAD_BYTES
         ):
             return
         if len(self._heads) >= HEADS:
@@ -844,6 +871,7 @@ class IrcDecoder:
     def _renamed(self, nick: str) -> None:
         self._nick = nick
         self._heads.clear()
+        self._set_slow()
 
     def _signed(self, case: _Case, mechanism: str | None) -> None:
         """Say who the user is now."""
@@ -934,7 +962,7 @@ class IrcDecoder:
                 ), (place,) if plain else (), unit)
                 return
             data = rest
-        if _service(target) and self._secret(case, sender, recipients, unit, data):
+        if _service(target) and self._secret(case, sender, recipients, unit, data):  # never a password in an event
             return
         plain = plain_of(decode(data)[0])
         encryption = self._cipher(case.way, sender, target, plain)
@@ -951,12 +979,12 @@ class IrcDecoder:
         key = (way, sender, target)
         if key in self._armoured:
             if plain.startswith("-----END PGP"):
-                self._armoured.discard(key)
+                self._armoured -= {key}
                 self._set_slow()
             return Encryption("metadata", "openpgp")
         encryption = _encryption(plain)
         if encryption.scheme == "openpgp" and len(self._armoured) < self._limits.irc_batches:
-            self._armoured.add(key)
+            self._armoured |= {key}
             self._heads.clear()
             self._set_slow()
         return encryption
@@ -967,14 +995,17 @@ class IrcDecoder:
         Known from 290 or CAP; a flow joined in its middle is believed to have it once eight texts in a row bore one.
         """
         bears = text[:1] in (b"+", b"-")
-        if not self._identify and self._midway:
-            self._marked = self._marked + 1 if bears else -1 << 30
+        if self._marked >= 0:
+            self._marked = self._marked + 1 if bears else -1
             if self._marked >= 8:
                 self._identify_on()
+            elif self._marked < 0:
+                self._set_slow()
         return 1 if self._identify and bears else 0
 
     def _identify_on(self) -> None:
         self._identify = True
+        self._marked = -1
         self._heads.clear()
         self._set_slow()
 
@@ -998,6 +1029,8 @@ class IrcDecoder:
         """A password told to a service: only what follows it may be seen."""
         plain = plain_of(decode(data)[0])
         shown = _without_secret(plain)
+        if len(recipients[0].partition("@")[0]) == 1 and not plain[:5].lower().startswith(("auth ", "login")):
+            return False
         if shown is None:
             return False
         case.add(Opaque(
@@ -1032,15 +1065,19 @@ class IrcDecoder:
         expect: Expect | None = None
         answer = offer.token is not None and offer.port and self._token(offer, case.way.other) in self._passive
         if address is not None:
+            if case.at - self._offers_since > OFFER_SECONDS:
+                self._offers, self._offers_since = 0, case.at
             if self._offers < self._limits.dcc_offers:
                 self._offers += 1
                 expect = Expect(address, "dcc_chat" if chat else "dcc", sender, offer.token)
             else:
                 case.oddities.append(Oddity("irc.many_offers"))
-        elif offer.token is not None and offer.port == 0 and len(self._passive) < self._limits.dcc_offers:
-            self._passive.add(self._token(offer, case.way))
+        elif offer.token is not None and offer.port == 0:
+            if len(self._passive) >= self._limits.dcc_offers:
+                del self._passive[next(iter(self._passive))]
+            self._passive[self._token(offer, case.way)] = None
         if answer:
-            self._passive.discard(self._token(offer, case.way.other))
+            self._passive.pop(self._token(offer, case.way.other), None)
             case.add(Opaque(
                 kind="dcc.answer", sender=sender, recipients=recipients, texts=texts, answerable=answerable,
             ), (None,) if texts else (), unit, expect)
@@ -1083,8 +1120,6 @@ class IrcDecoder:
             if key[:1] == "+" and value and (key not in _KNOWN_TAGS or len(value) > 128 or " " in value)
         ]
         if words:
-            if case.line.command != "TAGMSG" and case.line.command not in ("PRIVMSG", "NOTICE"):
-                case.mode = "line"
             for unit in range(max(1, min(len(case.entries), self._limits.irc_targets))):
                 case.add(Opaque(
                     kind="tags", sender=self._sender(case),
@@ -1195,9 +1230,10 @@ class IrcDecoder:
             case.words = 2
         else:
             texts, places = (), ()
-        if self._midway and case.way is DOWN and self._nick is None and case.line.source is not None:
-            pass  # an own JOIN cannot be told from another's without the nick
         for unit, channel in enumerate(self._targets(case)):
+            if channel == "0" and case.way is UP:  # RFC 2812 3.2.1: leave them all
+                case.add(GroupChange(action="leave", group="*", member=sender), (), unit)
+                continue
             case.add(GroupChange(action="join", group=channel, member=sender, texts=texts), places, unit)
 
     def _part(self, case: _Case) -> None:
@@ -1246,6 +1282,7 @@ class IrcDecoder:
         if len(case.line.params) < 2:
             return
         case.about = case.param(0)
+        case.words = -1
         case.add(Message(
             kind="invite", sender=self._sender(case), recipients=(case.param(0),),
             conversation=f"{self._network}/{self.fold(case.param(1))}", copy=case.copy, answerable=case.way is UP,
@@ -1257,6 +1294,7 @@ class IrcDecoder:
             return
         sender = self._sender(case)
         case.about = "NICK"
+        case.words = -1
         if case.way is DOWN:
             case.mode = "strip"
             if self._is_own(sender):
@@ -1344,6 +1382,7 @@ class IrcDecoder:
         words = b" ".join(case.line.params)
         plain = plain_of(decode(words)[0])
         case.about = name
+        case.words = -1
         shown = _without_secret(plain)
         text = plain if shown is None else shown
         case.add(Opaque(
@@ -1371,6 +1410,7 @@ class IrcDecoder:
             plain = plain_of(decode(case.raw[case.line.body:case.line.end])[0])
         case.about = command if known else "command"
         case.mode = "line"
+        case.words = -1
         if plain.strip():
             case.add(Opaque(
                 kind=command.lower() if known else "unknown", sender=self._sender(case),
@@ -1402,13 +1442,13 @@ class IrcDecoder:
         if verb == "ACK":
             for name in names[:64]:
                 if name[:1] == "-":
-                    self._caps.discard(name[1:])
+                    self._caps -= {name[1:]}
                 elif len(self._caps) < 128:
-                    self._caps.add(name.lstrip("~="))
+                    self._caps |= {name.lstrip("~=")}
             if "identify-msg" in self._caps:
                 self._identify_on()
         elif verb == "DEL":
-            self._caps.difference_update(names)
+            self._caps -= set(names)
         self._heads.clear()
 
     def _numeric(self, case: _Case) -> None:
@@ -1432,8 +1472,10 @@ class IrcDecoder:
                     case.tls = _Tls(case.line.params[0] if case.line.params else b"")
                 return
         welcome = number in _WELCOME and not self._registered
-        if nick not in ("", "*") and (welcome or (self._nick is None and self._midway and case.line.source is not None)):
+        late = self._nick is None and self._midway and case.line.source is not None
+        if nick not in ("", "*") and (welcome or late):
             self._registered = True
+            self._link = False
             self._renamed(nick)
             self._signed(case, number)
         handler = _NUMERICS.get(number)
@@ -1672,10 +1714,11 @@ class IrcDecoder:
             return with_param(raw, line, note.words, self._placeholder(raw, line, note.words, verdict.placeholder))
         if note.mode == "strip":
             # What happened has to be told, or the two sides fall out of step; only the words go.
-            if not there:
-                return raw
-            empty = b"*" if line.command in ("AWAY", "301", "USER", "JOIN", "SETNAME", "311") else b""
-            return with_param(raw, line, note.words, empty)
+            out = raw
+            if there:
+                empty = b"*" if line.command in ("AWAY", "301", "USER", "JOIN", "SETNAME", "311") else b""
+                out = with_param(raw, line, note.words, empty)
+            return _without_words(out, line)
         return None
 
     def _carry_multi(
@@ -1743,7 +1786,8 @@ class IrcDecoder:
 
     def ready(self, way: Way) -> bool:
         """Registered, and not inside a line that is passed on in parts."""
-        return self._registered and not self._partway[way] and not self._asked_tls and not self._link
+        known = self._registered or self._midway
+        return known and not self._partway[way] and not self._asked_tls and not self._link
 
     def inject(self, message: Notice, way: Way) -> list[Act]:
         """A NOTICE to the user; on the way up only about a message, to where it went."""
@@ -1819,6 +1863,14 @@ def _without_label(raw: bytes, line: Line) -> bytes:
     if not line.tags or b"label=" not in line.tags:
         return raw
     rest = b";".join(pair for pair in line.tags.split(b";") if not pair.startswith(b"label="))
+    return (b"@" + rest + b" " if rest else b"") + raw[line.body:]
+
+
+def _without_words(raw: bytes, line: Line) -> bytes:
+    """The line without its client-only tags."""
+    if b"+" not in line.tags:
+        return raw
+    rest = b";".join(pair for pair in line.tags.split(b";") if pair[:1] != b"+")
     return (b"@" + rest + b" " if rest else b"") + raw[line.body:]
 
 
@@ -1927,7 +1979,7 @@ def probe(up: bytes, down: bytes) -> Match:
         elif IRC_WORDS_LINE.match(line):
             words += 1
     registering = len(seen & {b"NICK", b"USER", b"CAP", b"PASS"})
-    if registering >= 2 or said >= 2 or words >= 2 or (said and (registering or words)):
+    if max(registering, said, words) >= 2 or sum(map(bool, (registering, said, words))) >= 2:
         return Match.STRONG
     if (registering and seen != {b"PASS"}) or said or words:
         return Match.WEAK
@@ -1975,6 +2027,5 @@ SPEC = Spec(
         "opaque": Can(drop=True, mask=True, placeholder=True, notify=True),
     },
     edits=(Edit(DROP_NUL, "a line with a NUL is not passed on: servers hang or cut at it"),),
-    applications=("irc",),
     not_decoded=("server-to-server links", "WebSocket framing", "DCC side connections", "MOTD, WHO and LIST texts"),
 )

@@ -16,22 +16,19 @@ Piece = tuple[bytes, Part]
 class Lines:
     """Cuts one way of a stream into lines of at most `limit` bytes, line end included."""
 
-    __slots__ = ("_held", "_inside", "limit")
+    __slots__ = ("_held", "_inside", "busy", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._held = b""
         self._inside = False
+        self.busy = False
+        """Not at a line's start: something is held, or pieces of a long line are out."""
 
     @property
     def pending(self) -> int:
         """Bytes held that are not yet a line or a piece of one."""
         return len(self._held)
-
-    @property
-    def clean(self) -> bool:
-        """At a line's start: nothing is held, no piece of a long line is out."""
-        return not self._held and not self._inside
 
     def feed(self, data: bytes) -> list[Piece]:
         """The lines and pieces that `data` completes, in order; joined with what is pending they are what was fed."""
@@ -49,12 +46,13 @@ class Lines:
         for line in lines:
             self._cut(line, True, out)
         self._held = self._cut(last, last[-1] == 10, out)
+        self.busy = self._inside or bool(self._held)
         return out
 
     def flush(self) -> Piece | None:
         """What is held, as it stands (the stream ended, or bytes were lost behind it)."""
         held, inside = self._held, self._inside
-        self._held, self._inside = b"", False
+        self._held, self._inside, self.busy = b"", False, False
         if not held:
             return None
         return held, LAST if inside else WHOLE

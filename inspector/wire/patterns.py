@@ -37,7 +37,8 @@ IRC_UP_LINE: Final = re.compile(
 """A line that a client registers with, at the line's start (RFC 2812 3.1, IRCv3 capability negotiation)."""
 
 IRC_DOWN_LINE: Final = re.compile(
-    rb"(?:@[^\s]+ +)?(?::[^\s:][^\s]* +(?:NOTICE +[^\s]+ +:|CAP +[^\s]+ +(?:LS|ACK|NAK)\b|([0-9]{3}) +[^\s:]+ +[^\r\n]*)"
+    rb"(?:@[^\s]+ +)?"
+    rb"(?::[^\s:][^\s]* +(?:NOTICE +[^\s]+ +:|CAP +[^\s]+ +(?:LS|ACK|NAK)\b|([0-9]{3}) +[^\s:]+ +[^\r\n]*)"
     rb"|PING +:?[^\s]+[\r\n]|ERROR +:|NOTICE +(?:AUTH|\*) +:)"
 )
 """A line that a server begins with, at the line's start (RFC 2812 5)."""

@@ -1,0 +1,190 @@
+"""`inspector events` and `inspector explain`: what they find, and what reaches a terminal."""
+
+from __future__ import annotations
+
+import json
+import threading
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inspector.app import events_cmd
+from inspector.app.errors import UserError
+from inspector.app.events_cmd import clip, columns, events_command, explain_command, follow, pad, when
+from inspector.store.sqlite import Writer
+from tests.store.rows import T, bare, full, message
+
+EVIL = "hi \x1b[2J\u202e\nfake line"
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    yield full("sign_on", 1, t=T, user="alice", sender=None, recipients=[], mechanism="001")
+    yield message(2, t=T + 1, text="hello", recipients=["#room"])
+    yield message(3, t=T + 2, text=EVIL, texts=[{"part": "body", "text": EVIL}, {"part": "subject", "text": "s"}])
+    yield full("verdict", 4, t=T + 2.5, message="00f1-3", sender="alice", user="alice", asked="redact", did="block",
+               action="block", rule="malware", reference="ABCD-EFGH", mode="enforce", late=False, notice="no",
+               hits=[{"rule": "trial", "action": "cut", "mode": "shadow"},
+                     {"rule": "malware", "action": "redact", "mode": "enforce"}])
+    yield bare("trouble", id="00f1-5", flow="00f1", t=T + 3, name="gap", did="pass", detail="3 bytes")
+    yield full("flow", 6, t=T + 4, state="end")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writer]:
+    writer = Writer(tmp_path / "events.db", gateway="gw1")
+    writer.start()
+    rows = list(_rows())
+    told = threading.Event()
+    for row in rows[:-1]:
+        writer.put(row)
+    writer.put(rows[-1], lambda ok: told.set())
+    assert told.wait(20)
+    monkeypatch.setattr(events_cmd, "store_path", lambda config: writer.path)
+    yield writer
+    writer.close()
+
+
+def _args(**more: Any) -> Namespace:
+    return Namespace(**({"config": None, "since": None, "until": None, "action": [], "event": [], "user": None,
+                         "limit": None, "follow": False, "format": "table"} | more))
+
+
+def test_a_table_has_a_line_an_event_and_nothing_a_peer_wrote_breaks_it(
+    store: Writer, capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Heading and six lines; controls and line ends of a message are shown, not obeyed."""
+    assert events_command(_args()) == 0
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert len(lines) == 7 and lines[0].startswith("TIME (UTC)")
+    assert all(line.isprintable() for line in lines)
+    assert '"hi \\x1b[2J\\u202e\\nfake line"' in lines[3]
+    assert lines[2].split() == ["2025-11-24", "16:00:01", "message", "irc", "alice", ">", "#room", '"hello"']
+
+
+def test_json_lines_are_those_of_the_log(store: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    """--format jsonl prints the stored lines, in the order of time."""
+    assert events_command(_args(format="jsonl")) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines] == ["sign_on", "message", "message", "verdict", "trouble", "flow"]
+    assert lines[2]["text"] == EVIL
+
+
+@pytest.mark.parametrize(("query", "ids"), [
+    ({"action": ["block"]}, ["00f1-4"]), ({"action": ["block", "pass"]}, ["00f1-4", "00f1-5"]),
+    ({"event": ["message"]}, ["00f1-2", "00f1-3"]), ({"event": ["message"], "limit": 1}, ["00f1-3"]),
+    ({"since": "2025-11-24T16:00:03"}, ["00f1-5", "00f1-6"]), ({"until": "2025-11-24T16:00:01"}, ["00f1-1"]),
+    ({"user": "al*", "event": ["message"]}, ["00f1-2", "00f1-3"]), ({"user": "bob"}, []), ({"since": "1h"}, []),
+])
+def test_filters(store: Writer, capsys: pytest.CaptureFixture[str], query: dict[str, Any], ids: list[str]) -> None:
+    """Each option narrows what is printed; nothing found is no failure."""
+    assert events_command(_args(format="jsonl", **query)) == 0
+    assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == ids
+
+
+@pytest.mark.parametrize(("query", "sentence"), [
+    ({"action": ["blok"]}, 'unknown action "blok" (did you mean "block"?)'),
+    ({"event": ["mesage"]}, 'unknown event "mesage" (did you mean "message"?)'),
+    ({"since": "yesterday"}, '"yesterday" is no time: write 90s, 30m, 1h, 7d, or 2026-11-22T08:00'),
+])
+def test_wrong_words_are_one_sentence(store: Writer, query: dict[str, Any], sentence: str) -> None:
+    """An action, kind or time that does not exist is wrong use: exit 2."""
+    with pytest.raises(UserError) as fault:
+        events_command(_args(**query))
+    assert (fault.value.sentence, fault.value.exit) == (sentence, 2)
+
+
+def test_no_store_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the gateway ran there is no log to read: exit 1."""
+    monkeypatch.setattr(events_cmd, "store_path", lambda config: tmp_path / "none.db")
+    with pytest.raises(UserError, match="there is none yet") as fault:
+        events_command(_args())
+    assert fault.value.exit == 1
+
+
+def test_times() -> None:
+    """So long ago, or a moment; UTC where no zone is named."""
+    assert when("90s", 1000.0) == 910.0
+    assert when("1.5h", 10000.0) == 4600.0
+    assert when("2026-11-22", 0.0) == when("2026-11-22T01:00+01:00", 0.0) == 1795305600.0
+
+
+def test_follow_prints_what_comes_later(store: Writer) -> None:
+    """--follow gives the rows written after its start, in order, filters applied."""
+    lines = follow(store.path, 6, {"events": ("message",)}, seconds=0.01)
+    for n in range(10, 13):
+        store.put(bare("oddity", name="x", t=T + n))
+        store.put(message(n, t=T + n))
+        assert json.loads(next(lines))["id"] == f"00f1-{n}"
+
+
+def test_follow_goes_on_when_the_store_is_replaced(store: Writer) -> None:
+    """The log was moved away and made anew: following reads the new one from its beginning."""
+    lines = follow(store.path, 6, {}, seconds=0.01)
+    store.put(message(10))
+    assert json.loads(next(lines))["id"] == "00f1-10"
+    for file in store.path.parent.iterdir():
+        file.rename(file.with_name("old-" + file.name))
+    store.put(message(11))
+    assert json.loads(next(lines))["id"] == "00f1-11"
+
+
+def _explain(key: str, form: str = "text") -> int:
+    return explain_command(Namespace(config=None, key=key, format=form))
+
+
+@pytest.mark.parametrize("key", ["00f1-3", "00f1-4", "ABCD-EFGH"])
+def test_explain_tells_the_whole_story(store: Writer, capsys: pytest.CaptureFixture[str], key: str) -> None:
+    """By event, verdict or reference: the message, what was found, every rule, asked and done, the connection, the
+    sign-on, the trouble; printable throughout."""
+    assert _explain(key) == 0
+    out = capsys.readouterr().out
+    assert all(line.isprintable() for line in out.splitlines())
+    for part in (
+        "Message 00f1-3", '"hi \\x1b[2J\\u202e\\nfake line"', "subject", "core.eicar (yara, high, pack core@2026.11.0)",
+        'rule "trial": cut, on trial only', 'rule "malware": redact, which decided', "asked     redact",
+        "did       block: it was not delivered (what was asked cannot be done", "reference ABCD-EFGH", 'told      "no"',
+        "Connection 00f1", "[2001:db8::1]:5222", "as alice (claimed) by 001", "gap: 3 bytes -> pass",
+    ):
+        assert part in out, part
+
+
+def test_explain_of_a_message_that_passed(store: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a verdict there is still the message and its connection."""
+    assert _explain("00f1-2") == 0
+    out = capsys.readouterr().out
+    assert '"hello"' in out and "Verdict" not in out and "Connection 00f1" in out
+
+
+def test_explain_of_every_kind(store: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    """Any event can be explained and listed, full or bare."""
+    from inspector.store.fields import KINDS
+
+    told = threading.Event()
+    for event in KINDS:
+        store.put(full(event, 100, id=f"full-{event}"))
+        store.put(bare(event, id=f"bare-{event}"))
+    store.put(message(999), lambda ok: told.set())
+    assert told.wait(20)
+    for event in KINDS:
+        assert _explain(f"full-{event}") == 0
+        assert _explain(f"bare-{event}") == 0
+        assert _explain(f"bare-{event}", "jsonl") == 0
+    assert events_command(_args()) == 0
+
+
+def test_explain_of_nothing(store: Writer) -> None:
+    """A name that is not in the log: exit 1, one sentence."""
+    with pytest.raises(UserError, match=r'no event, message or reference "x\\x1b"') as fault:
+        _explain("x\x1b")
+    assert fault.value.exit == 1
+
+
+def test_width_is_counted_in_columns() -> None:
+    """Wide characters take two columns, combining ones none."""
+    assert (columns("漢a"), columns("e\u0301")) == (3, 1)
+    assert clip("漢字漢字", 5) == "漢字…"
+    assert columns(pad("漢字漢字", 5)) == 5 and pad("ab", 4) == "ab  "

@@ -10,8 +10,8 @@ at most limits.control_bytes long; so is its answer, without that bound.
     anything else, or what could not be done -> {"ok": false, "error": "one or more sentences"}
 
 Who asks is known from the kernel (SO_PEERCRED) by his name on this machine; only root, the gateway's own user and the
-members of the control group are answered. A private folder (0700) around the socket becomes 0710 for that group, so that
-its members can reach the socket and nothing else. What they change is an event, which is the steward's duty.
+members of the control group are answered. A private folder (0700) around the socket becomes 0710 for that group, so
+that its members can reach the socket and nothing else. What they change is an event, which is the steward's duty.
 """
 
 from __future__ import annotations
@@ -228,7 +228,9 @@ def ask(path: Path, command: str, seconds: float = 30.0, **more: Any) -> Any:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
             line.settimeout(seconds)
             line.connect(str(path))
-            line.sendall(json.dumps({"command": command, **more}).encode() + b"\n")
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                # Who is not served has been told so, and the other end is closed before anything is sent.
+                line.sendall(json.dumps({"command": command, **more}).encode() + b"\n")
             answer = _read(line)
     except FileNotFoundError:
         raise UserError(f"no gateway runs with this configuration ({path} is not there)") from None

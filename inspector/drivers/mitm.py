@@ -8,17 +8,21 @@ both legs; with the stock I/O (`StockLink`) they stay.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mitmproxy.connection import Server
+from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.options import Options
-from mitmproxy.proxy import commands, events, layer, tunnel
+from mitmproxy.proxy import commands, events, layer, server_hooks, tunnel
+from mitmproxy.proxy import server as proxy_server
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import tls
+from mitmproxy.proxy.mode_specs import ProxyMode
 
-from inspector.drivers.mitm_io import Posted, drop
+from inspector.drivers.mitm_io import Posted, drop, prepare
 from inspector.drivers.mitm_layer import Conversation
 from inspector.drivers.mitm_modes import REFUSED, UNREACHABLE, UNRESOLVED, Dialog, could_be_hello
 from inspector.drivers.mitm_tls import Pipe
@@ -27,7 +31,10 @@ from inspector.model import DOWN, UP, Input, StartTls, Way
 Commands = layer.CommandGenerator[None]
 
 OPTIONS = Options()
-"""mitmproxy's options: our layers read none but the ones its own layers ask for, at their defaults."""
+"""mitmproxy's options, at their defaults: nothing of ours reads them."""
+
+MODE = ProxyMode.parse("regular")
+"""mitmproxy's word for how a client came to us; our Front replaces what it stands for."""
 
 
 @dataclass
@@ -153,6 +160,7 @@ class ClientTls(tls.ClientTLSLayer):
         self.conn.error = err
         if self.tls is not None:
             yield from self.tls_interact()  # our alert
+        self.event_to_child = self.errored  # type: ignore[method-assign]
         self.link.host.client_refused(self.link, self.context, err)
         yield commands.CloseConnection(self.context.client)
 
@@ -262,7 +270,7 @@ class Front(layer.Layer):
             error = yield commands.OpenConnection(self.context.server)
             if not error:
                 self.connected = True
-                self.link.host.reached(self.link, self.context, host)
+                self.link.host.reached(self.link, host)
                 self.link.hold(client=False, server=False)
                 return ""
             outcome, detail = UNREACHABLE, f"{address[0]}: {error}"
@@ -350,3 +358,177 @@ def answer_hook(contexts: Any, hook: commands.StartHook) -> bool:
     elif isinstance(hook, LookupHook):
         return False
     return True
+
+
+class StockLink(proxy_server.LiveConnectionHandler):
+    """A client connection on mitmproxy's own stream I/O: the switch to fall back on. Layers stay for the whole session.
+
+    Ours: back-pressure by way, hooks answered without addons, connect time-outs, and endings that linger (mitm_io.Link
+    says why).
+    """
+
+    def __init__(self, host: Any, listener: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super().__init__(reader, writer, OPTIONS, MODE)
+        self.host = host
+        self.listener = listener
+        # Quiet chat is not cut after mitmproxy's 600 s: the gateway's sweep knows idle sessions
+        self.timeout_watchdog.timeout = 2 * int(host.limits.idle_seconds) + 60
+        self.conversation: Conversation | None = None
+        self.deadline: Any = None
+        self.original: tuple[str, int] | None = None
+        self.peer = ("0.0.0.0", 0)  # noqa: S104
+        self.asked: str | None = None
+        self.since = 0.0
+        self.done = False
+        self.lingering = False
+        self.held = (False, False)
+        self.moved = asyncio.Event()
+        """Set whenever something happened that may let a held way go on."""
+        self.connecting: Any = None
+        writer.transport.set_write_buffer_limits(high=host.limits.write_buffer_bytes)
+        prepare(writer.get_extra_info("socket"))
+
+    def info(self, name: str) -> Any:
+        io = self.transports[self.client]
+        assert isinstance(io.writer, asyncio.StreamWriter)
+        return io.writer.get_extra_info(name)
+
+    def known(self, client: Any) -> None:
+        """The client's connection object is the one mitmproxy made."""
+
+    async def handle_hook(self, hook: commands.StartHook) -> None:
+        if isinstance(hook, server_hooks.ServerConnectHook):
+            # The handler task of this attempt is cancelled when it takes too long; mitmproxy then reports an error
+            task = asyncio.current_task()
+            assert task is not None
+            self.connecting = self.host.later(self.host.limits.connect_seconds, lambda: task.cancel("time-out"))
+        elif isinstance(hook, server_hooks.ServerConnectedHook | server_hooks.ServerConnectErrorHook):
+            self.connecting.cancel()
+            io = self.transports[hook.data.server]
+            if isinstance(io.writer, asyncio.StreamWriter):
+                prepare(io.writer.get_extra_info("socket"))
+                io.writer.transport.set_write_buffer_limits(high=self.host.limits.write_buffer_bytes)
+        else:
+            answered = asyncio.get_running_loop().create_future()
+            if not self.host.hook(self, hook, lambda: answered.set_result(None)):
+                await answered
+
+    def log(self, message: str, level: int = logging.INFO, exc_info: Any = None) -> None:  # noqa: ARG002
+        """mitmproxy logs a layer's exception and goes on with the next chunk; here it ends the session."""
+        if exc_info is not None:
+            self.host.log(f"a session of {self.peer[0]} is cut because of an internal error in a layer")
+            self.abort()
+
+    async def server_event(self, event: events.Event) -> None:
+        conversation = self.conversation
+        if (
+            conversation is not None and conversation.securing is not None
+            and isinstance(event, events.DataReceived) and event.connection is self.client
+        ):
+            conversation.receive(UP, event.data)  # an injection: the layers would keep it for later
+            self.cut()
+        else:
+            await super().server_event(event)
+        self.moved.set()
+
+    def post(self, news: Input) -> None:
+        """Bring news to the conversation through the layers."""
+        if not self.done:
+            self.host.spawn(self.server_event(Posted(news)))
+
+    def hold(self, *, client: bool, server: bool) -> None:
+        """Which sides are not read while layers wait for something."""
+        self.held = client, server
+        self.moved.set()
+
+    def established(self) -> None:
+        self.hold(client=False, server=False)
+        self.limit(None)
+
+    def limit(self, seconds: float | None) -> None:
+        """Set-up must go on within this time; None: no limit."""
+        if self.deadline is not None:
+            self.deadline.cancel()
+        self.deadline = None if seconds is None else self.host.later(seconds, self._late)
+
+    def _late(self) -> None:
+        self.host.late(self)
+        self.abort()
+
+    async def drain_writers(self) -> None:
+        """Runs after each read: go on reading only while this way's target and queue have room."""
+        task = asyncio.current_task()
+        source = next((conn for conn, io in self.transports.items() if io.handler is task), None)
+        way = UP if source is self.client else DOWN
+        for conn, io in list(self.transports.items()):
+            if conn is not source and isinstance(io.writer, asyncio.StreamWriter):
+                try:
+                    await io.writer.drain()
+                except OSError:
+                    if io.handler is not None:
+                        io.handler.cancel("error sending data")
+        own = self.transports.get(source) if source is not None else None
+        if own is not None and isinstance(own.writer, asyncio.StreamWriter):
+            # A peer that writes but does not read what we answer it
+            while (
+                own.writer.transport.get_write_buffer_size() > self.host.limits.way_bytes
+                and not own.writer.is_closing()
+            ):
+                try:
+                    await own.writer.drain()
+                except OSError:
+                    break
+        while not self.lingering and (self.held[way] or self._queued(way)):
+            self.moved.clear()
+            await self.moved.wait()
+
+    def _queued(self, way: Way) -> bool:
+        conversation = self.conversation
+        return conversation is not None and not conversation.over and conversation.held(way, self.host.limits.way_bytes)
+
+    def close_connection(self, connection: Connection, half_close: bool = False) -> None:
+        if half_close:
+            if not self.lingering:
+                super().close_connection(connection, True)
+        else:
+            self.cut()
+
+    def cut(self) -> None:
+        """Flush, end both sides, read and drop what still comes."""
+        if self.lingering:
+            return
+        self.lingering = True
+        if self.conversation is not None and not self.conversation.over:
+            self.conversation.end()
+        self.limit(None)
+        self.deadline = self.host.later(self.host.limits.close_seconds, self.abort)
+        for conn, io in list(self.transports.items()):
+            if io.writer is None:
+                if io.handler is not None:
+                    io.handler.cancel("cut")
+            elif conn.state & ConnectionState.CAN_READ:
+                super().close_connection(conn, True)
+            elif io.handler is not None:
+                io.handler.cancel("cut")
+        self.moved.set()
+
+    def abort(self) -> None:
+        """Close everything at once."""
+        self.lingering = True
+        for io in list(self.transports.values()):
+            if isinstance(io.writer, asyncio.StreamWriter):
+                io.writer.transport.abort()
+            if io.handler is not None:
+                io.handler.cancel("aborted")
+        self.moved.set()
+
+    async def run(self) -> None:
+        """The whole life of the connection."""
+        try:
+            await self.handle_client()
+        finally:
+            self.done = True
+            self.limit(None)
+            if self.conversation is not None and not self.conversation.over:
+                self.conversation.end()
+            self.host.forget(self)

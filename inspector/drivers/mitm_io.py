@@ -21,9 +21,9 @@ from mitmproxy import connection
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events
 
-from inspector.drivers.mitm_layer import Conversation, Timer
+from inspector.drivers.mitm_layer import Conversation, Timer, where
 from inspector.drivers.mitm_tls import ENDED, FAILED, Pipe
-from inspector.model import DOWN, UP, Input, Limits, StartTls, Way
+from inspector.model import DOWN, UP, Input, Limits, StartTls, Troubled, Way
 
 # Why a side is not read, as bits
 SETUP = 1
@@ -57,8 +57,8 @@ class LinkHost(Protocol):
         """Put the layers that open TLS on `link` and start them."""
         ...
 
-    def accept(self, link: Any) -> None:
-        """A client's connection stands: take it, with the layer of its mode, or abort it."""
+    def accept(self, link: Any) -> bool:
+        """A client's connection stands: give it the layer of its mode, or say False."""
         ...
 
     def late(self, link: Any) -> None:
@@ -70,6 +70,7 @@ class LinkHost(Protocol):
         ...
 
     def later(self, delay: float, call: Callable[[], None]) -> Timer: ...
+    def log(self, sentence: str) -> None: ...
 
 
 class Posted(events.Event):
@@ -90,6 +91,10 @@ def prepare(sock: socket.socket) -> None:
 
 def drop(data: bytes) -> None:
     """The writer of a way that has been finished."""
+
+
+def hush(data: bytes) -> None:
+    """The writer of a way that is not open yet, or in which a TLS handshake is under way."""
 
 
 class Side(asyncio.Protocol):
@@ -172,7 +177,9 @@ class Side(asyncio.Protocol):
         self.link.closed(self, half=True)
         return True  # half-closed: we may still write
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and not isinstance(exc, OSError):
+            self.link.crashed(exc)  # asyncio ends a connection whose protocol raises
         self.open = False
         self.full = False
         self.link.lost(self)
@@ -240,7 +247,18 @@ class Link:
 
     def accepted(self) -> None:
         """The client's connection stands: the gateway decides whether to take it and with which layer."""
-        self.host.accept(self)
+        if self.host.accept(self):
+            self.event(events.Start())
+        else:
+            self.abort()
+
+    def info(self, name: str) -> Any:
+        """What asyncio knows of the client's connection."""
+        return self.client_side.transport.get_extra_info(name)
+
+    def known(self, client: connection.Client) -> None:
+        """The client's connection object, for the layers."""
+        self.client = client
 
     def other(self, side: Side) -> Side | None:
         return self.server_side if side is self.client_side else self.client_side
@@ -282,6 +300,7 @@ class Link:
         conversation = self.conversation
         if conversation is not None and conversation.securing is not None and side.way is UP:
             conversation.receive(UP, data)  # an injection: the layers would keep it for later
+            self.cut()
         else:
             self.event(events.DataReceived(self.client if side.way is UP else self.server, data))
 
@@ -410,7 +429,8 @@ class Link:
             peername=one.get_extra_info("peername")[:2], sockname=one.get_extra_info("sockname")[:2],
             state=ConnectionState.OPEN, timestamp_start=self.since)
         peer = two.get_extra_info("peername")[:2]
-        self.server = connection.Server(address=peer, peername=peer, state=ConnectionState.OPEN)
+        self.server = connection.Server(address=peer, peername=peer)
+        self.server.state = ConnectionState.OPEN  # last: an open server's address cannot be set
         return self.client, self.server
 
     # -- the outlet of the conversation, while fast
@@ -425,6 +445,7 @@ class Link:
     def secure(self, effect: StartTls) -> None:
         assert self.conversation is not None
         self.fast = None
+        self.conversation.write[UP] = hush
         self.host.begin_tls(self, effect)
 
     def cut(self) -> None:
@@ -447,6 +468,12 @@ class Link:
                     side.transport.close()
                 else:
                     side.release(SETUP | WRITER | QUEUE | NOTICES)
+
+    def crashed(self, error: Exception) -> None:
+        """An error in I/O or layers (the session's own are caught in Conversation)."""
+        self.host.log(f"a session of {self.peer[0]} is cut because of an internal error: {where(error)}")
+        if self.conversation is not None and not self.conversation.over:
+            self.conversation.step(Troubled(self.conversation.last, "internal", where(error)))
 
     def abort(self) -> None:
         """Close both connections at once."""

@@ -8,7 +8,7 @@ import logging
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from mitmproxy.proxy.context import Context
 
 from inspector.drivers import mitm
 from inspector.drivers.destinations import CLASSES, IP, Destinations, Network, plain
-from inspector.drivers.mitm_io import Link
+from inspector.drivers.mitm_io import Link, hush
 from inspector.drivers.mitm_layer import Conversation, SessionLike, trouble_row
 from inspector.drivers.mitm_modes import (
     REFUSED,
@@ -31,6 +31,9 @@ from inspector.drivers.mitm_modes import (
     original_destination,
 )
 from inspector.drivers.mitm_tls import Authority, Contexts, host_name
+from inspector.engine.kit import Kit
+from inspector.engine.session import Session
+from inspector.engine.world import World
 from inspector.model import (
     Address,
     Finding,
@@ -259,8 +262,19 @@ class Gateway:
         def factory() -> asyncio.Protocol:
             return Link(self, listener).client_side
 
+        async def stock(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            link = mitm.StockLink(self, listener, reader, writer)
+            if self.accept(link):
+                await link.run()
+            else:
+                link.abort()
+                self.forget(link)
+
         try:
-            server = await self._loop.create_server(factory, listener.host, listener.port, backlog=1024)
+            if self.settings.stock_io:
+                server = await asyncio.start_server(stock, listener.host, listener.port, backlog=1024)
+            else:
+                server = await self._loop.create_server(factory, listener.host, listener.port, backlog=1024)
         except OSError as error:
             why = error.strerror or str(error)
             raise OSError(error.errno, f"cannot listen on {listener.address}: {why}") from error
@@ -384,43 +398,36 @@ class Gateway:
 
     # -- the host of links
 
-    def accept(self, link: Any) -> None:
-        """A client's connection stands."""
+    def accept(self, link: Any) -> bool:
+        """A client's connection stands: give it its first layer, or refuse it."""
         listener: ListenerSettings = link.listener
-        transport = link.client_side.transport
         now = self.clock()
-        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        peer, own = link.info("peername"), link.info("sockname")
         if not peer or not own:
-            transport.abort()  # gone again before we looked
-            return
-        link.since = now
-        self.links.add(link)
+            return False  # gone again before we looked
         client = address_of(peer)
+        link.since = now
         link.peer = client.ip, client.port
+        self.links.add(link)
         self._clients[client.ip] += 1
         self.counters.accepted += 1
-        link.client = connection.Client(
-            peername=(client.ip, client.port), sockname=own[:2], state=ConnectionState.OPEN, timestamp_start=now)
-        refused = self._refused(link, client)
-        if refused:
-            link.abort()
-            return
+        link.known(connection.Client(
+            peername=link.peer, sockname=own[:2], state=ConnectionState.OPEN, timestamp_start=now))
+        if self._refused(link, client):
+            return False
         target = listener.upstream
         dialog: Dialog | None = None
         if listener.mode == "transparent":
-            target = self._original(link)
+            link.original = target = self._original(link)
             if target is None:
-                link.abort()
-                return
-            link.original = target
+                return False
         elif listener.mode == "socks5":
             dialog = SocksDialog()
         elif listener.mode == "connect":
             dialog = ConnectDialog()
         link.limit(self.limits.handshake_seconds if dialog else None)
-        context = Context(link.client, mitm.OPTIONS)
-        link.layer = mitm.Front(context, link, dialog, target)
-        link.event(events.Start())
+        link.layer = mitm.Front(Context(link.client, mitm.OPTIONS), link, dialog, target)
+        return True
 
     def _refused(self, link: Any, client: Address) -> bool:
         listener: ListenerSettings = link.listener
@@ -438,9 +445,8 @@ class Gateway:
         return False
 
     def _original(self, link: Any) -> tuple[str, int] | None:
-        sock = link.client_side.transport.get_extra_info("socket")
         try:
-            return original_destination(sock)
+            return original_destination(link.info("socket"))
         except OSError:
             self._say("original", f"a connection to {link.listener.address} was not redirected by the firewall")
             return None
@@ -465,11 +471,15 @@ class Gateway:
 
     def hook(self, link: Any, hook: commands.StartHook, done: Callable[[], None]) -> bool:
         if isinstance(hook, mitm.LookupHook):
-            task = self._loop.create_task(self._look_up(link, hook.data, done))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self.spawn(self._look_up(link, hook.data, done))
             return False
         return mitm.answer_hook(self.contexts, hook)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task that `stop` waits for."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _look_up(self, link: Any, lookup: mitm.Lookup, done: Callable[[], None]) -> None:
         """Resolve, judge every address, keep those that may be connected to."""
@@ -518,16 +528,15 @@ class Gateway:
         flow = self._flow(link, server[:2], name, tls=tls)
         named_im = bool(listener.protocols) or flow.server.port in self._im_ports
         session = self._make(flow, listener.protocols, named_im)
-        conversation = Conversation(flow, session, self, link, _nowhere, _nowhere)
+        conversation = Conversation(flow, session, self, link, hush, hush)
         link.conversation = conversation
         if tls:
             self.counters.tls_sessions += 1
         return conversation
 
-    def reached(self, link: Any, context: Context, host: str) -> None:
+    def reached(self, link: Any, host: str) -> None:
         """Connected: the client may take its time now."""
         link.asked = host
-        link.server = context.server
         link.limit(None)
 
     def unreached(self, link: Any, host: str, port: int, outcome: str, detail: str) -> None:
@@ -663,12 +672,8 @@ class Gateway:
         self._sweeper = self._loop.call_later(max(0.05, min(60.0, idle / 4)), self._sweep)
 
 
-_REJECTING = ("unknown ca", "bad certificate", "certificate unknown")
-"""Alerts by which a client says that it does not accept our certificate (RFC 8446, 6.2)."""
-
-
-def _nowhere(data: bytes) -> None:
-    """A conversation's writers before its leaf has taken them."""
+_REJECTING = ("unknown ca", "bad certificate", "certificate unknown", "connection closed")
+"""How a client says that it does not accept our certificate: alerts (RFC 8446, 6.2), or without a word."""
 
 
 def _is_address(host: str) -> bool:
@@ -685,6 +690,12 @@ def _scan(effect: Scan) -> tuple[tuple[Finding, ...], str | None]:
         return effect.rules.scanner.full(effect.texts), None
     except ScanFailed as failure:
         return (), str(failure) or "the scan failed"
+
+
+def sessions_of(kit: Kit, world: World) -> MakeSession:
+    """How the live gateway makes its sessions from the engine's kit."""
+    return lambda flow, protocols, named_im: Session(
+        flow, kit, world, listener_protocols=protocols, named_im=named_im)
 
 
 DEFAULT_DENY: dict[str, frozenset[str]] = {

@@ -53,7 +53,6 @@ def test_the_story_has_clients_and_log_side_by_side() -> None:
         "  alice reads  Blocked.",
         "  the log      block, rule 'r', reference R-1",
         "               from alice to bob over irc",
-        "",
     ]
 
 

@@ -190,16 +190,17 @@ class Packets:
     def decode(self, at: float, link: int, data: bytes, start: int, stop: int, wire: int) -> Datagram | None:
         """The segment or datagram that a packet carries or completes; None: none, or not understood."""
         if link == 1 and stop - start >= 54:
+            # The short way for Ethernet, IPv4 without options, TCP or UDP; the long way does the same, and all else.
             kind, version, total, fragment, protocol, seq, ack, offset, flags = _FRAME(data, start)
-            if kind == 0x0800 and version == 0x45 and protocol == 6 and not fragment & 0x3FFF:
-                head = start + 34 + (offset >> 4) * 4
+            if kind == 0x0800 and version == 0x45 and not fragment & 0x3FFF:
                 end = start + 14 + total
-                if offset >= 0x50 and head <= end:
-                    if end <= stop:
-                        if head <= stop:
+                if end <= stop:
+                    if protocol == 6:
+                        head = start + 34 + (offset >> 4) * 4
+                        if offset >= 0x50 and head <= end:
                             return 6, data[start + 26:start + 38], data, head, end, 0, seq, ack, flags
-                    elif wire >= end - start and head <= stop:
-                        return 6, data[start + 26:start + 38], data, head, stop, end - stop, seq, ack, flags
+                    elif protocol == 17 and seq >> 16 == total - 20 >= 8:  # what is `seq` in TCP begins with the length
+                        return 17, data[start + 26:start + 38], data, start + 42, end, 0, 0, 0, 0
         reader = LINKS.get(link)
         if reader is None:
             self.unknown[link] = self.unknown.get(link, 0) + 1

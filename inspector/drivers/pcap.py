@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,7 +41,12 @@ _PCAP = {
 _SKIP_BYTES = 16 << 20
 """A block that is no packet may be this long (name resolution, secrets); it is passed over without being kept."""
 
-_SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 2, 3, 6
+_LAYOUTS = {
+    order: tuple(struct.Struct(order + layout).unpack_from for layout in ("II", "HHIIII", "IIIII", "IIIIIII"))
+    for order in "<>"
+}
+"""Readers of two words, of the body of an obsolete and an enhanced packet block, and of the latter with its head."""
+_INTERFACE, _OLD_PACKET, _SIMPLE, _ENHANCED = 1, 2, 3, 6
 _INTERFACES = 4096
 """Interfaces of a section that are believed; captures of containers have hundreds."""
 
@@ -66,6 +71,8 @@ class Capture:
         self.name = name
         self.fault: str | None = None
         self.packets = 0
+        self.tick: Callable[[int], None] | None = None
+        """Called with `done` now and then."""
         self._raw = stream
         self._stream = stream
         self._limits = limits
@@ -88,11 +95,12 @@ class Capture:
             self._stream = gzip.GzipFile(fileobj=self._stream, mode="rb")  # type: ignore[assignment]
             head = self._read(4)
         if head in _PCAP:
-            yield from self._pcap(head)
-        elif head == PCAPNG:
-            yield from self._pcapng(head)
-        elif self.fault is None:
+            return self._pcap(head)
+        if head == PCAPNG:
+            return self._pcapng(head)
+        if self.fault is None:
             self.fault = "is empty" if not head else "is not a capture (neither pcap nor pcapng)"
+        return iter(())
 
     def close(self) -> None:
         """Close the file (stdin too)."""
@@ -115,6 +123,8 @@ class Capture:
             self._say(f"could not be unpacked: {_sentence(error)}")
         data = b"".join(parts)
         self._taken += len(data)
+        if self.tick is not None:
+            self.tick(self.done)
         return data
 
     def _say(self, fault: str) -> None:
@@ -168,11 +178,26 @@ class Capture:
         data = head + self._read(BLOCK)
         at = 0
         order = "<"
-        two = four = six = struct.Struct("<II").unpack_from
+        two, four, six, enhanced = _LAYOUTS[order]
         began = False
         now = 0.0
         while True:
             size = len(data)
+            count = 0
+            while size - at >= 32:  # the common block, without detours; whatever is special leaves the loop
+                kind, length, number, high, low, kept, wire = enhanced(data, at)
+                end = at + length
+                if kind != _ENHANCED or end > size or length > room or length & 3 or number >= len(interfaces):
+                    break
+                start = at + 28
+                if kept > length - 32 or kept > longest:
+                    break
+                link, unit, offset, _ = interfaces[number]
+                at = end
+                now = ((high << 32) | low) * unit + offset
+                count += 1
+                yield now, link, data, start, start + kept, wire if wire > kept else kept
+            self.packets += count
             if size - at < 12:
                 more = self._read(BLOCK)
                 if not more:
@@ -190,9 +215,7 @@ class Capture:
                 else:
                     self._say("has a section without byte order")
                     return
-                two = struct.Struct(order + "II").unpack_from
-                four = struct.Struct(order + "HHIIII").unpack_from
-                six = struct.Struct(order + "IIIII").unpack_from
+                two, four, six, enhanced = _LAYOUTS[order]
                 interfaces = []
                 began = True
             elif not began:

@@ -502,7 +502,7 @@ class Reassembly:
                 half.held_since = at
                 continue
             break
-        if half.fin == half.next and not half.done:
+        if half.fin >= 0 and half.fin == half.next and not half.done:
             half.done = True
             half.next = (half.next + 1) & _M
             self._flush_gap(half, at)

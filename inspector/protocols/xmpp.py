@@ -1,0 +1,2049 @@
+"""XMPP client-to-server (RFC 6120, 6121, 3920, 3921) over TCP, with STARTTLS and Direct TLS.
+
+A unit is a stream header, a close tag, one depth-1 element, or white space between them. Units pass byte-identical;
+a changed one differs only in the bytes of the change.
+
+Read: chat in every form (RFC 6121 §5; XEP-0071, 0224, 0245, 0301, 0308, 0394, 0424, 0444, 0461), rooms (0045, 0249),
+presence and status, roster and blocking (RFC 6121 §2; XEP-0016, 0191), copies (0203, 0280, 0313, 0297), file offers
+(0047, 0065, 0066, 0095/0096, 0231, 0234, 0363, 0385, 0447), calls (0166, 0167, 0353), end-to-end encryption by its
+marks (0027, 0364, 0373, 0380, 0384, RFC 3923), identity (SASL and bind, 0078, 0388 with 0386).
+
+Not decoded: BOSH, WebSocket; server-to-server and component streams and SASL security layers (told as undecryptable);
+the content of in-band bytestreams; attributes of extensions that are not known.
+
+Versions seen in captures: libpurple, slixmpp, Prosody 0.12, ejabberd-like servers.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from xml.etree.ElementTree import Element
+
+from inspector.model import (
+    BROKEN,
+    CLEAR,
+    DOWN,
+    UP,
+    Act,
+    Action,
+    CallSetup,
+    Can,
+    Chunk,
+    ContactChange,
+    Copy,
+    Cut,
+    Edit,
+    Encryption,
+    Event,
+    Expect,
+    FileOffer,
+    Flow,
+    Frame,
+    GroupChange,
+    Identity,
+    Kind,
+    Limits,
+    Match,
+    Memory,
+    Message,
+    Notice,
+    Oddity,
+    Opaque,
+    PeerError,
+    Presence,
+    Send,
+    SignOn,
+    Spec,
+    StartTls,
+    Text,
+    Typing,
+    Verdict,
+    Way,
+)
+from inspector.wire import xml
+from inspector.wire.xml import LANG, STREAMS, Place, Reader, Splitter, XmlFault, escape
+
+_C = "jabber:client}"
+_MESSAGE, _PRESENCE, _IQ = _C + "message", _C + "presence", _C + "iq"
+_BODY, _SUBJECT, _THREAD, _ERROR = _C + "body", _C + "subject", _C + "thread", _C + "error"
+_STATUS, _SHOW, _PRIORITY = _C + "status", _C + "show", _C + "priority"
+_STANZAS = frozenset({"message", "presence", "iq"})
+
+_TLS = "urn:ietf:params:xml:ns:xmpp-tls}"
+_SASL = "urn:ietf:params:xml:ns:xmpp-sasl}"
+_SASL2 = "urn:xmpp:sasl:2}"
+_BIND = "urn:ietf:params:xml:ns:xmpp-bind}"
+_STANZA_ERROR = "urn:ietf:params:xml:ns:xmpp-stanzas"
+_STREAM_ERROR = "urn:ietf:params:xml:ns:xmpp-streams"
+_COMPRESS = "http://jabber.org/protocol/compress}"
+_COMPRESS_FEATURE = "http://jabber.org/features/compress}compression"
+_SM = frozenset({"urn:xmpp:sm:2", "urn:xmpp:sm:3"})
+_CHANNEL_BINDING = "urn:xmpp:sasl-cb:0}sasl-channel-binding"
+_FEATURES = STREAMS + "}features"
+
+_CHATSTATES = "http://jabber.org/protocol/chatstates"
+_XHTML_IM = "http://jabber.org/protocol/xhtml-im}html"
+_XHTML = "http://www.w3.org/1999/xhtml}"
+_XHTML_BODY = _XHTML + "body"
+_BREAKS = frozenset(_XHTML + name for name in (
+    "br", "p", "div", "li", "ul", "ol", "dl", "dt", "dd", "blockquote", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "hr",
+    "table", "tr", "td", "th",
+))
+_READ_ATTRIBUTES = ("href", "src", "cite", "longdesc", "alt", "title")
+_MUC = "http://jabber.org/protocol/muc}x"
+_MUC_USER = "http://jabber.org/protocol/muc#user}"
+_CONFERENCE = "jabber:x:conference}x"
+_CARBONS = frozenset({"urn:xmpp:carbons:2", "urn:xmpp:carbons:1"})
+_FORWARDED = "urn:xmpp:forward:0}forwarded"
+_DELAYS = frozenset({"urn:xmpp:delay}delay", "jabber:x:delay}x"})
+_RTT = "urn:xmpp:rtt:0}rtt"
+_OOB = "jabber:x:oob}x"
+_FORM = "jabber:x:data}x"
+_NICK = "http://jabber.org/protocol/nick}nick"
+_SIGNED = "jabber:x:signed}x"
+_URL_DATA = "http://jabber.org/protocol/url-data}url-data"
+_JINGLE_FILES = tuple(f"urn:xmpp:jingle:apps:file-transfer:{n}" for n in (5, 4, 3, 2, 1))
+_JINGLE_RTP = frozenset({"urn:xmpp:jingle:apps:rtp:1", "urn:xmpp:jingle:apps:rtp:0"})
+_SI_FILE = "http://jabber.org/protocol/si/profile/file-transfer}"
+_HASHES = frozenset({"urn:xmpp:hashes:2", "urn:xmpp:hashes:1", "urn:xmpp:hashes:0"})
+
+_QUIET = frozenset({
+    *(f"{_CHATSTATES}}}{state}" for state in ("active", "composing", "paused", "inactive", "gone")),
+    "urn:xmpp:receipts}request", "urn:xmpp:receipts}received",
+    *(f"urn:xmpp:chat-markers:0}}{mark}" for mark in ("markable", "received", "displayed", "acknowledged")),
+    "urn:xmpp:sid:0}origin-id", "urn:xmpp:sid:0}stanza-id", "urn:xmpp:occupant-id:0}occupant-id",
+    *(f"urn:xmpp:hints}}{hint}" for hint in ("no-store", "no-permanent-store", "no-copy", "store")),
+    "urn:xmpp:carbons:2}private", "urn:xmpp:reply:0}reply", "urn:xmpp:styling:0}unstyled",
+    "http://jabber.org/protocol/caps}c", "urn:xmpp:attention:0}attention", "urn:xmpp:eme:0}encryption",
+})
+"""Parts of a message without words; when one does hold text it is read as an extension's."""
+
+_ENCRYPTED = {
+    "eu.siacs.conversations.axolotl}encrypted": "omemo",
+    "urn:xmpp:omemo:0}encrypted": "omemo",
+    "urn:xmpp:omemo:1}encrypted": "omemo",
+    "urn:xmpp:omemo:2}encrypted": "omemo",
+    "urn:xmpp:openpgp:0}openpgp": "openpgp",
+    "jabber:x:encrypted}x": "openpgp",
+    "urn:ietf:params:xml:ns:xmpp-e2e}e2e": "smime",
+}
+_EME = {
+    "eu.siacs.conversations.axolotl": "omemo", "urn:xmpp:omemo:0": "omemo", "urn:xmpp:omemo:1": "omemo",
+    "urn:xmpp:omemo:2": "omemo", "urn:xmpp:otr:0": "otr", "jabber:x:encrypted": "openpgp",
+    "urn:xmpp:openpgp:0": "openpgp",
+}
+_OTR_TAG = " \t  \t\t\t\t \t \t \t  "
+"""White space that offers OTR (XEP-0364); the sheet prints the same as bytes."""
+
+_BLOBS = frozenset({
+    "vcard-temp}BINVAL", "urn:xmpp:avatar:data}data", "urn:xmpp:bob}data", "http://jabber.org/protocol/ibb}data",
+    "urn:ietf:params:xml:ns:vcard-4.0}uri",
+})
+_SECRETS = frozenset({"password", "digest", "token", "hash", "fast"})
+"""Local names whose content is a secret: it never becomes a Text."""
+
+_SILENT_IQ = frozenset({
+    "http://jabber.org/protocol/disco#info", "http://jabber.org/protocol/disco#items", "urn:xmpp:ping",
+    "jabber:iq:version", "jabber:iq:last", "urn:xmpp:time", "jabber:iq:time", "urn:xmpp:carbons:2", "urn:xmpp:push:0",
+    "urn:ietf:params:xml:ns:xmpp-session", "urn:xmpp:extdisco:2", "urn:xmpp:extdisco:1", "jabber:iq:auth",
+    "urn:ietf:params:xml:ns:xmpp-bind", "http://jabber.org/protocol/ibb", "jabber:iq:roster", "urn:xmpp:blocking",
+    "urn:xmpp:mam:2", "urn:xmpp:mam:1", "urn:xmpp:mam:0",
+})
+"""Queries without a person's words. What they hold in forms is read all the same."""
+_OPAQUE_IQ = {
+    "vcard-temp": "vcard", "urn:ietf:params:xml:ns:vcard-4.0": "vcard", "http://jabber.org/protocol/pubsub": "pubsub",
+    "http://jabber.org/protocol/pubsub#owner": "pubsub", "jabber:iq:private": "private",
+    "jabber:iq:register": "register", "jabber:iq:search": "search", "http://jabber.org/protocol/commands": "command",
+    "http://jabber.org/protocol/muc#owner": "room", "http://jabber.org/protocol/muc#admin": "room",
+}
+_SHOWS = {"away": "away", "xa": "away", "dnd": "dnd", "chat": "free_for_chat"}
+
+_LAYERS = ("DIGEST-MD5", "GSSAPI", "GSS-SPNEGO")
+"""Mechanisms that can wrap what follows in a security layer (RFC 4422 §3.7)."""
+
+STRIP_COMPRESSION = "xmpp.strip_compression"
+REFUSE_COMPRESSION = "xmpp.refuse_compression"
+STRIP_SM = "xmpp.strip_sm"
+REFUSE_SM = "xmpp.refuse_sm"
+STRIP_PLUS = "xmpp.strip_plus"
+STRIP_RTT = "xmpp.strip_rtt"
+
+EDITS = (
+    Edit(STRIP_COMPRESSION, "XEP-0138 compression is taken out of the stream features"),
+    Edit(REFUSE_COMPRESSION, "<compress/> that was not offered is answered <unsupported-method/>"),
+    Edit(STRIP_SM, "XEP-0198 stream management is taken out of the stream features and of SASL2's inline features"),
+    Edit(REFUSE_SM, "<enable/> and <resume/> that were not offered are answered <failed/>"),
+    Edit(
+        STRIP_PLUS, "channel-bound SASL mechanisms are taken out of the stream features. Off: a client that can bind "
+        "and a server that can both take it for an attack, only clients that cannot bind are helped", default=False,
+    ),
+    Edit(STRIP_RTT, "XEP-0301 real-time text is taken out: letters on their way cannot be judged before the message"),
+)
+
+_TLS_FAILED = b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>"
+_HINTS = "<no-store xmlns='urn:xmpp:hints'/><no-copy xmlns='urn:xmpp:hints'/>"
+
+Spot = tuple[Element, str | None]
+"""Where a Text comes from: an element's character data, or (name given) one of its attributes."""
+Read = tuple[Event, list[Spot]]
+
+
+class _Note:
+    """What `apply` needs of a frame: the element, and per event the spots of its texts."""
+
+    __slots__ = ("element", "expects", "removals", "spots")
+
+    def __init__(
+        self, element: Element, spots: Sequence[Sequence[Spot]] = (), removals: Sequence[Element] = (),
+        expects: Sequence[Expect] = (),
+    ) -> None:
+        self.element = element
+        self.spots = spots
+        self.removals = removals
+        self.expects = expects
+
+
+class _Side:
+    """One way of a stream."""
+
+    __slots__ = (
+        "broken", "closed", "loose", "open", "qname", "quick", "reader", "skipping", "spaces", "split", "started",
+    )
+
+    def __init__(self, limit: int, depth: int) -> None:
+        self.split = Splitter(limit, depth)
+        self.reader: Reader | None = None
+        self.qname = "stream:stream"
+        """The header's tag name as written."""
+        self.started = False
+        """A header was read."""
+        self.quick = False
+        """Between whole stanzas after sign-on: a chunk may be one whole stanza."""
+        self.closed = False
+        self.broken = False
+        self.loose = False
+        """Bytes of this way were lost, or it was joined in its middle: units may be halves."""
+        self.skipping = False
+        """Looking for the beginning of a stanza."""
+        self.spaces = 0
+        """White space since the last unit."""
+        self.open = False
+        """As sent by `apply`: the reader of this way has a stream header and no close tag."""
+
+
+class XmppDecoder:
+    """Reads and writes one client-to-server connection."""
+
+    __slots__ = (
+        "_authcid", "_bare", "_bind_id", "_binding", "_cb_offered", "_count", "_domain", "_edits", "_flow", "_layer",
+        "_legacy", "_limits", "_max_depth", "_mechanism", "_offered", "_plain", "_rooms", "_sides", "_signed",
+        "_sm", "_small", "_stanza_bytes", "_tls", "_to", "_user", "undecryptable",
+    )
+
+    def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:  # noqa: ARG002
+        self._flow = flow
+        self._limits = limits
+        self._edits = edits
+        self._stanza_bytes = min(limits.xmpp_stanza_bytes, limits.frame_bytes)
+        # A unit shorter than this cannot go beyond any of the other bounds: <a></a> is 7 bytes, ' a=""' is 5.
+        self._small = min(
+            7 * limits.xmpp_depth, 5 * limits.xmpp_attributes, 4 * limits.xmpp_children, limits.xmpp_name_bytes,
+        )
+        self._max_depth = limits.xmpp_depth
+        up = _Side(min(limits.xmpp_preauth_bytes, self._stanza_bytes), limits.xmpp_depth)
+        down = _Side(self._stanza_bytes, limits.xmpp_depth)
+        self._sides = (up, down)
+        self.undecryptable: str | None = None
+        """Why the rest of the flow cannot be read; from then on all frames are raw fillers."""
+        self._signed = False
+        self._user: str | None = None
+        self._bare: str | None = None
+        self._domain: str | None = None
+        self._to: str | None = None
+        self._tls = 0
+        """0 none; 1 <starttls/> was seen; 2 <proceed/> was seen and is not applied yet."""
+        self._mechanism: str | None = None
+        self._authcid: str | None = None
+        self._binding = "none"
+        self._cb_offered = False
+        self._layer = False
+        self._legacy: tuple[str | None, str, str] | None = None
+        self._offered: frozenset[str] = frozenset()
+        """Of "sm" and "compression" what the client was offered, edits considered."""
+        self._sm = False
+        self._plain = False
+        """Anything of a login was seen: not a serverless stream (XEP-0174)."""
+        self._rooms: dict[str, str] | None = None
+        """Rooms entered: bare JID -> own nickname."""
+        self._count = 0
+        if not flow.from_start:
+            self._loosen(up)
+            self._loosen(down)
+
+    # -- reading
+
+    def feed(self, chunk: Chunk) -> list[Frame]:
+        """Frames completed by this chunk; see Decoder.feed."""
+        way, data = chunk.way, chunk.data
+        side = self._sides[way]
+        if side.quick and not chunk.gap and data[-1:] == b">" and data[:1] == b"<" and len(data) <= side.split.limit:
+            frame = self._whole(way, side, chunk.at, data)
+            if frame is not None:
+                return [frame]
+        frames: list[Frame] = []
+        if data or chunk.gap:
+            self._feed(chunk, side, frames)
+        return frames
+
+    def _whole(self, way: Way, side: _Side, at: float, data: bytes) -> Frame | None:
+        """The frame of a chunk that is one whole stanza; None: go the long way."""
+        if data[1] in b"?!/s":    # a header, perhaps
+            return None
+        reader = side.reader
+        assert reader is not None
+        try:
+            element = reader.read(data)
+        except XmlFault:
+            return None
+        if element is None or (len(data) > self._small and self._excess(element) is not None):
+            return None
+        tag = element.tag
+        if tag == _MESSAGE:
+            side.spaces = 0
+            return self._message(way, at, data, element)
+        if tag == _IQ:
+            side.spaces = 0
+            return self._iq(way, at, data, element)
+        if tag == _PRESENCE:
+            side.spaces = 0
+            return self._presence(way, at, data, element)
+        return None
+
+    def _excess(self, element: Element) -> str | None:
+        limits = self._limits
+        return xml.measure(
+            element, limits.xmpp_depth, limits.xmpp_attributes, limits.xmpp_children, limits.xmpp_name_bytes,
+        )
+
+    def _feed(self, chunk: Chunk, side: _Side, frames: list[Frame]) -> None:
+        way, at, data = chunk.way, chunk.at, chunk.data
+        split = side.split
+        side.quick = False
+        if side.broken or self._blind():
+            self._fill(way, at, data, frames)
+            return
+        if chunk.gap:
+            held = split.rest()
+            if held:
+                frames.append(Frame(way, at, held, "xmpp.lost", (), (Oddity("xmpp.gap"),)))
+            self._loosen(side)
+        split.push(data)
+        while True:
+            if self._tls and split.pending and self._stopped(way, side, at, frames):
+                return
+            if side.skipping and not self._skip(way, side, at, frames):
+                return
+            raw = b""
+            try:
+                unit = split.take()
+                if unit is None:
+                    break
+                what, raw = unit
+                frame = self._unit(way, side, at, what, raw)
+            except XmlFault as fault:
+                if not self._faulty(way, side, at, raw, fault, frames):
+                    return
+                continue
+            frames.append(frame)
+            if self._blind():
+                self._fill(way, at, split.rest(), frames)
+                return
+        side.quick = self._signed and split.opened and not split.pending and not side.closed
+
+    def _fill(self, way: Way, at: float, data: bytes, frames: list[Frame]) -> None:
+        size = self._limits.part_bytes
+        for start in range(0, len(data), size):
+            frames.append(Frame(way, at, data[start:start + size], "xmpp.raw"))
+
+    def _stopped(self, way: Way, side: _Side, at: float, frames: list[Frame]) -> bool:
+        """Whether bytes of this way may not come now: TLS is about to start (RFC 6120 §5.4.3.3)."""
+        if self._tls == 1 and way is DOWN:
+            return False
+        held = side.split.rest()
+        if self._tls == 2 and held[0] == 0x16:
+            self._cannot("STARTTLS that was not opened")
+            self._fill(way, at, held, frames)
+            return True
+        side.broken = True
+        what = "the client's <starttls/>" if way is UP else "the server's <proceed/>"
+        fault = PeerError("xmpp.starttls_injection", f"plaintext behind {what}", "policy-violation")
+        frames.append(Frame(way, at, held, BROKEN, fault=fault))
+        return True
+
+    def _faulty(
+        self, way: Way, side: _Side, at: float, raw: bytes, fault: XmlFault, frames: list[Frame],
+    ) -> bool:
+        """Broken bytes: the last frame, or (True) where bytes were lost before, the search for the next stanza."""
+        split = side.split
+        if side.loose:
+            held = raw or split.rest()
+            frames.append(Frame(way, at, held, "xmpp.skipped", (), (Oddity("xmpp.resync", fault.condition),)))
+            side.skipping = True
+            return True
+        held = raw + split.rest()
+        if not side.started and self._layered(held):
+            self._cannot("a SASL security layer")
+            self._fill(way, at, held, frames)
+            return False
+        if self._layer and held[:1] not in (b"<", b" "):
+            self._cannot("a SASL security layer")
+            self._fill(way, at, held, frames)
+            return False
+        side.broken = True
+        error = PeerError(f"xmpp.{fault.name}", fault.detail, fault.condition)
+        frames.append(Frame(way, at, held, BROKEN, fault=error))
+        return False
+
+    def _layered(self, held: bytes) -> bool:
+        return self._layer and held[:1] == b"\0"
+
+    def _blind(self) -> bool:
+        return self.undecryptable is not None
+
+    def _cannot(self, why: str) -> None:
+        self.undecryptable = why
+        for side in self._sides:
+            side.quick = False
+
+    def _loosen(self, side: _Side) -> None:
+        side.loose = side.skipping = True
+        side.split.opened = True
+        side.split.limit = self._stanza_bytes
+        side.closed = False
+        if side.reader is None:
+            side.reader = xml.reader(xml.CLIENT_STREAM, self._limits.xmpp_parser_bytes)
+
+    def _skip(self, way: Way, side: _Side, at: float, frames: list[Frame]) -> bool:
+        """Pass over bytes up to the next thing that looks like the beginning of a stanza; False: none yet."""
+        held = side.split.rest()
+        if held[:2] == b"\x16\x03":
+            self._cannot("TLS")
+            self._fill(way, at, held, frames)
+            return False
+        best, size = -1, len(held)
+        for token in _BEGINNINGS:
+            found = held.find(token, 0, size)
+            if found >= 0:
+                best = found
+                size = min(len(held), found + len(token))
+        keep = best
+        if best < 0:
+            last = held.rfind(b"<", max(0, len(held) - _LONGEST_BEGINNING))
+            tail = held[last:]
+            keep = last if last >= 0 and any(token.startswith(tail) for token in _BEGINNINGS) else len(held)
+        if keep:
+            frames.append(Frame(way, at, held[:keep], "xmpp.skipped", (), (Oddity("xmpp.resync"),)))
+        if keep < len(held):
+            side.split.push(held[keep:])
+        if best < 0:
+            return False
+        side.skipping = False
+        return True
+
+    def _unit(self, way: Way, side: _Side, at: float, what: str, raw: bytes) -> Frame:
+        """The frame of one unit. Raises XmlFault."""
+        if what is xml.SPACE:
+            before = side.spaces
+            side.spaces = after = before + len(raw)
+            bound = self._limits.xmpp_keepalive_bytes
+            odd = (Oddity("xmpp.much_white_space"),) if before <= bound < after else ()
+            return Frame(way, at, raw, "xmpp.space", (), odd)
+        side.spaces = 0
+        if side.closed:
+            raise XmlFault("not-well-formed", "bytes behind the end of the stream", "after_close")
+        if what is xml.HEADER:
+            return self._header(way, side, at, raw)
+        if what is xml.CLOSE:
+            if raw[2:-1].strip(xml.WHITE) != side.qname.encode():
+                raise XmlFault("not-well-formed", "an end tag that is not the stream's")
+            side.closed = True
+            return Frame(way, at, raw, "xmpp.close")
+        reader = side.reader
+        if reader is None:
+            raise XmlFault("not-well-formed", "no stream header")
+        element = reader.read(raw)
+        if element is None:
+            raise XmlFault("not-well-formed", "not one whole element")
+        if len(raw) > self._small:
+            excess = self._excess(element)
+            if excess is not None:
+                raise XmlFault("policy-violation", excess, "too_much")
+        tag = element.tag
+        if tag == _MESSAGE:
+            return self._message(way, at, raw, element)
+        if tag == _IQ:
+            return self._iq(way, at, raw, element)
+        if tag == _PRESENCE:
+            return self._presence(way, at, raw, element)
+        namespace, _, local = tag.rpartition("}")
+        if local in _STANZAS:
+            raise XmlFault("invalid-namespace", "a stanza outside the namespace of client streams")
+        handler = _NONZAS.get((way, tag))
+        if handler is not None:
+            return handler(self, at, raw, element)
+        if namespace in _SM:
+            return self._sm_unit(way, at, raw, namespace, local)
+        return Frame(way, at, raw, _KINDS.get(tag, "xmpp.other"))
+
+    def _header(self, way: Way, side: _Side, at: float, raw: bytes) -> Frame:
+        if side.started and self._signed and not side.loose:
+            raise XmlFault("not-well-formed", "a stream header inside a stream", "unexpected_restart")
+        header = xml.read_header(raw)
+        if header.name != STREAMS + "}stream":
+            raise XmlFault("invalid-namespace", "a stream header outside the streams namespace")
+        attributes = header.attributes
+        bound = self._limits.xmpp_attributes
+        if len(attributes) > bound or len(header.namespaces) > bound:
+            raise XmlFault("policy-violation", f"more than {bound} attributes", "too_much")
+        side.qname = header.qname
+        content = header.content
+        if content in _OTHER_STREAMS:
+            oddity, why = _OTHER_STREAMS[content]
+            self._cannot(why)
+            event = Opaque(
+                kind=oddity, sender=attributes.get("from"),
+                recipients=(attributes["to"],) if attributes.get("to") else (), answerable=False,
+            )
+            return Frame(way, at, raw, "xmpp.server_stream", (event,), (Oddity(f"xmpp.{oddity}"),), note=_NO_NOTE)
+        if content != "jabber:client":
+            raise XmlFault("invalid-namespace", "stanzas of no known namespace")
+        side.started = True
+        side.reader = xml.reader(header.namespaces, self._limits.xmpp_parser_bytes)
+        if way is UP:
+            self._to = attributes.get("to") or self._to
+            if self._domain is None:
+                self._domain = self._to
+        elif attributes.get("from"):
+            self._domain = attributes["from"]
+        if raw.endswith(b"/>"):
+            side.closed = True
+        return Frame(way, at, raw, "xmpp.stream")
+
+    # -- what is not a stanza
+
+    def _starttls(self, at: float, raw: bytes, _element: Element) -> Frame:
+        if self._signed:
+            return Frame(UP, at, raw, "xmpp.starttls", (), (Oddity("xmpp.late_starttls"),))
+        self._tls = 1
+        return Frame(UP, at, raw, "xmpp.starttls")
+
+    def _proceed(self, at: float, raw: bytes, _element: Element) -> Frame:
+        if self._tls != 1 and not self._sides[DOWN].loose:
+            raise XmlFault("policy-violation", "<proceed/> that nobody asked for", "unexpected_proceed")
+        self._tls = 2
+        # Behind it nothing of this stream counts any more; what UP holds is the beginning of an injection.
+        return Frame(DOWN, at, raw, "xmpp.proceed")
+
+    def _tls_failure(self, at: float, raw: bytes, _element: Element) -> Frame:
+        self._tls = 0
+        return Frame(DOWN, at, raw, "xmpp.failure")
+
+    def _features(self, at: float, raw: bytes, element: Element) -> Frame:
+        self._plain = True
+        edits = self._edits
+        compression: list[Element] = []
+        management: list[Element] = []
+        binding: list[Element] = []
+        mechanisms: list[str] = []
+        for each in element.iter():
+            namespace, _, local = each.tag.rpartition("}")
+            if each.tag == _COMPRESS_FEATURE:
+                compression.append(each)
+            elif (namespace in _SM and local == "sm") or (
+                local == "feature" and each.get("var", "").startswith("urn:xmpp:sm:")
+            ):
+                management.append(each)
+            elif each.tag == _CHANNEL_BINDING:
+                binding.append(each)
+            elif local == "mechanism":
+                name = (each.text or "").strip()
+                mechanisms.append(name)
+                if _binds(name):
+                    binding.append(each)
+        removals: list[Element] = []
+        edit: str | None = None
+        offered: set[str] = set()
+        if compression:
+            if STRIP_COMPRESSION in edits:
+                removals += compression
+                edit = STRIP_COMPRESSION
+            else:
+                offered.add("compression")
+        if management:
+            if STRIP_SM in edits:
+                removals += management
+                edit = edit or STRIP_SM
+            else:
+                offered.add("sm")
+        if mechanisms:
+            self._cb_offered = bool(binding)
+            if binding:
+                self._binding = "offered"
+                # Never leave only PLAIN: that would be a downgrade made by us (sheet, SASL under interception).
+                if STRIP_PLUS in edits and any(not _binds(name) and name != "PLAIN" for name in mechanisms):
+                    removals += binding
+                    edit = edit or STRIP_PLUS
+                    self._binding = "stripped"
+        self._offered = frozenset(offered)
+        note = _Note(element, (), removals) if removals else None
+        return Frame(DOWN, at, raw, "xmpp.features", edit=edit, note=note)
+
+    def _auth(self, at: float, raw: bytes, element: Element) -> Frame:
+        """SASL <auth/> (RFC 6120 §6.4.2) and SASL2 <authenticate/> (XEP-0388)."""
+        self._plain = True
+        mechanism = "".join(c for c in element.get("mechanism", "")[:64] if c.isalnum() or c in "-_")
+        self._mechanism = mechanism
+        self._authcid = None
+        self._layer = False
+        if self._binding != "stripped":
+            self._binding = "offered" if self._cb_offered else "none"
+        response = element.text
+        for child in element:
+            if child.tag == _SASL2 + "initial-response":
+                response = child.text
+        self._sasl_response(response)
+        oddities: tuple[Oddity, ...] = ()
+        if _binds(mechanism):
+            self._binding = "used"
+        if self._binding == "used":
+            # The binding belongs to one TLS connection, and there are two: the login will fail by design.
+            oddities = (Oddity("xmpp.channel_binding", "login is bound to its TLS connection and will fail"),)
+        removals: list[Element] = []
+        if STRIP_SM in self._edits:
+            removals = [
+                each for each in element.iter()
+                if each.tag.rpartition("}")[0] in _SM and each.tag.rpartition("}")[2] in ("enable", "resume")
+            ]
+        if removals:
+            return Frame(UP, at, raw, "xmpp.auth", (), oddities, edit=STRIP_SM, note=_Note(element, (), removals))
+        return Frame(UP, at, raw, "xmpp.auth", (), oddities)
+
+    def _response(self, at: float, raw: bytes, element: Element) -> Frame:
+        self._sasl_response(element.text)
+        return Frame(UP, at, raw, "xmpp.response")
+
+    def _sasl_response(self, text: str | None) -> None:
+        """Look into one SASL message of the client: authentication name, channel binding, security layer.
+
+        Nothing else of it is kept: PLAIN holds the password in clear.
+        """
+        mechanism = self._mechanism or ""
+        if not text or len(text) > 16384:
+            return
+        try:
+            data = base64.b64decode(text, validate=False)
+        except (binascii.Error, ValueError):
+            return
+        if mechanism == "PLAIN":
+            parts = data.split(b"\0")
+            if len(parts) == 3:
+                self._authcid = parts[1][:1023].decode("utf-8", "replace")
+        elif mechanism.startswith("SCRAM-"):
+            if data[:2] in (b"n,", b"y,", b"p="):
+                if data[:2] == b"p=":
+                    self._binding = "used"
+                for field in data.split(b","):
+                    if field[:2] == b"n=":
+                        name = field[2:1025].decode("utf-8", "replace")
+                        self._authcid = name.replace("=2C", ",").replace("=3D", "=")
+        elif mechanism == "DIGEST-MD5":
+            lowered = data.lower().replace(b" ", b"")
+            if b"qop=auth-conf" in lowered or b"qop=auth-int" in lowered or b'qop="auth-' in lowered:
+                self._layer = True
+            _, _, after = data.partition(b'username="')
+            if after:
+                self._authcid = after.partition(b'"')[0][:1023].decode("utf-8", "replace")
+        if mechanism in ("GSSAPI", "GSS-SPNEGO"):
+            self._layer = True
+
+    def _success(self, at: float, raw: bytes, _element: Element) -> Frame:
+        """SASL success: the stream restarts behind it; what is wrapped from here on cannot be read."""
+        return Frame(DOWN, at, raw, "xmpp.success")
+
+    def _success2(self, at: float, raw: bytes, element: Element) -> Frame:
+        """SASL2 success: no restart; with Bind2 inline the identifier is a full JID and the session is bound."""
+        identifier = ""
+        bound = False
+        for each in element.iter():
+            if each.tag == _SASL2 + "authorization-identifier":
+                identifier = (each.text or "").strip()
+            elif each.tag.endswith("}bound"):
+                bound = True
+            elif each.tag.rpartition("}")[0] in _SM and each.tag.rpartition("}")[2] in ("enabled", "resumed"):
+                self._sm = True
+                bound = bound or each.tag.endswith("}resumed")
+        if identifier and (bound or "/" in identifier):
+            return Frame(DOWN, at, raw, "xmpp.success2", (self._sign_on(identifier),), note=_NO_NOTE)
+        return Frame(DOWN, at, raw, "xmpp.success2")
+
+    def _compress(self, at: float, raw: bytes, _element: Element) -> Frame:
+        if REFUSE_COMPRESSION in self._edits and "compression" not in self._offered:
+            return Frame(UP, at, raw, "xmpp.compress", edit=REFUSE_COMPRESSION)
+        return Frame(UP, at, raw, "xmpp.compress")
+
+    def _compressed(self, at: float, raw: bytes, _element: Element) -> Frame:
+        self._cannot("compression (XEP-0138)")
+        return Frame(DOWN, at, raw, "xmpp.compressed")
+
+    def _sm_unit(self, way: Way, at: float, raw: bytes, namespace: str, local: str) -> Frame:
+        kind = f"xmpp.{local}" if local in _SM_UNITS else "xmpp.other"
+        if way is UP and local in ("enable", "resume"):
+            if REFUSE_SM in self._edits and "sm" not in self._offered:
+                condition = "item-not-found" if local == "resume" else "unexpected-request"
+                answer = f"<failed xmlns='{namespace}'><{condition} xmlns='{_STANZA_ERROR}'/></failed>"
+                return Frame(UP, at, raw, kind, edit=REFUSE_SM, note=answer)
+        elif way is DOWN and local in ("enabled", "resumed"):
+            self._sm = True
+            if local == "resumed" and not self._signed and self._authcid:
+                # A resumed session is not bound again: what is known of the user is his login (XEP-0198 §5).
+                name = self._authcid
+                user = name if "@" in name else f"{name}@{self._domain or ''}"
+                return Frame(DOWN, at, raw, kind, (self._sign_on(user),), note=_NO_NOTE)
+        return Frame(way, at, raw, kind)
+
+    def _sign_on(self, jid: str, identity: Identity = "authenticated", mechanism: str | None = None) -> SignOn:
+        jid = jid[:3071]
+        self._signed = True
+        self._user = jid
+        self._bare = _bare(jid)
+        self._domain = self._bare.rpartition("@")[2] or self._domain
+        self._sides[UP].split.limit = self._stanza_bytes
+        if self._mechanism == "ANONYMOUS":
+            identity = "claimed"
+        return SignOn(
+            user=jid, identity=identity, mechanism=mechanism or self._mechanism, channel_binding=self._binding,
+            account=self._bare if self._bare != jid else None,
+        )
+
+    # -- messages
+
+    def _message(self, way: Way, at: float, raw: bytes, element: Element) -> Frame:
+        get = element.get
+        kind = get("type")
+        if (kind is None or kind == "chat" or kind == "normal") and (self._signed or way is DOWN):
+            # The usual message: one body and parts without words.
+            body: Element | None = None
+            for child in element:
+                if child.tag == _BODY and body is None and not len(child):
+                    body = child
+                elif child.tag not in _QUIET or child.text is not None or len(child) or (
+                    child.tag == "urn:xmpp:eme:0}encryption"
+                ):
+                    body = None
+                    break
+            if body is not None:
+                plain = body.text
+                if plain and plain[0] not in "?/" and _OTR_TAG not in plain:
+                    sender, to = get("from"), get("to")
+                    if way is UP:
+                        if sender is None:
+                            sender = self._user
+                            peer = to or self._bare or ""
+                            event = Message(
+                                sender=sender, recipients=(peer,), conversation=peer.partition("/")[0].lower(),
+                                texts=(Text("body", plain, body.get(LANG) if body.attrib else None),), id=get("id"),
+                            )
+                            return Frame(UP, at, raw, "xmpp.message", (event,), note=_Note(element, (((body, None),),)))
+                    elif sender is not None and "@" in sender:
+                        event = Message(
+                            sender=sender, recipients=(to or self._user or "",),
+                            conversation=sender.partition("/")[0].lower(),
+                            texts=(Text("body", plain, body.get(LANG) if body.attrib else None),), id=get("id"),
+                        )
+                        if self._signed:
+                            return Frame(
+                                DOWN, at, raw, "xmpp.message", (event,), note=_Note(element, (((body, None),),)),
+                            )
+        return self._rich_message(way, at, raw, element)
+
+    def _rich_message(self, way: Way, at: float, raw: bytes, element: Element) -> Frame:
+        oddities: list[Oddity] = []
+        read: list[Read] = self._guessed_user(way, element)
+        read += self._read_message(way, element, oddities)
+        removals = [child for child in element.iter() if child.tag == _RTT] if STRIP_RTT in self._edits else []
+        return Frame(
+            way, at, raw, "xmpp.message", tuple(event for event, _ in read), tuple(oddities),
+            edit=STRIP_RTT if removals else None,
+            note=_Note(element, [spots for _, spots in read], removals),
+        )
+
+    def _guessed_user(self, way: Way, element: Element) -> list[Read]:
+        """A sign-on from what stanzas say, where no login can be seen: serverless streams, flows joined late."""
+        if self._signed:
+            return []
+        user: str | None = None
+        mechanism: str | None = None
+        if self._sides[way].loose:
+            user = element.get("to") if way is DOWN else None
+            if user is None or "/" not in user:
+                return []
+        elif not self._plain and way is UP:
+            user = element.get("from")
+            mechanism = "serverless"
+            if user is None:
+                return []
+        if user is None:
+            return []
+        return [(self._sign_on(user, "claimed", mechanism), [])]
+
+    def _read_message(
+        self, way: Way, element: Element, oddities: list[Oddity], copy: Copy = "no", sent_at: float | None = None,
+        forwarder: str | None = None, outer: bool = True,
+    ) -> list[Read]:
+        """Events of a message. Not `outer`: one inside <forwarded/>, sent on by `forwarder` (None: a server's copy)."""
+        get = element.get
+        typed = get("type")
+        sender, to = get("from"), get("to")
+        if way is UP and outer:
+            if sender is not None and self._bare is not None and sender.lower() not in (
+                self._bare.lower(), (self._user or "").lower(),
+            ):
+                oddities.append(Oddity("xmpp.from_mismatch"))
+            sender = self._user or sender
+        elif forwarder is not None:
+            sender = forwarder
+        receiver = to or (self._user if way is DOWN else self._bare) or ""
+        recipients = (receiver,) if receiver else ()
+        gather = _Gather()
+        subjects: list[Element] = []
+        others: list[Read] = []
+        kind: Kind = "chat"
+        encryption = CLEAR
+        replaces: str | None = None
+        typing: str | None = None
+        room: str | None = None
+        keys_only = False
+        signed = False
+        bodies = 0
+        for child in element:
+            tag = child.tag
+            if tag == _BODY:
+                gather.add("body", child, child.get(LANG))
+                bodies += 1
+                continue
+            if tag in _QUIET and not len(child) and not child.text:
+                if tag == "urn:xmpp:eme:0}encryption":
+                    scheme = _EME.get(child.get("namespace", ""), "eme")
+                    if encryption is CLEAR:
+                        encryption = Encryption("metadata", scheme)
+                elif tag.startswith(_CHATSTATES):
+                    typing = tag.rpartition("}")[2]
+                continue
+            namespace, _, local = tag.rpartition("}")
+            if tag == _SUBJECT:
+                subjects.append(child)
+            elif tag == _THREAD:
+                gather.add("thread", child)
+            elif tag == _ERROR:
+                for part in child.iter():
+                    if part.tag == f"{_STANZA_ERROR}}}text" or (part is child and part.text and part.text.strip()):
+                        gather.add("error", part, part.get(LANG), deep=False)
+            elif tag == _XHTML_IM:
+                _read_xhtml(child, gather)
+            elif tag in _ENCRYPTED:
+                encryption = Encryption("metadata", _ENCRYPTED[tag])
+                if encryption.scheme == "omemo" and not any(c.tag == f"{namespace}}}payload" for c in child):
+                    keys_only = True
+            elif tag == _SIGNED:
+                signed = True
+            elif tag in _DELAYS:
+                stamp = _time(child.get("stamp"))
+                if way is DOWN and outer:
+                    copy = "history"
+                if sent_at is None:
+                    sent_at = stamp
+                if child.text and child.text.strip():
+                    gather.add("reason", child)
+            elif namespace == "urn:xmpp:message-correct:0" and local == "replace":
+                kind, replaces = "correction", child.get("id")
+            elif namespace.startswith("urn:xmpp:message-retract:") and local in ("retract", "retracted"):
+                kind, replaces = "correction", child.get("id")
+                _read_rest(child, "reason", gather)
+            elif namespace == "urn:xmpp:reactions:0":
+                kind = "reaction"
+                for each in child:
+                    gather.add("reaction", each)
+            elif tag == _RTT:
+                if STRIP_RTT not in self._edits:
+                    gather.add("rtt", child)
+            elif tag == _CONFERENCE:
+                kind, room = "invite", child.get("jid")
+                gather.attribute("reason", child, "reason")
+                gather.attribute("room", child, "jid")
+                _read_rest(child, "reason", gather)
+            elif namespace == _MUC_USER[:-1]:
+                for each in child:
+                    if each.tag in (_MUC_USER + "invite", _MUC_USER + "decline"):
+                        kind = "invite"
+                        room = room or (to if way is UP else sender)
+                        for part in each:
+                            if part.tag == _MUC_USER + "reason":
+                                gather.add("reason", part)
+                    elif each.tag == _MUC_USER + "item":
+                        _read_rest(each, "reason", gather)
+            elif namespace in _CARBONS and local in ("received", "sent"):
+                mine = way is DOWN and (sender is None or sender.lower() == (self._bare or "").lower())
+                if not mine:
+                    oddities.append(Oddity("xmpp.spoofed_carbon"))
+                others += self._read_forwarded(way, child, "carbon" if mine else "no", oddities, sender)
+            elif namespace.startswith("urn:xmpp:mam:") and local == "result":
+                others += self._read_forwarded(way, child, "history", oddities, sender)
+            elif tag == _FORWARDED:
+                others += self._read_forwarded(way, element, copy, oddities, sender)
+            elif tag == _OOB:
+                others += self._read_oob(child, gather, sender, recipients, "oob", get("id"))
+            elif namespace == "urn:xmpp:reference:0" or (namespace == "urn:xmpp:sfs:0" and local == "file-sharing"):
+                found = self._read_shared(child, sender, recipients, get("id"))
+                others += found
+                if not found:
+                    gather.attribute("url", child, "uri")
+                    _read_rest(child, "extension", gather)
+            elif namespace == "urn:xmpp:jingle-message:0":
+                media = tuple(
+                    each.get("media", "") for each in child if each.tag.rpartition("}")[2] == "description"
+                )
+                texts = _Gather()
+                _read_rest(child, "reason", texts)
+                event: Event = CallSetup(
+                    action=_known(local, _CALL_ACTIONS), sender=sender, recipients=recipients, media=media[:8],
+                    id=child.get("id"), texts=texts.texts_now(),
+                )
+                others.append((event, texts.spots))
+            elif namespace == "urn:xmpp:bob" and local == "data":
+                others.append((FileOffer(
+                    sender=sender, recipients=recipients, method="bob", file_name=child.get("cid", ""),
+                    declared_type=child.get("type"), id=get("id"), answerable=typed != "error",
+                ), []))
+            elif tag == _FORM:
+                others.append(_opaque("form", child, sender, recipients, get("id"), typed != "error"))
+            elif namespace == "http://jabber.org/protocol/pubsub#event":
+                others.append(_opaque("pubsub", child, sender, recipients, get("id"), False))
+            elif tag == _NICK:
+                gather.add("nick", child)
+            elif tag == "http://jabber.org/protocol/ibb}data":
+                pass
+            else:
+                _read_rest(child, "extension", gather)
+        topic = typed == "groupchat" and subjects and not bodies
+        for each in subjects:
+            gather.add("topic" if topic else "subject", each, each.get(LANG))
+        peer = to if way is UP else sender
+        if not outer:
+            # A forwarded copy: the conversation is with whoever of the two is not the user himself.
+            mine = sender is not None and self._bare is not None and _bare(sender).lower() == self._bare.lower()
+            peer = to if mine else sender
+        if typed == "groupchat" and outer and way is DOWN and copy == "no" and self._is_own(sender):
+            copy = "echo"
+        first = gather.texts[0].plain if gather.texts and gather.texts[0].part == "body" else ""
+        if first[:4] == "?OTR":
+            encryption = Encryption("metadata" if first[4:5] in (":", ",", "|") else "full", "otr")
+        elif encryption is CLEAR and _OTR_TAG in first:
+            encryption = Encryption("full", "otr")
+        if kind == "chat":
+            if topic:
+                kind = "topic"
+            elif typed == "error":
+                kind = "server"
+            elif typed == "headline":
+                kind = "notice"
+            elif way is DOWN and outer and sender is not None and "@" not in sender:
+                kind = "server"
+            elif first[:4] == "/me ":
+                kind = "action"
+        read: list[Read] = []
+        if gather.texts or encryption is not CLEAR or kind in ("invite", "correction", "reaction"):
+            if signed:
+                gather.freeze()
+            conversation = _bare(room or peer or "").lower() or None
+            answerable = typed != "error" and copy == "no"
+            if keys_only and not gather.texts:
+                event = Opaque(
+                    kind="key_transport", sender=sender, recipients=recipients, id=get("id"), encryption=encryption,
+                    answerable=answerable,
+                )
+            else:
+                event = Message(
+                    kind=kind, sender=sender, recipients=recipients, conversation=conversation,
+                    texts=gather.texts_now(), id=get("id"), copy=copy, encryption=encryption, sent_at=sent_at,
+                    replaces=replaces, answerable=answerable,
+                )
+            read.append((event, gather.spots))
+        elif typing is not None and not others:
+            read.append((Typing(state=typing, sender=sender, recipients=recipients), []))
+        return read + others
+
+    def _read_forwarded(
+        self, way: Way, wrapper: Element, copy: Copy, oddities: list[Oddity], archive: str | None,
+    ) -> list[Read]:
+        """Events of the messages inside <forwarded/> (XEP-0297) of a wrapper."""
+        read: list[Read] = []
+        for forwarded in wrapper:
+            if forwarded.tag != _FORWARDED:
+                continue
+            stamp: float | None = None
+            for child in forwarded:
+                if child.tag in _DELAYS:
+                    stamp = _time(child.get("stamp"))
+            for child in forwarded:
+                if child.tag == _MESSAGE:
+                    by = archive if copy == "no" else None
+                    read += self._read_message(way, child, oddities, copy, stamp, by, False)
+                elif child.tag not in _DELAYS:
+                    gather = _Gather()
+                    _read_rest(child, "extension", gather)
+                    if gather.texts:
+                        read.append((Opaque(kind="forwarded", sender=archive, texts=gather.texts_now()), gather.spots))
+        return read
+
+    def _is_own(self, sender: str | None) -> bool:
+        """Whether a room's message is the user's own, coming back."""
+        if sender is None or self._rooms is None:
+            return False
+        room, _, nick = sender.partition("/")
+        return self._rooms.get(room.lower()) == nick
+
+    def _read_oob(
+        self, element: Element, gather: _Gather, sender: str | None, recipients: tuple[str, ...], method: str,
+        ident: str | None,
+    ) -> list[Read]:
+        """A link to a file (XEP-0066): its texts are the message's too, so that a mask on either reaches both."""
+        url = ""
+        texts = _Gather()
+        for child in element:
+            local = child.tag.rpartition("}")[2]
+            if local == "url":
+                url = xml.plain(child).strip()
+                gather.add("url", child)
+                texts.add("url", child)
+            else:
+                gather.add("description", child)
+                texts.add("description", child)
+        offer = FileOffer(
+            sender=sender, recipients=recipients, file_name=_file_name(url), method=method, address=url[:2048] or None,
+            id=ident, texts=texts.texts_now(),
+        )
+        return [(offer, texts.spots)]
+
+    def _read_shared(
+        self, element: Element, sender: str | None, recipients: tuple[str, ...], ident: str | None,
+    ) -> list[Read]:
+        """Files shared by SIMS (XEP-0385) and SFS (XEP-0447)."""
+        read: list[Read] = []
+        address: str | None = None
+        for each in element.iter():
+            local = each.tag.rpartition("}")[2]
+            if each.tag == _URL_DATA:
+                address = address or each.get("target")
+            elif local == "reference" and each.get("uri"):
+                address = address or each.get("uri")
+        for each in element.iter():
+            namespace, _, local = each.tag.rpartition("}")
+            if local == "file" and (namespace in _JINGLE_FILES or namespace == "urn:xmpp:file:metadata:0"):
+                method = "sfs" if namespace == "urn:xmpp:file:metadata:0" else "sims"
+                read.append(_file(each, method, sender, recipients, ident, address))
+        return read
+
+    # -- queries
+
+    def _iq(self, way: Way, at: float, raw: bytes, element: Element) -> Frame:
+        get = element.get
+        typed = get("type")
+        if typed == "result" and not self._signed and way is DOWN:
+            event = self._signing(element)
+            if event is not None:
+                return Frame(DOWN, at, raw, "xmpp.iq", (event,), note=_NO_NOTE)
+        read: list[Read] = []
+        expects: list[Expect] = []
+        asked = typed == "set" or typed == "get"
+        sender = (self._user or get("from")) if way is UP else get("from")
+        to = get("to") or (self._domain if way is UP else self._user)
+        recipients = (to,) if to else ()
+        ident = get("id")
+        for child in element:
+            namespace, _, local = child.tag.rpartition("}")
+            if namespace == "urn:ietf:params:xml:ns:xmpp-bind" and way is DOWN and typed == "result":
+                event = self._signing(element)
+                if event is not None:
+                    read.append((event, []))
+            elif child.tag == "jabber:iq:auth}query":
+                if way is UP and typed == "set":
+                    self._legacy_auth(child, ident)
+            elif namespace == "jabber:iq:roster":
+                if typed == "set":
+                    read += _roster(child, sender if way is UP else self._user, way)
+            elif namespace == "urn:xmpp:blocking":
+                if typed == "set" and local in ("block", "unblock"):
+                    read += [
+                        (ContactChange(action=local, contact=item.get("jid", ""), sender=sender), [])
+                        for item in child if item.get("jid")
+                    ] or [(ContactChange(action=local, contact="*", sender=sender), [])]
+            elif namespace == "jabber:iq:privacy":
+                if typed == "set":
+                    for item in child.iter("jabber:iq:privacy}item"):
+                        action = "block" if item.get("action") == "deny" else "unblock"
+                        read.append((ContactChange(action=action, contact=item.get("value", "*"), sender=sender), []))
+            elif namespace in ("urn:xmpp:http:upload:0", "urn:xmpp:http:upload"):
+                read += _upload(child, local, sender, recipients, ident, asked)
+            elif child.tag == "jabber:iq:oob}query":
+                read += self._read_oob(child, _Gather(), sender, recipients, "oob", ident)
+            elif namespace == "http://jabber.org/protocol/si":
+                read += _stream_initiation(child, sender, recipients, ident, asked)
+            elif child.tag == "http://jabber.org/protocol/ibb}open":
+                read.append((FileOffer(
+                    sender=sender, recipients=recipients, method="ibb", id=child.get("sid"), answerable=asked,
+                ), []))
+            elif child.tag == "http://jabber.org/protocol/bytestreams}query":
+                expects += self._bytestream(child, get("from") or sender, to)
+                if typed == "set" and expects:
+                    host = expects[0].address
+                    read.append((FileOffer(
+                        sender=sender, recipients=recipients, method="s5b", address=host, id=child.get("sid"),
+                    ), []))
+            elif child.tag == "urn:xmpp:jingle:1}jingle" or child.tag == "http://jabber.org/protocol/jingle}jingle":
+                read += _jingle(child, sender, recipients, asked)
+            elif child.tag == "http://www.google.com/session}session":
+                read.append((CallSetup(
+                    action=_known(child.get("type", ""), _CALL_ACTIONS), sender=sender, recipients=recipients,
+                    media=("audio",), id=child.get("id"),
+                ), []))
+            elif child.tag == _ERROR:
+                texts = _Gather()
+                for part in child:
+                    if part.tag == f"{_STANZA_ERROR}}}text":
+                        texts.add("error", part, part.get(LANG))
+                if texts.texts:
+                    read.append((Opaque(
+                        kind="error", sender=sender, recipients=recipients, id=ident, texts=texts.texts_now(),
+                        answerable=False,
+                    ), texts.spots))
+            elif namespace in _SILENT_IQ:
+                for form in child.iter(_FORM):
+                    read.append(_opaque("form", form, sender, recipients, ident, asked))
+            else:
+                read.append(_opaque(_OPAQUE_IQ.get(namespace, "iq"), child, sender, recipients, ident, asked))
+        # What says nothing is no event: a disco answer, an empty result.
+        read = [
+            (event, spots) for event, spots in read
+            if not isinstance(event, Opaque) or event.texts or event.kind in ("pubsub", "vcard", "metadata")
+        ]
+        if not read:
+            return Frame(way, at, raw, "xmpp.iq")
+        return Frame(
+            way, at, raw, "xmpp.iq", tuple(event for event, _ in read),
+            note=_Note(element, [spots for _, spots in read], (), expects),
+        )
+
+    def _signing(self, element: Element) -> SignOn | None:
+        """The sign-on that an iq result brings: a bound JID (RFC 6120 §7.6), or XEP-0078 accepted."""
+        for child in element:
+            if child.tag == _BIND + "bind":
+                for jid in child:
+                    if jid.tag == _BIND + "jid" and jid.text and jid.text.strip():
+                        return self._sign_on(jid.text.strip())
+        if self._legacy is not None and element.get("id") == self._legacy[0]:
+            _, jid_text, mechanism = self._legacy
+            self._legacy = None
+            return self._sign_on(jid_text, mechanism=mechanism)
+        return None
+
+    def _legacy_auth(self, query: Element, ident: str | None) -> None:
+        """jabber:iq:auth set (XEP-0078): user and resource; the password is not looked at."""
+        self._plain = True
+        user = resource = ""
+        mechanism = "XEP-0078"
+        for child in query:
+            local = child.tag.rpartition("}")[2]
+            if local == "username":
+                user = (child.text or "").strip()[:1023]
+            elif local == "resource":
+                resource = (child.text or "").strip()[:1023]
+            elif local == "password":
+                mechanism = "XEP-0078 password"
+            elif local == "digest":
+                mechanism = "XEP-0078 digest"
+        if user:
+            jid = f"{user}@{self._domain or ''}" + (f"/{resource}" if resource else "")
+            self._legacy = (ident, jid, mechanism)
+
+    def _bytestream(self, query: Element, sender: str | None, to: str | None) -> list[Expect]:
+        """SOCKS5 bytestream hosts (XEP-0065 §5.3.2): where a side connection will go, and the name it will ask for."""
+        key = f"{query.get('sid', '')}{sender or ''}{to or ''}"
+        digest = hashlib.sha1(key.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
+        expects: list[Expect] = []
+        for host in query:
+            if host.tag.endswith("}streamhost") and len(expects) < 16:
+                address = f"{host.get('host', '')[:255]}:{host.get('port', '')[:5]}"
+                expects.append(Expect(address, "socks5_bytestream", self._user, digest))
+        return expects
+
+    # -- presence
+
+    def _presence(self, way: Way, at: float, raw: bytes, element: Element) -> Frame:
+        get = element.get
+        typed = get("type")
+        sender = (self._user or get("from")) if way is UP else get("from")
+        to = get("to") or (None if way is UP else self._user)
+        recipients = (to,) if to else ()
+        words = _Gather()
+        show: str | None = None
+        read: list[Read] = self._guessed_user(way, element)
+        room: Element | None = None
+        joining = False
+        signed = False
+        for child in element:
+            tag = child.tag
+            if tag == _STATUS:
+                words.add("status", child, child.get(LANG))
+            elif tag == _SHOW:
+                show = (child.text or "").strip()
+            elif tag == _MUC:
+                joining = True
+            elif tag == _MUC_USER + "x":
+                room = child
+            elif tag == _NICK:
+                words.add("nick", child)
+            elif tag == _SIGNED:
+                signed = True
+            elif tag == _ERROR:
+                for part in child:
+                    if part.tag == f"{_STANZA_ERROR}}}text":
+                        words.add("error", part, part.get(LANG))
+            elif tag not in _QUIET and tag != _PRIORITY:
+                if tag == "vcard-temp:x:update}x":
+                    continue
+                _read_rest(child, "extension", words)
+        if typed is None:
+            availability = "online" if not show else _SHOWS.get(show, "unknown")
+        elif typed == "unavailable":
+            availability = "offline"
+        elif typed in ("subscribe", "subscribed", "unsubscribe", "unsubscribed"):
+            availability = typed
+        else:
+            availability = "unknown"
+        group = self._room(way, to if way is UP else sender, typed, joining, room)
+        if group is not None:
+            read.append(group)
+        else:
+            read.append((Presence(sender=sender, recipients=recipients, availability=availability), []))
+        if words.texts:
+            if signed:
+                words.freeze()
+            read.append((Message(
+                kind="status", sender=sender, recipients=recipients, conversation=_bare(to or "").lower() or None,
+                texts=words.texts_now(), answerable=typed != "error",
+            ), words.spots))
+        return Frame(
+            way, at, raw, "xmpp.presence", tuple(event for event, _ in read),
+            note=_Note(element, [spots for _, spots in read]),
+        )
+
+    def _room(
+        self, way: Way, occupant: str | None, typed: str | None, joining: bool, item: Element | None,
+    ) -> Read | None:
+        """A room's presence (XEP-0045 §7): join, leave, kick, nick; remembers the user's own nick per room."""
+        room, _, nick = (occupant or "").partition("/")
+        if not room or not nick:
+            return None
+        rooms = self._rooms
+        key = room.lower()
+        if way is UP:
+            known = rooms is not None and key in rooms
+            if joining and typed is None:
+                if rooms is None:
+                    rooms = self._rooms = {}
+                if key in rooms or len(rooms) < self._limits.irc_channels:
+                    rooms[key] = nick
+                return GroupChange(action="join", group=room, member=nick), []
+            if not known or rooms is None:
+                return None
+            if typed == "unavailable":
+                del rooms[key]
+                return GroupChange(action="leave", group=room, member=nick), []
+            if typed is None and rooms[key] != nick:
+                rooms[key] = nick
+                return GroupChange(action="nick", group=room, member=nick), []
+            return None
+        if item is None:
+            return None
+        codes = {status.get("code") for status in item if status.tag == _MUC_USER + "status"}
+        texts = _Gather()
+        for each in item:
+            if each.tag == _MUC_USER + "item":
+                _read_rest(each, "reason", texts)
+        action = "join"
+        if typed == "unavailable":
+            action = "nick" if "303" in codes else "kick" if codes & {"301", "307", "321", "322", "333"} else "leave"
+        elif typed is not None:
+            return None
+        if "110" in codes and rooms is not None and key in rooms and action == "join":
+            rooms[key] = nick
+        return GroupChange(action=action, group=room, member=nick, texts=texts.texts_now()), texts.spots
+
+    # -- writing
+
+    def pending(self, way: Way) -> int:
+        """Bytes held that are not yet a frame."""
+        return self._sides[way].split.pending
+
+    def apply(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
+        """What to send for a frame; see Decoder.apply."""
+        for verdict in verdicts:
+            if verdict.action:
+                return self._judged(frame, verdicts)
+        if frame.edit is not None:
+            return self._edited(frame)
+        note = frame.note
+        if type(note) is _Note:
+            if note.expects:
+                return [Send(frame.way, frame.raw), *note.expects]
+        elif frame.kind in _MOVES:
+            return self._moved(frame)
+        return [Send(frame.way, frame.raw)]
+
+    def _moved(self, frame: Frame) -> list[Act]:
+        """Pass a unit that changes what the peers have open."""
+        way, kind = frame.way, frame.kind
+        side = self._sides[way]
+        if kind == "xmpp.stream":
+            side.open = not frame.raw.endswith(b"/>")
+        elif kind == "xmpp.close":
+            side.open = False
+        elif kind == "xmpp.proceed" and self.undecryptable is None and self._tls == 2:
+            self._tls = 0
+            for each in self._sides:
+                each.split = Splitter(each.split.limit, self._max_depth)
+                each.started = each.open = each.closed = each.loose = each.skipping = False
+            return [StartTls(self._to, frame.raw, _TLS_FAILED)]
+        elif kind in ("xmpp.success", "xmpp.compressed"):
+            # A new stream begins behind it, both ways (RFC 6120 §6.4.6).
+            for each in self._sides:
+                each.open = False
+        return [Send(way, frame.raw)]
+
+    def _edited(self, frame: Frame) -> list[Act]:
+        """Make a frame's edit; nothing was held against its events."""
+        note = frame.note
+        if frame.edit == REFUSE_COMPRESSION:
+            return [Send(DOWN, (
+                b"<failure xmlns='http://jabber.org/protocol/compress'><unsupported-method/></failure>"
+            ))]
+        if isinstance(note, str):
+            return [Send(DOWN, note.encode())]
+        assert isinstance(note, _Note)
+        return [Send(frame.way, self._rewritten(frame, note, ()))]
+
+    def _judged(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
+        note = frame.note
+        if not isinstance(note, _Note) or note is _NO_NOTE:
+            if any(verdict.action >= Action.BLOCK for verdict in verdicts):
+                # A sign-on that is refused cannot be masked or swallowed: only the session can go.
+                return [*self.close("the sign-on is refused"), Cut("sign-on refused")]
+            return self._moved(frame)
+        refused = next((verdict for verdict in verdicts if verdict.action >= Action.HOLD), None)
+        if frame.kind == "xmpp.presence":
+            return self._judged_presence(frame, note, verdicts, refused)
+        if refused is None:
+            return self._delivered(frame, note, verdicts)
+        typed = note.element.get("type")
+        answer = typed in ("error", "result") if frame.kind == "xmpp.iq" else typed == "error"
+        if answer:
+            return self._delivered(frame, note, verdicts)
+        if frame.kind == "xmpp.iq":
+            return self._refused_iq(frame, note, verdicts, refused)
+        return self._refused_message(frame, note, refused)
+
+    def _delivered(self, frame: Frame, note: _Note, verdicts: Sequence[Verdict]) -> list[Act]:
+        """Send it with its masks; tell the sender what a rule wants him told."""
+        acts: list[Act] = [Send(frame.way, self._rewritten(frame, note, verdicts))]
+        if note.expects:
+            acts += note.expects
+        if frame.way is UP and note.element.get("type") != "error":
+            for verdict in verdicts:
+                if verdict.notice and verdict.action is not Action.PASS:
+                    acts.append(Send(DOWN, self._headline(verdict.notice)))
+                    break
+        return acts
+
+    def _rewritten(self, frame: Frame, note: _Note, verdicts: Sequence[Verdict]) -> bytes:
+        """The frame's bytes with removals made and masks put; of an answer that is refused every text is masked."""
+        raw = frame.raw
+        places: dict[int, Place] = {}
+        _pair(note.element, xml.locate(raw), places)
+        changes: list[tuple[int, int, bytes]] = []
+        for element in note.removals:
+            place = places[id(element)]
+            changes.append((place.start, place.end, b""))
+        for verdict, spots in zip(verdicts, note.spots, strict=False):
+            if verdict.action is Action.REDACT:
+                for index, spot in enumerate(spots):
+                    spans = [(start, end) for text, start, end in verdict.masks if text == index]
+                    if spans:
+                        changes += _mask(raw, spot, places, spans)
+            elif verdict.action >= Action.HOLD:
+                for spot in spots:
+                    changes += _mask(raw, spot, places, None)
+        return xml.rewrite(raw, changes) if changes else raw
+
+    def _refused_message(self, frame: Frame, note: _Note, refused: Verdict) -> list[Act]:
+        element, way = note.element, frame.way
+        get = element.get
+        acts: list[Act] = []
+        notice = refused.notice
+        if refused.placeholder is not None:
+            acts.append(Send(way, _replaced(frame.raw, element, refused.placeholder)))
+        elif way is UP:
+            acts += self._nothing()
+        if notice is None:
+            return acts
+        if way is UP:
+            acts.append(Send(DOWN, self._error("message", get("id"), get("to"), self._user, notice)))
+        elif get("type") in (None, "normal", "chat") and get("from") and all(
+            not isinstance(event, Message) or event.copy == "no" for event in frame.events
+        ):
+            acts.append(Send(UP, self._error("message", get("id"), None, get("from"), notice)))
+        return acts
+
+    def _refused_iq(
+        self, frame: Frame, note: _Note, verdicts: Sequence[Verdict], refused: Verdict,
+    ) -> list[Act]:
+        """A refused request is always answered (RFC 6120 §8.2.3)."""
+        get = note.element.get
+        condition, kind = "not-allowed", "cancel"
+        for verdict, event in zip(verdicts, frame.events, strict=False):
+            if verdict.action >= Action.HOLD and isinstance(event, FileOffer):
+                condition, kind = _REFUSALS.get(event.method, (condition, kind))
+        if frame.way is UP:
+            acts = self._nothing()
+            answer = self._error("iq", get("id"), get("to"), self._user, refused.notice, condition, kind)
+            acts.append(Send(DOWN, answer))
+            return acts
+        return [Send(UP, self._error("iq", get("id"), None, get("from"), refused.notice, condition, kind))]
+
+    def _judged_presence(
+        self, frame: Frame, note: _Note, verdicts: Sequence[Verdict], refused: Verdict | None,
+    ) -> list[Act]:
+        """Presence is dropped silently; where only its words are refused it goes without them."""
+        if refused is None:
+            return self._delivered(frame, note, verdicts)
+        element = note.element
+        typed = element.get("type")
+        if typed == "error":
+            return self._delivered(frame, note, verdicts)
+        words_only = all(
+            verdict.action < Action.HOLD or isinstance(event, Message)
+            for verdict, event in zip(verdicts, frame.events, strict=False)
+        )
+        acts: list[Act] = []
+        if words_only:
+            places: dict[int, Place] = {}
+            _pair(element, xml.locate(frame.raw), places)
+            changes = [
+                (places[id(child)].start, places[id(child)].end, b"") for child in element
+                if child.tag == _STATUS or child.tag == _NICK or (
+                    child.tag not in _QUIET and child.tag not in _PRESENCE_KEPT
+                )
+            ]
+            acts.append(Send(frame.way, xml.rewrite(frame.raw, changes)))
+            if refused.notice and frame.way is UP:
+                acts.append(Send(DOWN, self._headline(refused.notice)))
+            return acts
+        if frame.way is UP:
+            acts += self._nothing()
+            joining = any(isinstance(event, GroupChange) and event.action == "join" for event in frame.events)
+            if element.get("to") and (joining or (typed == "subscribe" and refused.notice)):
+                # Without an answer the client would wait for the room for ever (XEP-0045 §7.2).
+                acts.append(Send(DOWN, self._error(
+                    "presence", element.get("id"), element.get("to"), self._user, refused.notice, "not-allowed",
+                    "cancel",
+                )))
+            elif refused.notice:
+                acts.append(Send(DOWN, self._headline(refused.notice)))
+        return acts
+
+    def _nothing(self) -> list[Act]:
+        """What goes up in place of a swallowed stanza: nothing, or where stanzas are counted one that says nothing."""
+        if not self._sm:
+            return []
+        # Servers count an unsolicited result and do nothing else with it (sheet, XEP-0198 option 3).
+        self._count += 1
+        return [Send(UP, f"<iq type='result' id='{self._flow.id}-n{self._count}'/>".encode())]
+
+    def _error(
+        self, name: str, ident: str | None, sender: str | None, to: str | None, notice: str | None,
+        condition: str = "policy-violation", kind: str = "modify",
+    ) -> bytes:
+        """A stanza error (RFC 6120 §8.3.2)."""
+        said = ""
+        if notice:
+            said = f"<text xmlns='{_STANZA_ERROR}' xml:lang='en'>{_line(notice)}</text>"
+        by = f" by='{escape(self._domain)}'" if self._domain else ""
+        return (
+            f"<{name} type='error'{_attribute('id', ident)}{_attribute('from', sender)}{_attribute('to', to)}>"
+            f"<error type='{kind}'{by}><{condition} xmlns='{_STANZA_ERROR}'/>{said}</error></{name}>"
+        ).encode()
+
+    def _headline(self, text: str) -> bytes:
+        """A notice of the gateway. A headline asks for no answer (RFC 6121 §5.2.2): no client makes one by itself."""
+        self._count += 1
+        return (
+            f"<message type='headline'{_attribute('from', self._domain)}{_attribute('to', self._user)}"
+            f" id='{self._flow.id}-{self._count}'><body>{_line(text)}</body>{_HINTS}</message>"
+        ).encode()
+
+    def ready(self, way: Way) -> bool:
+        """Whether something may be injected: signed on, the stream open, and (DOWN) nobody counting stanzas."""
+        side = self._sides[way]
+        return (
+            self._signed and side.started and not side.closed and not side.broken and not side.loose
+            and self.undecryptable is None and not (self._sm and way is DOWN)
+        )
+
+    def inject(self, message: Notice, way: Way) -> list[Act]:
+        """A notice of the gateway as a headline from the server's domain; upwards there is nobody to tell."""
+        if way is UP or not self.ready(way):
+            return []
+        return [Send(DOWN, self._headline(message.text))]
+
+    def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
+        """A stream error to the client (RFC 6120 §4.9), the end of the stream to the server."""
+        up, down = self._sides
+        if self.undecryptable is not None or self._tls == 2:
+            return []
+        acts: list[Act] = []
+        condition = "policy-violation"
+        extra = ""
+        if fault is not None:
+            condition = fault.condition or "undefined-condition"
+            if fault.name == "xmpp.too_big":
+                extra = "<stanza-too-big xmlns='urn:xmpp:errors'/>"
+        elif any(word in reason.lower() for word in ("shutdown", "shutting", "drain", "stopp")):
+            condition = "system-shutdown"
+        if not down.closed:
+            header = ""
+            prefix = down.qname.rpartition(":")[0]
+            if not down.open:
+                prefix = "stream"
+                header = (
+                    f"<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}'"
+                    f" id='{self._flow.id}'{_attribute('from', self._to)} version='1.0'>"
+                )
+            name = f"{prefix}:error" if prefix else "error"
+            end = f"{prefix}:stream" if prefix else "stream"
+            text = f"<text xmlns='{_STREAM_ERROR}' xml:lang='en'>{_line(reason)}</text>" if reason else ""
+            acts.append(Send(DOWN, (
+                f"{header}<{name}><{condition} xmlns='{_STREAM_ERROR}'/>{text}{extra}</{name}></{end}>"
+            ).encode()))
+            down.open = False
+        if up.open and self._tls == 0:
+            acts.append(Send(UP, f"</{up.qname}>".encode()))
+            up.open = False
+        return acts
+
+
+class _Gather:
+    """Texts of one event with their spots."""
+
+    __slots__ = ("spots", "texts")
+
+    def __init__(self) -> None:
+        self.texts: list[Text] = []
+        self.spots: list[Spot] = []
+
+    def add(self, part: str, element: Element, lang: str | None = None, *, deep: bool = True) -> None:
+        """The character data of an element, if there is any."""
+        breaks = _BREAKS if part == "xhtml" else _NO_BREAKS
+        said = xml.plain(element, breaks) if deep else (element.text or "")
+        if said and (part in _ALWAYS or not said.isspace()):
+            self.texts.append(Text(part, said, lang))
+            self.spots.append((element, None))
+
+    def attribute(self, part: str, element: Element, name: str) -> None:
+        """The value of an attribute, if there is one."""
+        value = element.get(name)
+        if value:
+            self.texts.append(Text(part, value))
+            self.spots.append((element, name))
+
+    def freeze(self) -> None:
+        """Signed words cannot be changed in place."""
+        self.texts = [Text(text.part, text.plain, text.lang, False) for text in self.texts]
+
+    def texts_now(self) -> tuple[Text, ...]:
+        return tuple(self.texts)
+
+
+_NO_BREAKS: frozenset[str] = frozenset()
+_ALWAYS = frozenset({"body"})
+_NO_NOTE = _Note(Element("none"))
+
+
+def _read_xhtml(html: Element, gather: _Gather) -> None:
+    """XHTML-IM (XEP-0071): the words of each body, and the addresses and titles in attributes."""
+    for body in html:
+        gather.add("xhtml", body, body.get(LANG))
+        for each in body.iter():
+            if each.attrib:
+                for name in _READ_ATTRIBUTES:
+                    gather.attribute("url" if name in ("href", "src", "cite", "longdesc") else "xhtml", each, name)
+
+
+def _read_rest(element: Element, part: str, gather: _Gather) -> None:
+    """All words inside an element, one Text per element that has any; neither secrets nor base64 blobs."""
+    for each in element.iter():
+        tag = each.tag
+        if tag in _BLOBS or tag.rpartition("}")[2] in _SECRETS:
+            continue
+        if each.text and not each.text.isspace():
+            gather.texts.append(Text(part, each.text, each.get(LANG)))
+            gather.spots.append((each, _OWN))
+        for child in each:
+            if child.tail and not child.tail.isspace():
+                gather.texts.append(Text(part, child.tail))
+                gather.spots.append((child, _TAIL))
+
+
+_OWN = "#text"
+"""Instead of an attribute's name: only the text in front of the first child element."""
+_TAIL = "#tail"
+"""Instead of an attribute's name: the text behind the element, up to the next tag."""
+
+
+def _opaque(
+    kind: str, element: Element, sender: str | None, recipients: tuple[str, ...], ident: str | None, answerable: bool,
+) -> Read:
+    gather = _Gather()
+    encryption = CLEAR
+    if kind in ("form", "command", "register", "search", "room"):
+        kind_part = "form"
+    else:
+        kind_part = kind
+    _read_rest(element, kind_part, gather)
+    node = next((each.get("node", "") for each in element.iter() if each.get("node")), "")
+    if "omemo" in node or "axolotl" in node:
+        # Device lists and bundles: publishing them is the set-up of OMEMO (XEP-0384 §5).
+        kind, encryption = "metadata", Encryption("full", "omemo")
+    return Opaque(
+        kind=kind, sender=sender, recipients=recipients, texts=gather.texts_now(), id=ident, encryption=encryption,
+        answerable=answerable,
+    ), gather.spots
+
+
+def _file(
+    element: Element, method: str, sender: str | None, recipients: tuple[str, ...], ident: str | None,
+    address: str | None = None, answerable: bool = True,
+) -> Read:
+    """A file described by child elements (XEP-0234 §6, XEP-0446)."""
+    gather = _Gather()
+    name = ""
+    size: int | None = None
+    declared: str | None = None
+    hashes: list[tuple[str, str]] = []
+    for child in element:
+        namespace, _, local = child.tag.rpartition("}")
+        said = (child.text or "").strip()
+        if local == "name":
+            name = said
+            gather.add("file_name", child)
+        elif local == "desc":
+            gather.add("description", child, child.get(LANG))
+        elif local == "size":
+            size = _number(said)
+        elif local == "media-type":
+            declared = said or None
+        elif namespace in _HASHES and local == "hash" and len(hashes) < 8:
+            hashes.append((child.get("algo", ""), said))
+    return FileOffer(
+        sender=sender, recipients=recipients, file_name=name, size=size, method=method, declared_type=declared,
+        address=address, hashes=tuple(hashes), id=ident, texts=gather.texts_now(), answerable=answerable,
+    ), gather.spots
+
+
+def _upload(
+    element: Element, local: str, sender: str | None, recipients: tuple[str, ...], ident: str | None, asked: bool,
+) -> list[Read]:
+    """HTTP file upload (XEP-0363): the request names the file, the slot says where it goes."""
+    gather = _Gather()
+    if local == "request":
+        values: dict[str, str] = {}
+        for name, part in (("filename", "file_name"), ("size", ""), ("content-type", "")):
+            value = element.get(name)
+            if value is not None:
+                values[name] = value
+                if part:
+                    gather.attribute(part, element, name)
+        for child in element:
+            name = child.tag.rpartition("}")[2]
+            values.setdefault(name, child.text or "")
+            if name == "filename":
+                gather.add("file_name", child)
+        return [(FileOffer(
+            sender=sender, recipients=recipients, file_name=values.get("filename", ""),
+            size=_number(values.get("size", "")), method="http_upload", declared_type=values.get("content-type"),
+            id=ident, texts=gather.texts_now(), answerable=asked,
+        ), gather.spots)]
+    for child in element:
+        if child.tag.rpartition("}")[2] in ("put", "get"):
+            # Headers inside <put/> hold authorization: not read.
+            gather.attribute("url", child, "url")
+            if child.text and not child.text.isspace():
+                gather.texts.append(Text("url", child.text))
+                gather.spots.append((child, _OWN))
+    return [(Opaque(
+        kind="upload_slot", sender=sender, recipients=recipients, texts=gather.texts_now(), id=ident, answerable=asked,
+    ), gather.spots)]
+
+
+def _stream_initiation(
+    element: Element, sender: str | None, recipients: tuple[str, ...], ident: str | None, asked: bool,
+) -> list[Read]:
+    """SI file transfer (XEP-0095, 0096)."""
+    for child in element:
+        if child.tag == _SI_FILE + "file" and child.get("name") is not None:
+            gather = _Gather()
+            gather.attribute("file_name", child, "name")
+            for each in child:
+                if each.tag == _SI_FILE + "desc":
+                    gather.add("description", each)
+            md5 = child.get("hash")
+            return [(FileOffer(
+                sender=sender, recipients=recipients, file_name=child.get("name", ""),
+                size=_number(child.get("size", "")), method="si", declared_type=element.get("mime-type"),
+                hashes=(("md5", md5),) if md5 else (), id=element.get("id") or ident, texts=gather.texts_now(),
+                answerable=asked,
+            ), gather.spots)]
+    return []
+
+
+def _jingle(element: Element, sender: str | None, recipients: tuple[str, ...], asked: bool) -> list[Read]:
+    """Jingle (XEP-0166): files (0234), calls (0167); reasons are words."""
+    action = _known(element.get("action", ""), _CALL_ACTIONS)
+    session = element.get("sid")
+    read: list[Read] = []
+    media: list[str] = []
+    for each in element.iter():
+        namespace, _, local = each.tag.rpartition("}")
+        if local == "file" and namespace in _JINGLE_FILES and action in ("session-initiate", "content-add"):
+            read.append(_file(each, "jingle", sender, recipients, session, answerable=asked))
+        elif local == "description" and namespace in _JINGLE_RTP and len(media) < 8:
+            media.append(each.get("media", ""))
+    texts = _Gather()
+    for each in element:
+        if each.tag.rpartition("}")[2] == "reason":
+            _read_rest(each, "reason", texts)
+    if media or (not read and (action in ("session-terminate", "session-accept") or texts.texts)):
+        read.append((CallSetup(
+            action=action, sender=sender, recipients=recipients, media=tuple(media), id=session,
+            texts=texts.texts_now(),
+        ), texts.spots))
+    return read
+
+
+def _roster(query: Element, sender: str | None, way: Way) -> list[Read]:
+    """Roster set and push (RFC 6121 §2): names and groups are words."""
+    read: list[Read] = []
+    for item in query:
+        gather = _Gather()
+        gather.attribute("nick", item, "name")
+        for group in item:
+            gather.add("group", group)
+        subscription = item.get("subscription")
+        if subscription == "remove":
+            action = "remove"
+        elif way is UP and subscription is None:
+            action = "add"
+        else:
+            action = "update"
+        read.append((ContactChange(
+            action=action, contact=item.get("jid", ""), sender=sender, texts=gather.texts_now(),
+        ), gather.spots))
+    return read
+
+
+def _pair(element: Element, place: Place, places: dict[int, Place]) -> None:
+    """Put the place of each element under its identity; both trees have the same shape."""
+    places[id(element)] = place
+    for child, kid in zip(element, place.kids, strict=True):
+        _pair(child, kid, places)
+
+
+def _mask(
+    raw: bytes, spot: Spot, places: dict[int, Place], spans: list[tuple[int, int]] | None,
+) -> list[tuple[int, int, bytes]]:
+    """Changes that mask spans of one text; None: all of it."""
+    element, name = spot
+    place = places[id(element)]
+    found: list[tuple[int, int] | None]
+    if name is None:
+        breaks = _BREAKS if element.tag.startswith(_XHTML) else _NO_BREAKS
+        found = xml.plain_places(raw, element, place, breaks)
+    elif name is _OWN:
+        end = place.kids[0].start if place.kids else place.close_start
+        found = [] if place.empty else list(xml.letters(raw, place.open_end, end))
+    elif name is _TAIL:
+        stop = raw.index(b"<", place.end)
+        while raw.startswith(b"<![CDATA[", stop):
+            stop = raw.index(b"<", raw.index(b"]]>", stop))
+        found = list(xml.letters(raw, place.end, stop))
+    else:
+        span = xml.attribute(raw, place, name)
+        found = list(xml.letters(raw, *span)) if span is not None else []
+    return xml.mask(found, [(0, len(found))] if spans is None else spans)
+
+
+def _replaced(raw: bytes, element: Element, placeholder: str) -> bytes:
+    """A message with its words replaced: tag, and children that are about delivery, stay."""
+    top = xml.locate(raw)
+    inner = _wrapped(element, top)
+    if inner is not None:
+        child, place = inner
+        part = _replaced(raw[place.start:place.end], child, placeholder)
+        return raw[:place.start] + part + raw[place.end:]
+    name = raw[1:].split(b" ", 1)[0].split(b">", 1)[0].split(b"/", 1)[0].split(b"\t", 1)[0].split(b"\n", 1)[0]
+    scope = "" if b":" not in name else " xmlns='jabber:client'"
+    body = f"<body{scope}>{_line(placeholder)}</body>".encode()
+    if top.empty:
+        return raw[:-2] + b">" + body + b"</" + name + b">"
+    kept = b"".join(
+        raw[place.start:place.end] for child, place in zip(element, top.kids, strict=True) if _stays(child)
+    )
+    return raw[:top.open_end] + body + kept + raw[top.close_start:]
+
+
+def _wrapped(element: Element, place: Place) -> tuple[Element, Place] | None:
+    """The message inside a carbon or an archive's result."""
+    for child, kid in zip(element, place.kids, strict=True):
+        namespace, _, local = child.tag.rpartition("}")
+        if (namespace in _CARBONS and local in ("received", "sent")) or (
+            namespace.startswith("urn:xmpp:mam:") and local == "result"
+        ):
+            for forwarded, spot in zip(child, kid.kids, strict=True):
+                if forwarded.tag == _FORWARDED:
+                    for inner, found in zip(forwarded, spot.kids, strict=True):
+                        if inner.tag == _MESSAGE:
+                            return inner, found
+    return None
+
+
+def _stays(child: Element) -> bool:
+    """Whether a part of a message is about its delivery only."""
+    if child.tag in _DELAYS:
+        return not (child.text and child.text.strip())
+    namespace = child.tag.rpartition("}")[0]
+    return not child.text and not len(child) and namespace in (
+        "urn:xmpp:sid:0", "urn:xmpp:occupant-id:0", "urn:xmpp:hints", "urn:xmpp:receipts",
+    )
+
+
+def _line(text: str) -> str:
+    """Text of ours as XML: without NUL and line ends (design section 9)."""
+    return escape(text.replace("\r", " ").replace("\n", " ").replace("\t", " "))
+
+
+def _attribute(name: str, value: str | None) -> str:
+    return "" if value is None else f" {name}='{escape(value)}'"
+
+
+def _bare(jid: str) -> str:
+    return jid.partition("/")[0]
+
+
+def _number(text: str) -> int | None:
+    text = text.strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
+def _known(name: str, names: frozenset[str]) -> str:
+    return name if name in names else "other"
+
+
+def _file_name(url: str) -> str:
+    """The last part of a URL's path."""
+    path = url.partition("?")[0].partition("#")[0]
+    return path.rpartition("/")[2] if "://" in path else ""
+
+
+def _binds(mechanism: str) -> bool:
+    """Whether a mechanism binds the login to its TLS connection (RFC 5802 §6; XEP-0484)."""
+    return mechanism.endswith("-PLUS") or (
+        mechanism.startswith("HT-") and mechanism.endswith(("-ENDP", "-EXPR", "-UNIQ"))
+    )
+
+
+def _time(stamp: str | None) -> float | None:
+    """Seconds since the epoch of a XEP-0082 or XEP-0091 time; None when it is neither."""
+    if not stamp or len(stamp) > 40:
+        return None
+    try:
+        when = datetime.fromisoformat(stamp)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    try:
+        return when.timestamp()
+    except (OverflowError, ValueError):
+        return None
+
+
+_CALL_ACTIONS = frozenset({
+    "session-initiate", "session-accept", "session-info", "session-terminate", "content-add", "content-accept",
+    "content-modify", "content-reject", "content-remove", "transport-info", "transport-replace", "transport-accept",
+    "transport-reject", "description-info", "security-info", "propose", "ringing", "proceed", "accept", "reject",
+    "retract", "finish", "initiate", "terminate", "candidates", "info",
+})
+_PRESENCE_KEPT = frozenset({_SHOW, _PRIORITY, _MUC, _MUC_USER + "x", _SIGNED, "vcard-temp:x:update}x"})
+_REFUSALS = {
+    "http_upload": ("not-allowed", "cancel"), "oob": ("not-acceptable", "modify"), "si": ("forbidden", "cancel"),
+    "ibb": ("not-acceptable", "cancel"), "s5b": ("not-acceptable", "cancel"), "jingle": ("not-allowed", "cancel"),
+}
+"""FileOffer.method -> (condition, type) that clients of that method understand (sheet section 8)."""
+_MOVES = frozenset({"xmpp.stream", "xmpp.close", "xmpp.proceed", "xmpp.success", "xmpp.compressed"})
+_SM_UNITS = frozenset({"enable", "enabled", "resume", "resumed", "failed", "r", "a"})
+_BEGINNINGS = (
+    b"<message ", b"<message>", b"<presence ", b"<presence>", b"<presence/>", b"<iq ", b"<?xml ", b"<stream:stream ",
+    b"</stream:stream>", b"<stream:features>",
+)
+_LONGEST_BEGINNING = max(len(token) for token in _BEGINNINGS)
+_OTHER_STREAMS = {
+    "jabber:server": ("s2s", "a server-to-server stream"),
+    "jabber:component:accept": ("component", "a component stream (XEP-0114)"),
+    "jabber:component:connect": ("component", "a component stream (XEP-0114)"),
+}
+_KINDS = {
+    STREAMS + "}error": "xmpp.error", _SASL + "challenge": "xmpp.challenge", _SASL + "failure": "xmpp.failure",
+    _SASL + "abort": "xmpp.abort", _SASL2 + "challenge": "xmpp.challenge", _SASL2 + "failure": "xmpp.failure",
+    _SASL2 + "continue": "xmpp.continue", _COMPRESS + "failure": "xmpp.failure",
+    "urn:xmpp:csi:0}active": "xmpp.active", "urn:xmpp:csi:0}inactive": "xmpp.inactive",
+}
+_Handler = Callable[[XmppDecoder, float, bytes, Element], Frame]
+_NONZAS: dict[tuple[Way, str], _Handler] = {
+    (UP, _TLS + "starttls"): XmppDecoder._starttls,
+    (DOWN, _TLS + "proceed"): XmppDecoder._proceed,
+    (DOWN, _TLS + "failure"): XmppDecoder._tls_failure,
+    (DOWN, _FEATURES): XmppDecoder._features,
+    (UP, _SASL + "auth"): XmppDecoder._auth,
+    (UP, _SASL + "response"): XmppDecoder._response,
+    (DOWN, _SASL + "success"): XmppDecoder._success,
+    (UP, _SASL2 + "authenticate"): XmppDecoder._auth,
+    (UP, _SASL2 + "response"): XmppDecoder._response,
+    (DOWN, _SASL2 + "success"): XmppDecoder._success2,
+    (UP, _COMPRESS + "compress"): XmppDecoder._compress,
+    (DOWN, _COMPRESS + "compressed"): XmppDecoder._compressed,
+}
+
+
+# -- recognising
+
+
+def probe(up: bytes, down: bytes) -> Match:
+    """Whether the first bytes of a flow are an XMPP stream: a header bound to the streams namespace, on either side.
+
+    The server never speaks first. Stanzas without a header (a flow joined in its middle) are WEAK.
+    """
+    above = _looks(up)
+    if above is Match.STRONG or not down:
+        return above
+    below = _looks(down)
+    if below is Match.STRONG:
+        return below
+    if not up.strip(xml.WHITE):
+        return below
+    if above is Match.NO or below is Match.NO:
+        return Match.NO
+    return max(above, below)
+
+
+def _looks(data: bytes) -> Match:
+    head = data[:_PROBED]
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        # UTF-16 is against RFC 6120 §11.6 but expat reads it: the stream must not escape by it.
+        head = head.decode("utf-16", "ignore").encode("utf-8", "ignore")
+    body = head.removeprefix(xml.BOM)
+    more = Match.MORE if len(head) < _PROBED else Match.NO
+    while True:
+        body = body.lstrip(xml.WHITE)
+        if not body:
+            return more
+        for opening, closing in _PREAMBLES:
+            if body.startswith(opening):
+                end = body.find(closing)
+                if end < 0:
+                    return more
+                body = body[end + len(closing):]
+                break
+            if opening.startswith(body):
+                return more
+        else:
+            break
+    if body[:1] != b"<":
+        return Match.NO
+    size = next((i for i in range(1, min(len(body), 256)) if body[i] in b" \t\r\n/>"), 0)
+    name = body[1:size] if size else body[1:]
+    local = name.rpartition(b":")[2]
+    if not size:
+        return more if len(name) < 64 and (b":" not in name or b"stream".startswith(local)) else Match.NO
+    if local == b"stream":
+        end = xml.close_of(body, 0)
+        if end < 0:
+            if len(head) < _PROBED:
+                return Match.MORE
+            return Match.STRONG if STREAMS.encode() in body else Match.NO
+        try:
+            header = xml.read_header(body[:end])
+        except XmlFault:
+            return Match.STRONG if STREAMS.encode() in body[:end] else Match.NO
+        return Match.STRONG if header.name == STREAMS + "}stream" else Match.NO
+    if name in (b"message", b"presence", b"iq"):
+        tag = body[:body.find(b">")] if b">" in body else body[:512]
+        return Match.WEAK if any(word in tag for word in (b" to=", b" from=", b" type=", b" id=")) else Match.NO
+    return Match.NO
+
+
+_PROBED = 10240
+"""Bytes of a side looked at: a header longer than the 10000 of RFC 6120 §13.12 is refused anyway."""
+_PREAMBLES = ((b"<!--", b"-->"), (b"<?", b"?>"), (b"<!DOCTYPE", b">"))
+
+_ALL = Can(drop=True, mask=True, placeholder=True, notify=True, hold=True, inject=True)
+
+SPEC = Spec(
+    name="xmpp",
+    title="XMPP (Jabber)",
+    probe=probe,
+    decoder=XmppDecoder,
+    ports=frozenset({5222, 5223}),
+    tls_ports=frozenset({5223}),
+    alpn=frozenset({"xmpp-client"}),
+    can={
+        "sign_on": Can(),
+        "message": _ALL,
+        "message.status": Can(drop=True, mask=True, notify=True),
+        "presence": Can(drop=True, notify=True),
+        "contact": Can(drop=True, mask=True, notify=True),
+        "group": Can(drop=True, notify=True),
+        "file": Can(drop=True, mask=True, notify=True),
+        "call": Can(drop=True, notify=True),
+        "typing": Can(drop=True),
+        "opaque": Can(drop=True, mask=True, notify=True),
+    },
+    edits=EDITS,
+    applications=("jabber", "google_talk"),
+    not_decoded=(
+        "BOSH (XEP-0124) and WebSocket (RFC 7395)", "server-to-server and component streams",
+        "content of in-band and SOCKS5 bytestreams", "compressed streams (XEP-0138), SASL security layers",
+        "attributes of extensions that are not known",
+    ),
+)

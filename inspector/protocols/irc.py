@@ -117,6 +117,8 @@ _RFC1459 = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ[]\\~", "abcdefghijklmnopqrs
 _RFC1459_STRICT = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ[]\\", "abcdefghijklmnopqrstuvwxyz{}|")
 _ASCII = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _CASEMAPPINGS = {"rfc1459": _RFC1459, "rfc1459-strict": _RFC1459_STRICT, "ascii": _ASCII}
+_CODES = b"\0\1\2\3\4\r\x0f\x10\x11\x16\x1b\x1d\x1e\x1f"
+"""Bytes that take a text off the short way: formatting, CTCP, quotes, and what is no part of a text."""
 _NO_LINE_BREAKS = str.maketrans("\r\n\0", "   ")
 _MASK = "*"
 _ENCRYPTED_STARTS = ("+OK ", "mcps ", "?OTR", "-----BEGIN PGP", "DH1080_")
@@ -239,9 +241,10 @@ def decode(data: bytes) -> tuple[str, str]:
         return data.decode("latin-1"), "latin-1"
 
 
-def plain_of(text: str) -> str:
-    """`text` without formatting codes (and without NUL, CTCP marks and quotes: nobody reads them)."""
-    return text if text.isprintable() else IRC_FORMATTING.sub("", text)
+def plain_of(data: bytes) -> str:
+    """What a person reads of a text: decoded, without formatting codes, NUL, CTCP marks and quotes."""
+    text = decode(data)[0]
+    return text if len(data.translate(None, _CODES)) == len(data) else IRC_FORMATTING.sub("", text)
 
 
 def masked(data: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
@@ -295,7 +298,8 @@ def _when(value: str | None) -> float | None:
     if not value:
         return None
     try:
-        return datetime.fromisoformat(value.replace("Z", "+00:00")).astimezone(UTC).timestamp()
+        time = datetime.fromisoformat(value)
+        return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
 
@@ -422,7 +426,7 @@ class _Case:
         if index >= len(self.line.params) or not self.line.params[index]:
             return (), ()
         start, end = self.line.spans[index]
-        return (Text(part, plain_of(decode(self.line.params[index])[0])),), (_Place(start, end),)
+        return (Text(part, plain_of(self.line.params[index])),), (_Place(start, end),)
 
 
 class _Offer(msgspec.Struct, frozen=True):
@@ -450,11 +454,11 @@ def dcc(words: bytes) -> _Offer:
         tail = [t for t in rest.split(b" ") if t]
         name = b""
         counts = (4, 3, 2)
-    shown = plain_of(decode(name)[0])
+    shown = plain_of(name)
     if type_ in ("RESUME", "ACCEPT"):
         if not name:
             name, tail = _resume_name(tail)
-            shown = plain_of(decode(name)[0])
+            shown = plain_of(name)
         port = _number(tail[0], 65535) if tail else None
         position = _number(tail[1], (1 << 64) - 1) if len(tail) > 1 else None
         return _Offer(type_, shown, None, port, position, _shown(tail[2]) if len(tail) > 2 else None)
@@ -467,12 +471,12 @@ def dcc(words: bytes) -> _Offer:
         if host is None or port is None or (count > 2 and size is None):
             continue
         if not name:
-            shown = plain_of(decode(b" ".join(tail[:len(tail) - count]))[0])
+            shown = plain_of(b" ".join(tail[:len(tail) - count]))
         if type_ in ("CHAT", "SCHAT") and count == 3:
             return _Offer(type_, shown, host, port, None, _shown(args[2]))
         return _Offer(type_, shown, host, port, size, _shown(args[3]) if count > 3 else None)
     if not name:
-        shown = plain_of(decode(tail[0])[0]) if tail else ""
+        shown = plain_of(tail[0]) if tail else ""
     return _Offer(type_, shown, None, None, None, None)
 
 
@@ -629,10 +633,11 @@ class IrcDecoder:
         if not (lines.busy or self._slow[way] or chunk.gap or chunk.end):
             size = len(data)
             if size and data.find(b"\n") == size - 1 and size <= lines.limit:
-                head = data.find(b" :")
-                known = self._heads.get(data[:head]) if head > 0 else None
+                start = data.find(b" ") + 1 if data[0] == 64 else 0
+                head = data.find(b" :", start)
+                known = self._heads.get(data[start:head]) if head > 0 else None
                 if known is not None:
-                    frame = self._short(way, chunk.at, data, head, known)
+                    frame = self._short(way, chunk.at, data, head, known, start)
                     if frame is not None:
                         return [frame]
                 cr = data.find(b"\r")
@@ -729,7 +734,7 @@ class IrcDecoder:
                 way, at, raw, frame.kind, events, (*frame.oddities, Oddity("irc.endless_line")), FIRST,
                 note=_Note("line"),
             )
-        plain = plain_of(decode(raw)[0]).strip()
+        plain = plain_of(raw).strip()
         words: tuple[Event, ...] = ()
         if plain:
             words = (Opaque(kind="endless_line", texts=(Text("body", plain, None, False),), answerable=False),)
@@ -738,24 +743,38 @@ class IrcDecoder:
     def _frame(self, way: Way, at: float, raw: bytes) -> Frame:
         """One line: the short way for a plain message whose head is known, else the long one."""
         if not self._slow[way] and raw[-1] == 10 and len(raw) <= self._limits.irc_line_bytes:
-            head = raw.find(b" :")
-            known = self._heads.get(raw[:head]) if head > 0 else None
+            start = raw.find(b" ") + 1 if raw[0] == 64 else 0
+            head = raw.find(b" :", start)
+            known = self._heads.get(raw[start:head]) if head > 0 else None
             if known is not None:
-                frame = self._short(way, at, raw, head, known)
+                frame = self._short(way, at, raw, head, known, start)
                 if frame is not None:
                     return frame
         return self._long(way, at, raw)
 
     @staticmethod
-    def _short(way: Way, at: float, raw: bytes, head: int, known: _Head) -> Frame | None:
-        """A plain message: printable text (no codes, no stray CR) behind a known head; None: not so plain after all."""
+    def _short(way: Way, at: float, raw: bytes, head: int, known: _Head, start: int) -> Frame | None:
+        """A plain message: text without codes or a stray CR behind a known head, which may have a server's tags in
+        front (`start` bytes); None: not so plain after all."""
+        data = raw[head + 2:-2 if raw[-2] == 13 else -1]
+        if len(data.translate(None, _CODES)) != len(data):
+            return None
         try:
-            text = raw[head + 2:-2 if raw[-2] == 13 else -1].decode()
+            text = data.decode()
         except UnicodeDecodeError:
             return None
-        if not text or not text.isprintable() or text.startswith(_ENCRYPTED_STARTS):
+        if not text or text.startswith(_ENCRYPTED_STARTS):
             return None
         sender, recipients, conversation, copy, answerable = known
+        if start:
+            raw_tags = raw[1:start - 1]
+            if not _plain_tags(raw_tags):
+                return None
+            tags = tags_of(raw_tags)
+            return Frame(way, at, raw, "irc.PRIVMSG", (Message(
+                sender=sender, recipients=recipients, conversation=conversation, texts=(Text("body", text),), copy=copy,
+                answerable=answerable, id=tags.get("msgid") or tags.get("label"), sent_at=_when(tags.get("time")),
+            ),))
         return Frame(way, at, raw, "irc.PRIVMSG", (Message(
             sender=sender, recipients=recipients, conversation=conversation, texts=(Text("body", text),), copy=copy,
             answerable=answerable,
@@ -765,6 +784,10 @@ class IrcDecoder:
         line = parse(raw)
         if line is None:
             return Frame(way, at, raw, "irc.empty")
+        if line.command in _SILENT and not line.tags and len(raw) < PAYLOAD and raw[-1] == 10 and b"\0" not in raw and (
+            line.command not in _HANDLERS[way]
+        ) and (way is DOWN or line.source is None):
+            return Frame(way, at, raw, f"irc.{line.command}")
         case = _Case(way, at, raw, line)
         if b"\0" in raw:
             case.oddities.append(Oddity("irc.nul"))
@@ -796,7 +819,7 @@ class IrcDecoder:
             return Frame(way, at, raw, BROKEN, fault=case.fault)
         if case.tags:
             self._tag_words(case)
-        if command == "PRIVMSG" and not case.tags and len(case.events) == 1:
+        if command == "PRIVMSG" and len(case.events) == 1 and _plain_tags(line.tags):
             self._remember(case)
         return Frame(
             way, at, raw, f"irc.{command}" if command.isalnum() and command.isascii() else "irc.unknown",
@@ -818,15 +841,16 @@ class IrcDecoder:
         """Keep the head of a plain message for the short way."""
         line, event = case.line, case.events[0]
         if (
-            type(event) is not Message or event.kind != "chat" or case.oddities or not line.colon or event.id
-            or len(line.params) != 2 or line.spans[1][0] != case.raw.find(b" :") + 2 or event.sent_at
+            type(event) is not Message or event.kind != "chat" or case.oddities or not line.colon
+            or len(line.params) != 2 or line.spans[1][0] != case.raw.find(b" :", line.body) + 2
             or self._slow[case.way] or _service(event.recipients[0]) or event.encryption is not CLEAR
-            or line.spans[1][0] > HEAD_BYTES
+            or line.spans[1][0] - line.body > HEAD_BYTES
+            or line.body != (len(line.tags) + 2 if line.tags else 0)
         ):
             return
         if len(self._heads) >= HEADS:
             self._heads.clear()
-        self._heads[case.raw[:line.spans[1][0] - 2]] = (
+        self._heads[case.raw[line.body:line.spans[1][0] - 2]] = (
             event.sender, event.recipients, event.conversation or "", event.copy, event.answerable)
 
     # -- names
@@ -954,7 +978,7 @@ class IrcDecoder:
                 self._dcc(case, sender, recipients, conversation, unit, rest, quiet)
                 return
             if verb != "ACTION":
-                plain = plain_of(decode(rest)[0])
+                plain = plain_of(rest)
                 word = verb.lower() if verb.isalnum() and verb.isascii() and len(verb) <= 16 else "unknown"
                 case.add(Opaque(
                     kind=f"ctcp.{word}" if not quiet else f"ctcp_reply.{word}", sender=sender, recipients=recipients,
@@ -964,7 +988,7 @@ class IrcDecoder:
             data = rest
         if _service(target) and self._secret(case, sender, recipients, unit, data):  # never a password in an event
             return
-        plain = plain_of(decode(data)[0])
+        plain = plain_of(data)
         encryption = self._cipher(case.way, sender, target, plain)
         kind: Kind = "action" if ctcp else "notice" if quiet else "chat"
         if server or (quiet and case.way is DOWN and not self._registered and not self._midway):
@@ -1027,7 +1051,7 @@ class IrcDecoder:
 
     def _secret(self, case: _Case, sender: str | None, recipients: tuple[str, ...], unit: int, data: bytes) -> bool:
         """A password told to a service: only what follows it may be seen."""
-        plain = plain_of(decode(data)[0])
+        plain = plain_of(data)
         shown = _without_secret(plain)
         if len(recipients[0].partition("@")[0]) == 1 and not plain[:5].lower().startswith(("auth ", "login")):
             return False
@@ -1047,7 +1071,7 @@ class IrcDecoder:
         texts = (Text("file_name", offer.name, None, False),) if offer.name else ()
         answerable = case.way is UP and not quiet
         if quiet or offer.type in ("RESUME", "ACCEPT", "REJECT"):
-            name = offer.name or plain_of(decode(rest)[0])
+            name = offer.name or plain_of(rest)
             case.add(Opaque(
                 kind=f"dcc.{offer.type.lower()}" if offer.type.isalnum() else "dcc.unknown", sender=sender,
                 recipients=recipients, texts=(Text("file_name", name, None, False),), answerable=answerable,
@@ -1171,7 +1195,7 @@ class IrcDecoder:
 
     def _multi_line(self, case: _Case, multi: _Multi, data: bytes) -> None:
         multi.bytes += len(case.raw)
-        multi.add(plain_of(decode(data)[0]), "draft/multiline-concat" in case.tags)
+        multi.add(plain_of(data), "draft/multiline-concat" in case.tags)
         if multi.bytes + len(case.raw) > self._limits.group_bytes * 3 // 4:
             # Rather judged in two than refused whole: what is there is one message, the rest another.
             for ref, batch in tuple(self._batches[case.way].items()):
@@ -1380,7 +1404,7 @@ class IrcDecoder:
         """NS IDENTIFY … and its kin: like a message to the service, without its passwords."""
         name = _SERVICE_COMMANDS[case.line.command]
         words = b" ".join(case.line.params)
-        plain = plain_of(decode(words)[0])
+        plain = plain_of(words)
         case.about = name
         case.words = -1
         shown = _without_secret(plain)
@@ -1403,11 +1427,11 @@ class IrcDecoder:
 
     def _unknown(self, case: _Case) -> None:
         words = b" ".join(case.line.params)
-        plain = plain_of(decode(words)[0])
+        plain = plain_of(words)
         command = case.line.command
         known = command.isalnum() and command.isascii() and len(command) <= 20
         if not known:
-            plain = plain_of(decode(case.raw[case.line.body:case.line.end])[0])
+            plain = plain_of(case.raw[case.line.body:case.line.end])
         case.about = command if known else "command"
         case.mode = "line"
         case.words = -1
@@ -1850,6 +1874,11 @@ def with_param(raw: bytes, line: Line, index: int, value: bytes) -> bytes:
     if not colon and (not value or b" " in value or value[:1] == b":"):
         value = b":" + value
     return raw[:start] + value + raw[end:]
+
+
+def _plain_tags(tags: bytes) -> bool:
+    """Whether tags are such as only say when, who and which: no client-only tag, no batch."""
+    return b"+" not in tags and b"batch=" not in tags
 
 
 def _label(tags: bytes) -> bytes:

@@ -24,8 +24,8 @@ ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za
 # -- IRC
 
 IRC_FORMATTING: Final = re.compile(
-    "\x03(?:[0-9]{1,2}(?:,[0-9]{1,2})?)?|\x04(?:[0-9A-Fa-f]{6}(?:,[0-9A-Fa-f]{6})?)?"
-    "|[\x00\x01\x02\x0f\x10\x11\x16\x1d\x1e\x1f]"
+    "[\x00-\x04\x0f-\x11\x16\x1d-\x1f]"
+    "(?:(?<=\x03)[0-9]{1,2}(?:,[0-9]{1,2})?|(?<=\x04)[0-9A-Fa-f]{6}(?:,[0-9A-Fa-f]{6})?)?"
 )
 """One formatting code of a message text: colours, bold, reset …; NUL and the CTCP marks with them (modern-irc,
 formatting)."""

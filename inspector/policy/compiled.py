@@ -151,7 +151,7 @@ class CompiledPolicy:
 
     # -- beside the port
 
-    def holds(self) -> tuple[Fault, ...]:
+    def refusals_for_run(self) -> tuple[Fault, ...]:
         """Where `hold` is used, for `run`, which refuses it until holding works."""
         return tuple(
             Fault(self.path, *rule.then_place, f'rule "{rule.name}": hold does not work yet')

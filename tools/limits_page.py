@@ -1,4 +1,4 @@
-"""Writes docs/limits.md from inspector.model.Limits: `make limits`. tests/model/test_limits.py proves that it is current."""
+"""Writes docs/limits.md from inspector.model.Limits (`make limits`); tests/model/test_limits.py proves it current."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from inspector.model import Limits
 
 HEAD = """# Limits
 
-Every bound of the gateway: its default, why it is there, and whether a reload (SIGHUP) may change it. Sizes are bytes and
-times seconds unless the name says otherwise. Set them under `limits:` in `inspector.yaml`, by name:
+Every bound of the gateway: its default, why it is there, and whether a reload (SIGHUP) may change it. Sizes are bytes
+and times seconds unless the name says otherwise. Set them under `limits:` in `inspector.yaml`, by name:
 
     limits:
       idle_seconds: 86400

@@ -1,0 +1,421 @@
+"""`inspector run`: starts the gateway, answers operators, reloads, drains, stops.
+
+Order at start: configuration, rules, state folders, event store, listeners, metrics and control socket, then the
+privileges go. What fails on the way is one sentence, and what was opened is closed again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import pwd
+import resource
+import signal
+import socket
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import inspector
+from inspector.app import build, config, logs
+from inspector.app.control import Control
+from inspector.app.errors import UserError
+from inspector.classify.probes import named_im
+from inspector.drivers import metrics
+from inspector.drivers.mitm_server import Gateway
+from inspector.drivers.mitm_tls import AuthorityError
+from inspector.engine.kit import Kit
+from inspector.engine.session import Session
+from inspector.engine.world import World
+from inspector.model import Flow, Note
+from inspector.protocols.registry import SPECS
+from inspector.store.sqlite import StoreError, Writer, location
+from inspector.wire.located import Faults
+
+MODES = {
+    "socks5": "point the client's SOCKS5 proxy at {address}",
+    "connect": "point the client's HTTPS (CONNECT) proxy at {address}",
+    "transparent": "redirect the clients' traffic to {address} at the firewall",
+    "reverse": "let clients connect to {address} instead of {upstream}",
+}
+"""How a client gets to a listener."""
+
+
+class Supervisor:
+    """One running gateway, and what operators may ask of it."""
+
+    def __init__(self, path: str | None, loaded: config.Config, log: logs.Logs) -> None:
+        self.path = path
+        self.config = loaded
+        self.log = log
+        self.started = time.time()
+        self.name = socket.gethostname()
+        self.reloads = metrics.Reloads()
+        self.faults: list[str] = []
+        """Of the last refused reload."""
+        self.kit: Kit
+        self.world = World(loaded.limits)
+        self.gateway: Gateway
+        self.writer: Writer
+        self._control: Control | None = None
+        self._metrics: metrics.MetricsServer | None = None
+        self._rows = 0
+        self._loaded_at = self.started
+        self._reloading = asyncio.Lock()
+        self._stop = asyncio.Event()
+        self._stops = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # -- life
+
+    async def run(self) -> int:
+        """Start, run until told to stop, drain. Raises UserError for what keeps it from starting."""
+        loop = asyncio.get_running_loop()
+        try:
+            await self._start()
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+            loop.add_signal_handler(signal.SIGTERM, self._terminate)
+            loop.add_signal_handler(signal.SIGINT, self._terminate)
+            await self._stop.wait()
+            return await self._drain()
+        finally:
+            await self._close()
+
+    async def _start(self) -> None:
+        loaded = self.config
+        faults = list(loaded.refusals_for_run())
+        try:
+            built = build.build_rules(loaded, 1, running=True)
+        except Faults as found:
+            raise UserError("\n".join(str(f) for f in [*faults, *found.faults])) from None
+        if faults:
+            raise UserError("\n".join(str(f) for f in faults))
+        for warning in built.warnings:
+            logs.tell("warning", str(warning))
+        self.reloads.version = 1
+        self.kit = build.build_kit(loaded, built.rules)
+        _private(loaded.state)
+        try:
+            writer = Writer(
+                location(loaded.store.events), gateway=self.name, limits=loaded.limits, text=loaded.privacy.text,
+                tell=lambda sentence: logs.tell("error", sentence),
+            )
+            _private(writer.path.parent)
+            writer.start()
+        except StoreError as error:
+            raise UserError(str(error)) from None
+        self.writer = writer
+        settings = build.gateway_settings(loaded, stock_io=os.environ.get("INSPECTOR_IO") == "stock")
+        self.gateway = Gateway(
+            settings, self._session, self.world, SPECS, self._note, lambda sentence: logs.tell("warning", sentence))
+        try:
+            await self.gateway.start()
+        except (AuthorityError, OSError) as error:
+            raise UserError(str(error) if isinstance(error, AuthorityError) else _why(error)) from None
+        await self._watch(loaded)
+        self._drop(loaded)
+        gc.collect()
+        gc.freeze()
+        self._event("started", version=inspector.__version__, config=str(loaded.path) if loaded.path else None,
+                    listeners=[f"{mode} {_address(host, port)}" for mode, host, port in self.gateway.addresses],
+                    policy=built.rules.policy.digest, packs=list(built.rules.scanner.packs))
+        self._greet()
+
+    async def _watch(self, loaded: config.Config) -> None:
+        """Control socket and metrics."""
+        control = Control(loaded.control, self, group=loaded.control_group, limits=lambda: self.config.limits)
+        await control.start()
+        self._control = control
+        if loaded.metrics is None:
+            return
+        page = metrics.Metrics()
+        page.add(metrics.of_tallies(lambda: self.world.tallies))
+        page.add(metrics.of_store(self.writer))
+        page.add(metrics.of_counters("inspector_gateway", self.gateway.counters))
+        page.add(metrics.of_sessions(self.gateway.sessions))
+        page.add(metrics.of_reloads(self.reloads))
+        server = metrics.MetricsServer(page)
+        try:
+            await server.start(loaded.metrics.host, loaded.metrics.port)
+        except OSError as error:
+            raise UserError(_why(error)) from None
+        self._metrics = server
+
+    def _drop(self, loaded: config.Config) -> None:
+        """Become `user`, once everything is bound; the state folders are given to him."""
+        if os.geteuid() != 0:
+            return
+        if loaded.user is None:
+            logs.tell("warning", "running as root; `user:` names who to become after binding")
+            return
+        try:
+            entry = pwd.getpwnam(loaded.user)
+        except KeyError:
+            raise UserError(str(loaded.fault(f'this machine has no user "{loaded.user}"', "user"))) from None
+        for folder in {loaded.state, loaded.tls.authority, self.writer.path.parent}:
+            _give(folder, entry.pw_uid, entry.pw_gid)
+        os.initgroups(loaded.user, entry.pw_gid)
+        os.setgid(entry.pw_gid)
+        os.setuid(entry.pw_uid)
+
+    def _greet(self) -> None:
+        upstreams = {listener.address: listener.upstream for listener in self.gateway.settings.listeners}
+        for mode, host, port in self.gateway.addresses:
+            address = _address(host, port)
+            upstream = upstreams.get(address)
+            how = MODES[mode].format(address=address, upstream=_address(*upstream) if upstream else "the server")
+            print(f"inspector: listening on {address} ({mode}): {how}", flush=True)
+        print(f"inspector: clients must trust the certificate of `inspector ca export`; events: `inspector events`"
+              f"{'' if self.path is None else f' -c {self.path}'}", flush=True)
+
+    async def _drain(self) -> int:
+        """Polite cuts over limits.drain_seconds; a second signal stops at once."""
+        sessions = len(self.gateway.sessions())
+        logs.tell("info", f"stopping: {sessions} sessions to end")
+        drain = asyncio.ensure_future(self.gateway.drain(self.config.limits.drain_seconds))
+        again = asyncio.ensure_future(self._again())
+        await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (drain, again):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._event("stopped", reason="signal", sessions=sessions)
+        return 0
+
+    async def _again(self) -> None:
+        while self._stops < 2:
+            await asyncio.sleep(0.05)
+
+    async def _close(self) -> None:
+        if self._metrics is not None:
+            await self._metrics.stop()
+        if self._control is not None:
+            await self._control.stop()
+        if hasattr(self, "gateway"):
+            await self.gateway.stop()
+        for task in self._tasks:
+            task.cancel()
+        if hasattr(self, "writer"):
+            await asyncio.to_thread(self.writer.close)
+
+    # -- signals
+
+    def _terminate(self) -> None:
+        self._stops += 1
+        self._stop.set()
+
+    def _hang_up(self) -> None:
+        self._spawn(self._reload_quietly())
+
+    async def _reload_quietly(self) -> None:
+        with contextlib.suppress(UserError):
+            await self.reload("SIGHUP")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- what the driver asks
+
+    def _session(self, flow: Flow, protocols: frozenset[str], named: bool) -> Session:
+        named = named or named_im(SPECS, flow.server.port, protocols)
+        return Session(flow, self.kit, self.world, listener_protocols=protocols, named_im=named)
+
+    def _note(self, note: Note, done: Callable[[bool], None] | None) -> None:
+        self.writer.put(note.row, done)
+
+    def _event(self, event: str, **fields: Any) -> None:
+        """A row of the gateway itself."""
+        self._rows += 1
+        ident = f"{self.name}-{int(self.started * 1000):x}-{self._rows}"
+        self.writer.put({"event": event, "id": ident, "t": time.time(), "flow": None, **fields})
+
+    # -- what operators ask (control.Steward)
+
+    def status(self) -> Mapping[str, Any]:
+        """How the gateway is; docs/deploy.md describes each key."""
+        rules = self.kit.rules
+        problems = []
+        if not self.writer.healthy:
+            problems.append(f"the event store does not write: {self.writer.fault or 'no answer'}")
+        if self.reloads.last_refused:
+            problems.append("the last reload was refused; the rules before it stay in force")
+        disabled = sorted(getattr(rules.scanner, "disabled", ()))
+        if disabled:
+            problems.append(f"rules switched off because they took too long: {', '.join(map(str, disabled))}")
+        sessions = self.gateway.sessions()
+        protocols: dict[str, int] = {}
+        for session in sessions:
+            protocols[session.protocol or "unknown"] = protocols.get(session.protocol or "unknown", 0) + 1
+        return {
+            "healthy": not problems, "problems": problems, "version": inspector.__version__, "gateway": self.name,
+            "pid": os.getpid(), "started": self.started, "config": str(self.config.path) if self.config.path else None,
+            "listeners": [{"mode": mode, "address": _address(host, port)}
+                          for mode, host, port in self.gateway.addresses],
+            "rules": {"version": rules.version, "policy": rules.policy.digest, "enforce": rules.policy.enforce,
+                      "packs": list(rules.scanner.packs), "loaded": self._loaded_at},
+            "reload": {"accepted": self.reloads.accepted, "refused": self.reloads.refused,
+                       "last_refused": self.reloads.last_refused, "faults": self.faults},
+            "sessions": len(sessions), "protocols": protocols,
+            "counters": {
+                "messages": sum(t.messages for t in self.world.tallies.values()),
+                "passed": sum(t.passed for t in self.world.tallies.values()),
+                "actions": _added(t.actions for t in self.world.tallies.values()),
+                "troubles": _added(
+                    {"/".join(k): v for k, v in t.troubles.items()} for t in self.world.tallies.values()),
+                **{name: getattr(self.gateway.counters, name) for name in self.gateway.counters.__slots__},
+            },
+            "store": {"healthy": self.writer.healthy, "waiting": self.writer.waiting,
+                      **{name: getattr(self.writer.counters, name) for name in self.writer.counters.__slots__}},
+        }
+
+    def sessions(self) -> list[Any]:
+        """The living sessions."""
+        return list(self.gateway.sessions())
+
+    def kill(self, session: str, by: str) -> None:
+        """End a session politely. Raises UserError: no such session."""
+        row = next((s for s in self.gateway.sessions() if s.id == session), None)
+        if row is None or not self.gateway.kill(session, f"ended by {by}"):
+            raise UserError(f"no session {session}")
+        self._event("kill", by=by, session=session, user=row.user, protocol=row.protocol, reason=None)
+
+    async def reload(self, by: str) -> Mapping[str, Any]:
+        """Read configuration, policy and packs again. Raises UserError with every fault; then nothing has changed."""
+        async with self._reloading:
+            version = self.reloads.version + 1
+            try:
+                loaded = await asyncio.to_thread(config.load, self.path)
+                faults = [loaded.fault("needs a restart", *key.split("."))
+                          for key in config.needs_restart(self.config, loaded)]
+                faults += loaded.refusals_for_run()
+                if faults:
+                    raise Faults(faults)
+                built = await asyncio.to_thread(build.build_rules, loaded, version, running=True)
+            except Faults as found:
+                self._refuse(found, by)
+                raise UserError("\n".join(self.faults)) from None
+            self._replace(loaded, built)
+            self._event("reload", by=by, version=str(version), policy=built.rules.policy.digest,
+                        packs=list(built.rules.scanner.packs))
+            logs.tell("info", f"reloaded by {by}: rule set {version}, {built.rules.policy.digest}")
+            return {"version": version, "policy": built.rules.policy.digest, "packs": list(built.rules.scanner.packs),
+                    "warnings": [str(w) for w in built.warnings]}
+
+    def _refuse(self, found: Faults, by: str) -> None:
+        self.reloads.refused += 1
+        self.reloads.last_refused = True
+        self.faults = [str(fault) for fault in found.faults]
+        rules = self.kit.rules
+        self._event("reload_refused", by=by, faults=self.faults, version=str(rules.version),
+                    policy=rules.policy.digest, packs=list(rules.scanner.packs))
+        for fault in self.faults:
+            logs.tell("error", f"reload refused: {fault}")
+
+    def _replace(self, loaded: config.Config, built: build.Built) -> None:
+        """The new set is in force for every frame from now on; what is in flight keeps the old one."""
+        self.config = loaded
+        kit = self.kit
+        kit.rules, kit.limits, kit.archive = built.rules, loaded.limits, loaded.archive
+        kit.never_inspect = frozenset(loaded.privacy.never_inspect)
+        self.writer.limits, self.writer.text = loaded.limits, loaded.privacy.text
+        self.gateway.limits = loaded.limits
+        self.gateway.settings = replace(
+            self.gateway.settings, tls=build.tls_settings(loaded), limits=loaded.limits)
+        self.log.level = loaded.log.level  # type: ignore[assignment]
+        self.reloads.version = built.rules.version
+        self.reloads.accepted += 1
+        self.reloads.last_refused = False
+        self.faults = []
+        self._loaded_at = time.time()
+        for warning in built.warnings:
+            logs.tell("warning", str(warning))
+
+
+def _added(counts: Any) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for one in counts:
+        for name, number in one.items():
+            total[name] = total.get(name, 0) + number
+    return total
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _why(error: OSError) -> str:
+    return error.args[1] if len(error.args) > 1 else str(error)
+
+
+def _private(folder: Path) -> None:
+    try:
+        build.private_folder(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made or kept private: {(error.strerror or str(error)).lower()}") from None
+
+
+def _give(folder: Path, uid: int, gid: int) -> None:
+    """The folder and what is in it, without following links."""
+    for where, folders, files in os.walk(folder):
+        os.chown(where, uid, gid, follow_symlinks=False)
+        for name in (*folders, *files):
+            os.chown(Path(where) / name, uid, gid, follow_symlinks=False)
+
+
+def _harden() -> None:
+    """No core dumps (they would hold people's words and keys); as many files as may be."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    os.umask(0o077)
+    gc.set_threshold(50_000, 20, 100)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed, unless INSPECTOR_LOOP=asyncio; the gateway runs without it."""
+    wanted = os.environ.get("INSPECTOR_LOOP", "auto")
+    if wanted == "asyncio":
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        if wanted == "uvloop":
+            raise UserError("INSPECTOR_LOOP=uvloop, but uvloop is not installed") from None
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def run_command(args: Namespace) -> int:
+    """`inspector run`. Raises UserError with one sentence, or a line for each fault."""
+    try:
+        loaded = config.load(args.config)
+    except Faults as faults:
+        raise UserError(str(faults)) from None
+    _harden()
+    level: logs.Level = args.log_level or loaded.log.level
+    form: logs.Format | None = args.log_format or loaded.log.format
+    log = logs.Logs(level, form)
+    log.start()
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(_main(args.config, loaded, log))
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        log.stop()
+        sys.stdout.flush()
+
+
+async def _main(path: str | None, loaded: config.Config, log: logs.Logs) -> int:
+    return await Supervisor(path, loaded, log).run()

@@ -34,7 +34,7 @@ class PackError(Faults):
     """Packs that cannot be loaded; `faults` holds all that is wrong in them."""
 
 
-class PackFile(msgspec.Struct, frozen=True):
+class PackFile(msgspec.Struct, frozen=True, array_like=True):
     """A file a pack lists. `path` as faults show it; `stem` the file's name without its suffix."""
 
     path: str
@@ -43,7 +43,7 @@ class PackFile(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class Pack(msgspec.Struct, frozen=True):
+class Pack(msgspec.Struct, frozen=True, array_like=True):
     """A pack as it lies on disk."""
 
     name: str
@@ -90,16 +90,15 @@ def read_packs(paths: Iterable[Path]) -> tuple[list[Pack], list[Fault]]:
 
 
 def digest(packs: Iterable[Pack], *salt: str) -> str:
-    """A hash of all that compiling depends on: names, versions and rule sources of the packs, and the salt."""
+    """A hash of all that compiling depends on: names, versions and files of the packs, and the salt."""
     h = hashlib.sha256()
     for text in salt:
         h.update(b"%d:%s" % (len(text), text.encode()))
     for pack in packs:
         for file in pack.files:
-            if file.kind == "yara":
-                for part in (pack.label.encode(), file.path.encode(), file.data):
-                    h.update(b"%d:" % len(part))
-                    h.update(part)
+            for part in (pack.label.encode(), file.path.encode(), file.kind.encode(), file.data):
+                h.update(b"%d:" % len(part))
+                h.update(part)
     return h.hexdigest()
 
 

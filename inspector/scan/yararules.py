@@ -110,6 +110,10 @@ def read(path: str, data: bytes) -> Source:
     rules: list[Rule] = []
     names: dict[str, int] = {}
     try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        return Source(path, data, (), (), (source.fault(exc.start, "not UTF-8 text"),))
+    try:
         reader = _Reader(_tokens(data), len(data))
         while reader.peek() is not None:
             token = reader.next()

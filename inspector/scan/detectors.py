@@ -1,0 +1,394 @@
+"""Detectors of what should not leave: numbers of cards, accounts and people, private keys, tokens of services.
+
+Each has tests for the prefilter (what must be in the bytes for it to have anything to say) and an exact look that gives
+spans. What is found never gets into a detail: that names the kind of card, the country, the service.
+
+All findings are of severity medium: high and critical are for what harms the reader, so that a policy can refuse
+those without refusing what it only means to mask. Tags tell kinds apart: personal, payment, secret.
+
+Sources: ISO/IEC 7812-1 (card numbers, annex B: the check digit) and the issuers' published ranges; ISO 13616 and the
+SWIFT IBAN registry; SSA POMS RM 10201.035 (structure of a social security number); § 139b AO and ISO/IEC 7064 MOD 11,10
+(German tax id); INSEE, décret 82-103 (French NIR); RFC 7468 (PEM); the services' own descriptions of their tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from inspector.scan import linear
+from inspector.scan.iban import LENGTHS
+
+Place = tuple[int, int, str]
+"""(start, end, detail) in bytes."""
+
+
+class Detector(msgspec.Struct, frozen=True):
+    """A built-in detector. `tests`: expressions for the prefilter; `find`: the exact look."""
+
+    rule: str
+    title: str
+    tags: tuple[str, ...]
+    tests: tuple[bytes, ...]
+    find: Callable[[bytes], Iterator[Place]]
+
+
+# -- numbers of cards
+
+_RUN = linear.pattern(rb"[0-9](?:[ .\-]?[0-9]){12,}")
+_GROUPS = linear.pattern(rb"[0-9]+")
+_PRINTED = frozenset({
+    (4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4, 4, 2), (4, 4, 4, 4, 1), (4, 3, 3, 3), (6, 13),
+    (8, 8), (4, 5, 6), (6, 6, 4),
+})
+"""Groups in which card numbers are printed and written."""
+_CARD_WORDS = (b"card", b"visa", b"karte", b"carte", b"tarjeta", b"carta", b"kart", "карт".encode(), b"cvv", b"cvc")
+
+
+def issuer(digits: str) -> str | None:
+    """Whose range of numbers it is, at a length that he gives out; None: nobody's."""
+    length = len(digits)
+    two, three, four, six = int(digits[:2]), int(digits[:3]), int(digits[:4]), int(digits[:6])
+    if digits[0] == "4":
+        return "Visa" if length in (13, 16, 19) else None
+    if 51 <= two <= 55 or 2221 <= four <= 2720:
+        return "Mastercard" if length == 16 else None
+    if two in (34, 37):
+        return "American Express" if length == 15 else None
+    if 300 <= three <= 305 or two in (36, 38, 39):
+        return "Diners Club" if length in (14, 16, 19) else None
+    if 3528 <= four <= 3589:
+        return "JCB" if 16 <= length <= 19 else None
+    if four == 6011 or 644 <= three <= 649 or two == 65 or 622126 <= six <= 622925:
+        return "Discover" if 16 <= length <= 19 else None
+    if two == 62 or two == 81:
+        return "UnionPay" if 16 <= length <= 19 else None
+    if 2200 <= four <= 2204:
+        return "Mir" if 16 <= length <= 19 else None
+    if four == 9792:
+        return "Troy" if length == 16 else None
+    if two in (50, 56, 57, 58) or four in (6304, 6759, 6761, 6762, 6763):
+        return "Maestro" if length in (16, 18, 19) else None
+    if two in (60, 82) or three == 508:
+        return "RuPay" if length == 16 else None
+    return None
+
+
+def luhn(digits: str) -> bool:
+    """Whether the last digit is the check digit (ISO/IEC 7812-1 annex B)."""
+    total = 0
+    for i, digit in enumerate(reversed(digits)):
+        value = int(digit)
+        if i % 2:
+            value = value * 2 - 9 * (value > 4)
+        total += value
+    return total % 10 == 0
+
+
+def _ean(digits: str) -> bool:
+    """Whether 13 digits are the number of an article (GS1): one in ten looks like an old Visa number."""
+    return sum(int(digit) * (3 if i % 2 else 1) for i, digit in enumerate(digits)) % 10 == 0
+
+
+def cards(data: bytes) -> Iterator[Place]:
+    """Numbers of payment cards: 13 to 19 digits, in one piece, in groups as printed, or every digit apart."""
+    for run in _RUN.finditer(data):
+        begin, end = run.span()
+        if _letter(data, begin - 1) or _letter(data, end) or data[begin - 1:begin] == b"+":
+            continue
+        groups = [(begin + a, begin + b) for a, b in (g.span() for g in _GROUPS.finditer(run.group()))]
+        covered = begin
+        for i, (start, _) in enumerate(groups):
+            if start < covered:
+                continue
+            for last in _card_ends(data, groups, i):
+                stop = groups[last][1]
+                digits = bytes(byte for byte in data[start:stop] if 48 <= byte < 58).decode("ascii")
+                name = issuer(digits) if luhn(digits) else None
+                article = len(digits) == 13 and _ean(digits) and not _context(data, start, stop, _CARD_WORDS)
+                if name is None or article:
+                    continue
+                yield start, stop, name
+                covered = stop
+                break
+
+
+def _card_ends(data: bytes, groups: list[tuple[int, int]], first: int) -> Iterator[int]:
+    """Indexes of the groups that may be the last of a card number that begins with group `first`."""
+    start, end = groups[first]
+    before = data[start - 1:start] if first else b""
+    if 13 <= end - start <= 19 and before != b".":
+        yield first
+    lengths = [end - start]
+    separator = data[end:end + 1]
+    for i in range(first + 1, min(first + 19, len(groups))):
+        if data[groups[i][0] - 1:groups[i][0]] != separator:
+            return
+        lengths.append(groups[i][1] - groups[i][0])
+        total = sum(lengths)
+        if total > 19:
+            return
+        apart = set(lengths) in ({1}, {2}) and total in (15, 16) and first == 0 and i == len(groups) - 1
+        if tuple(lengths) in _PRINTED or apart:
+            yield i
+
+
+def _letter(data: bytes, at: int) -> bool:
+    """Whether an ASCII letter or an underscore stands there."""
+    return 0 <= at < len(data) and (97 <= (data[at] | 32) < 123 or data[at] == 95)
+
+
+def _alnum(data: bytes, at: int) -> bool:
+    return 0 <= at < len(data) and (48 <= data[at] < 58 or _letter(data, at))
+
+
+def _context(data: bytes, start: int, end: int, words: tuple[bytes, ...]) -> bool:
+    """Whether one of the words (in small letters) stands near."""
+    near = data[max(start - 64, 0):start].lower() + b"\n" + data[end:end + 32].lower()
+    return any(word in near for word in words)
+
+
+# -- numbers of accounts
+
+_IBAN = linear.pattern(rb"[A-Za-z]{2}[0-9]{2}(?:[ \-]?[A-Za-z0-9]){11,30}")
+
+
+def ibans(data: bytes) -> Iterator[Place]:
+    """International bank account numbers: the country's length, the check digits, in one piece or in groups."""
+    at = 0
+    while (match := _IBAN.search(data, at)) is not None:
+        start = match.start()
+        at = start + 1
+        text = match.group()
+        country = text[:2].decode("ascii").upper()
+        length = LENGTHS.get(country)
+        if length is None or _alnum(data, start - 1):
+            continue
+        compact: list[str] = []
+        stop = start
+        separators: set[int] = set()
+        for i, byte in enumerate(text):
+            if byte in b" -":
+                separators.add(byte)
+                continue
+            compact.append(chr(byte))
+            if len(compact) == length:
+                stop = start + i + 1
+                break
+        iban = "".join(compact).upper()
+        if len(iban) != length or _alnum(data, stop) or len(separators) > 1 or not iban_valid(iban):
+            continue
+        yield start, stop, f"IBAN of {country}"
+        at = stop
+
+
+def iban_valid(iban: str) -> bool:
+    """Check digits (ISO 13616, MOD 97-10), and digits enough for an account: every country's has eight or more."""
+    if sum(c.isdigit() for c in iban) < 10:
+        return False
+    return int("".join(str(int(c, 36)) for c in iban[4:] + iban[:4])) % 97 == 1
+
+
+# -- numbers of people
+
+_SSN = linear.pattern(rb"[0-9]{3}([\- .]?)[0-9]{2}([\- .]?)[0-9]{4}")
+_SSN_WORDS = (b"ssn", b"social sec", b"soc sec", b"social-sec", b"seguro social")
+_SSN_NEVER = frozenset({"078051120", "219099999"})
+"""Numbers of advertisements, never given out."""
+
+
+def us_ssns(data: bytes) -> Iterator[Place]:
+    """Social security numbers of the United States: written 123-45-6789, or otherwise with the words beside them."""
+    at = 0
+    while (match := _SSN.search(data, at)) is not None:
+        start, end = match.span()
+        at = start + 1
+        first, second = match.groups()
+        if first != second or not _alone(data, start, end):
+            continue
+        digits = bytes(byte for byte in match.group() if 48 <= byte < 58).decode("ascii")
+        area, group, serial = digits[:3], digits[3:5], digits[5:]
+        if area in ("000", "666") or area >= "900" or group == "00" or serial == "0000" or digits in _SSN_NEVER:
+            continue
+        if first != b"-" and not _context(data, start, end, _SSN_WORDS):
+            continue
+        yield start, end, "social security number"
+        at = end
+
+
+def _alone(data: bytes, start: int, end: int) -> bool:
+    """Whether a number is not a part of a longer one, or of a word."""
+    for near, far in ((start - 1, start - 2), (end, end + 1)):
+        if _alnum(data, near):
+            return False
+        joined = 0 <= near < len(data) and data[near] in b"-./+_"
+        if joined and (data[near] == 0x2B or (0 <= far < len(data) and 48 <= data[far] < 58)):
+            return False
+    return True
+
+
+_DE = linear.pattern(rb"[1-9][0-9]([ ./]?)[0-9]{3}([ ./]?)[0-9]{3}([ ./]?)[0-9]{3}")
+_DE_WORDS = (b"steuer", b"idnr", b"id-nr", b"tax id", b"tax-id", b"taxid", b"identifikationsnummer", b"finanzamt")
+
+
+def de_tax_ids(data: bytes) -> Iterator[Place]:
+    """German tax ids: in groups of 2, 3, 3 and 3, or in one piece with the words beside them."""
+    at = 0
+    while (match := _DE.search(data, at)) is not None:
+        start, end = match.span()
+        at = start + 1
+        separators = set(match.groups())
+        digits = bytes(byte for byte in match.group() if 48 <= byte < 58).decode("ascii")
+        if len(separators) > 1 or not _alone(data, start, end) or not de_tax_id_valid(digits):
+            continue
+        if separators == {b""} and not _context(data, start, end, _DE_WORDS):
+            continue
+        yield start, end, "German tax id"
+        at = end
+
+
+def de_tax_id_valid(digits: str) -> bool:
+    """§ 139b AO: of the first ten digits one occurs twice or three times, no other twice; then ISO 7064 MOD 11,10."""
+    counts = sorted(digits[:10].count(digit) for digit in set(digits[:10]))
+    if counts[-1] not in (2, 3) or (len(counts) > 1 and counts[-2] > 1) or digits[0] == "0":
+        return False
+    product = 10
+    for digit in digits[:10]:
+        total = (int(digit) + product) % 10 or 10
+        product = total * 2 % 11
+    return (11 - product) % 10 == int(digits[10])
+
+
+_NIR = linear.pattern(
+    rb"[1-478]([ .\-]?)[0-9]{2}([ .\-]?)[0-9]{2}([ .\-]?)(?:[0-9]{2}|2[ABab])([ .\-]?)[0-9]{3}([ .\-]?)[0-9]{3}"
+    rb"[ .\-/]?[0-9]{2}"
+)
+
+
+def fr_nirs(data: bytes) -> Iterator[Place]:
+    """French NIR: 13 characters and their key, in one piece or in groups."""
+    at = 0
+    while (match := _NIR.search(data, at)) is not None:
+        start, end = match.span()
+        at = start + 1
+        separators = set(match.groups())
+        number = bytes(byte for byte in match.group() if byte not in b" .-/").decode("ascii").upper()
+        if len(separators) > 1 or not _alone(data, start, end) or not fr_nir_valid(number, separators != {b""}):
+            continue
+        yield start, end, "French NIR"
+        at = end
+
+
+def fr_nir_valid(number: str, grouped: bool = True) -> bool:
+    """The key, 97 less the rest by 97 with 2A read as 19 and 2B as 18; the month; the department.
+
+    `grouped`: months beyond 12 (unknown months, births abroad) are taken only from a number written in groups.
+    """
+    month, department = int(number[3:5]), number[5:7]
+    if not (1 <= month <= 12 or (grouped and (20 <= month <= 42 or month >= 50))):
+        return False
+    if department in ("00", "96") or number[7:10] == "000" or number[10:13] == "000":
+        return False
+    value = number[:13].replace("2A", "19", 1) if department == "2A" else number[:13]
+    value = value.replace("2B", "18", 1) if department == "2B" else value
+    if not value.isdigit():
+        return False
+    return 97 - int(value) % 97 == int(number[13:])
+
+
+# -- secrets
+
+_PEM = linear.pattern(rb"-----BEGIN ((?:[A-Z0-9]{2,10} ){0,2}PRIVATE KEY(?: BLOCK)?)-----")
+_PEM_BODY = linear.pattern(rb"(?:\s|\\n|\\r|[A-Za-z0-9+/=]|[A-Z][A-Za-z\-]{2,20}: [^\n]*\n)*")
+_PEM_LEAST = 40
+"""Characters of base64 that make a key of a header."""
+_PEM_MOST = 32 * 1024
+"""Bytes behind a header that are looked at: an RSA key of 16,384 bits has 12,500."""
+
+
+def private_keys(data: bytes) -> Iterator[Place]:
+    """Private keys in PEM: from BEGIN to END, to the end of the base64 where END is missing.
+
+    A header on a line of its own counts alone: protocols of lines send a key line by line. A header inside a
+    sentence, with nothing behind it, is talk.
+    """
+    at = 0
+    while (match := _PEM.search(data, at)) is not None:
+        start, end = match.span()
+        at = end
+        label = match.group(1)
+        behind = data[end:end + _PEM_MOST]
+        closing = behind.find(b"-----END " + label + b"-----")
+        body = _PEM_BODY.match(behind[:closing] if closing >= 0 else behind)
+        stop = end + (body.end() if body else 0)
+        size = sum(byte not in b" \t\r\n" for byte in data[end:stop])
+        if closing >= 0 and size >= _PEM_LEAST:
+            stop = end + closing + len(b"-----END -----") + len(label)
+        elif size < _PEM_LEAST:
+            before = data[max(start - 64, 0):start].rpartition(b"\n")[2]
+            if before.strip() or behind[:64].partition(b"\n")[0].strip():
+                continue
+            stop = end
+        yield start, stop, label.decode("ascii").lower()
+        at = stop
+
+
+_TOKENS: tuple[tuple[str, bytes, bytes], ...] = (
+    ("AWS", rb"A(?:KIA|SIA)[A-Z0-9]{4}", rb"\bA(?:KIA|SIA)[A-Z0-9]{16}\b"),
+    ("AWS", rb"(?i)aws_?secret",
+     rb"(?i)aws_?secret_?(?:access_?)?key[\"' ]{0,3}[=:][\"' ]{0,3}([A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|$)"),
+    ("GitHub", rb"gh[pousr]_[A-Za-z0-9]{4}", rb"\bgh[pousr]_[A-Za-z0-9]{36,251}\b"),
+    ("GitHub", rb"github_pat_", rb"\bgithub_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}\b"),
+    ("GitLab", rb"gl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|soat)-",
+     rb"\bgl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|soat)-[A-Za-z0-9_\-]{20,300}(?:\.[0-9a-z]{2}\.?[0-9a-z]{7})?"),
+    ("Slack", rb"xox[a-z](?:\.xox[a-z])?-[0-9A-Za-z]",
+     rb"\bxox[abceoprs](?:\.xox[bp])?-(?:[0-9A-Za-z]{1,20}-){1,6}[0-9A-Za-z]{8,200}\b"),
+    ("Slack", rb"xapp-[0-9]", rb"\bxapp-[0-9]-[A-Z0-9]{6,20}-[0-9]{6,20}-[0-9a-f]{20,100}\b"),
+    ("Slack", rb"hooks\.slack\.com/", rb"\bhooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9/]{30,100}"),
+    ("Stripe", rb"[rs]k_(?:live|test)_", rb"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,250}\b"),
+    ("Stripe", rb"whsec_", rb"\bwhsec_[A-Za-z0-9+/]{32,100}"),
+    ("Google", rb"AIza[0-9A-Za-z_\-]{4}", rb"\bAIza[0-9A-Za-z_\-]{35}"),
+    ("Google", rb"GOCSPX-", rb"\bGOCSPX-[0-9A-Za-z_\-]{28}"),
+    ("Twilio", rb"SK[0-9a-f]{8}", rb"\bSK[0-9a-f]{32}\b"),
+    ("SendGrid", rb"SG\.[0-9A-Za-z_\-]{4}", rb"\bSG\.[0-9A-Za-z_\-]{22}\.[0-9A-Za-z_\-]{43}"),
+    ("npm", rb"npm_[0-9A-Za-z]{4}", rb"\bnpm_[0-9A-Za-z]{36}\b"),
+    ("PyPI", rb"pypi-A", rb"\bpypi-A[0-9A-Za-z_\-]{84,500}"),
+)
+"""Service, test for the prefilter, shape."""
+_SHAPES: tuple[tuple[str, bytes, Any], ...] = tuple(
+    (service, shape, linear.pattern(shape)) for service, _, shape in _TOKENS
+)
+_DISTINCT = 8
+"""Different characters of a token: fewer is a placeholder (xxxx)."""
+
+
+def api_tokens(data: bytes) -> Iterator[Place]:
+    """Tokens of services, by their shapes. Placeholders of one letter are none."""
+    for service, _, shape in _SHAPES:
+        for match in shape.finditer(data):
+            start, end = match.span(1) if shape.groups else match.span()
+            if len(set(data[start + 4:end])) >= _DISTINCT:
+                yield start, end, f"{service} token"
+
+
+_DIGIT_TESTS = {
+    "card": rb"[0-9](?:[ .\-]?[0-9]){12}",
+    "ssn": rb"[0-9]{3}[\- .]?[0-9]{2}[\- .]?[0-9]{4}",
+    "de": rb"[1-9][0-9][ ./]?[0-9]{3}[ ./]?[0-9]{3}[ ./]?[0-9]{3}",
+    "fr": rb"[1-478][ .\-]?[0-9]{2}[ .\-]?[0-9]{2}[ .\-]?[0-9][0-9ABab][ .\-]?[0-9]{3}[ .\-]?[0-9]{3}",
+}
+_IBAN_TEST = rb"[A-Za-z]{2}[0-9]{2}[ \-]?[A-Za-z0-9]{4}"
+_PERSONAL, _PAYMENT, _SECRET = ("dlp", "personal"), ("dlp", "payment"), ("dlp", "secret")
+
+DETECTORS: tuple[Detector, ...] = (
+    Detector("dlp.card_number", "payment card number", _PAYMENT, (_DIGIT_TESTS["card"],), cards),
+    Detector("dlp.iban", "bank account number", _PAYMENT, (_IBAN_TEST,), ibans),
+    Detector("dlp.us_ssn", "US social security number", _PERSONAL, (_DIGIT_TESTS["ssn"],), us_ssns),
+    Detector("dlp.de_tax_id", "German tax id", _PERSONAL, (_DIGIT_TESTS["de"],), de_tax_ids),
+    Detector("dlp.fr_nir", "French social security number", _PERSONAL, (_DIGIT_TESTS["fr"],), fr_nirs),
+    Detector("dlp.private_key", "private key", _SECRET, (rb"-----BEGIN ",), private_keys),
+    Detector("dlp.api_token", "token of a service", _SECRET, tuple(test for _, test, _ in _TOKENS), api_tokens),
+)
+"""All detectors, in the order of their findings."""

@@ -100,7 +100,7 @@ def written(
         if frame.fault is not None:
             out.append((frame.way, frame.raw))
             continue
-        verdicts = judge(frame) if judge and frame.events else tuple(PASSED for _ in frame.events)
+        verdicts = judge(frame) if judge and (frame.events or frame.group) else tuple(PASSED for _ in frame.events)
         for act in dec.apply(frame, verdicts):
             if isinstance(act, Send):
                 out.append((act.way, act.data))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -78,11 +79,11 @@ def test_byte_by_byte_gives_the_same_events(spec: Spec, said: contract.Said) -> 
 
 @pytest.mark.parametrize(("spec", "said"), CASES)
 @settings(max_examples=15)
-@given(data=st.data())
-def test_cut_invariance_under_random_cuts(spec: Spec, said: contract.Said, data: st.DataObject) -> None:
+@given(seed=st.integers(0, 2**32))
+def test_cut_invariance_under_random_cuts(spec: Spec, said: contract.Said, seed: int) -> None:
     """Random cuts, too."""
     whole = contract.eventful(contract.read(contract.decoder(spec), said))
-    random = data.draw(st.randoms(use_true_random=False))
+    random = Random(seed)
     pieces = contract.cut(said, lambda: random.choice((1, 2, 3, 7, 20, 100, 1460)))
     assert contract.eventful(contract.read(contract.decoder(spec), pieces)) == whole
 
@@ -124,10 +125,10 @@ def test_hostility_any_bytes_give_frames_and_one_fault_at_most(spec: Spec, said:
 
 @pytest.mark.parametrize(("spec", "said"), CASES)
 @settings(max_examples=20)
-@given(data=st.data())
-def test_hostility_a_mangled_conversation_is_survived(spec: Spec, said: contract.Said, data: st.DataObject) -> None:
+@given(seed=st.integers(0, 2**32))
+def test_hostility_a_mangled_conversation_is_survived(spec: Spec, said: contract.Said, seed: int) -> None:
     """Bytes changed, removed, inserted, doubled in a real conversation."""
-    random = data.draw(st.randoms(use_true_random=False))
+    random = Random(seed)
     mangled: contract.Said = []
     for way, piece in said:
         body = bytearray(piece)
@@ -150,10 +151,10 @@ def test_hostility_a_mangled_conversation_is_survived(spec: Spec, said: contract
 
 @pytest.mark.parametrize(("spec", "said"), CASES)
 @settings(max_examples=25)
-@given(data=st.data())
-def test_in_step_after_any_verdict(spec: Spec, said: contract.Said, data: st.DataObject) -> None:
+@given(seed=st.integers(0, 2**32))
+def test_in_step_after_any_verdict(spec: Spec, said: contract.Said, seed: int) -> None:
     """Whatever is decided, a second decoder that reads what was sent stays in step and sees nothing refused."""
-    random = data.draw(st.randoms(use_true_random=False))
+    random = Random(seed)
     dec = contract.decoder(spec)
     peer = contract.decoder(spec)
     refused: dict[Way, list[str]] = {UP: [], DOWN: []}
@@ -227,7 +228,9 @@ def test_masked_text_is_masked_in_every_form(spec: Spec, said: contract.Said) ->
                     masks = [m for m in verdict.masks if m[0] == index]
                     want = old.plain
                     for _, start, end in masks:
-                        want = want[:start] + "*" * (end - start) + want[end:]
+                        # a line end between two units, or made of markup, is no character that could be masked
+                        stars = "".join("\n" if c == "\n" else "*" for c in want[start:end])
+                        want = want[:start] + stars + want[end:]
                     if old.editable:
                         assert new.plain == want
 
@@ -252,10 +255,10 @@ def test_a_notice_can_be_injected_when_ready_and_keeps_the_reader_in_step(spec: 
 
 @pytest.mark.parametrize(("spec", "said"), CASES)
 @settings(max_examples=15)
-@given(data=st.data())
-def test_gaps_are_survived(spec: Spec, said: contract.Said, data: st.DataObject) -> None:
+@given(seed=st.integers(0, 2**32))
+def test_gaps_are_survived(spec: Spec, said: contract.Said, seed: int) -> None:
     """After a lost span the decoder resynchronises or says that it cannot; it never raises."""
-    random = data.draw(st.randoms(use_true_random=False))
+    random = Random(seed)
     pieces = contract.cut(said, lambda: random.choice((50, 200, 1460)))
     lost = random.randrange(len(pieces))
     dec = contract.decoder(spec)

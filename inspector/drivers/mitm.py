@@ -284,6 +284,8 @@ class Front(layer.Layer):
         if not could_be_hello(seen):
             yield from self._plain(UP, b"")
             return
+        if self.link.deadline is None:
+            self.link.limit(self.link.host.limits.handshake_seconds)
         if len(seen) < 3:
             return
         context = self.context

@@ -559,7 +559,6 @@ class Gateway:
     def leave_alone(self, link: Any, context: Context) -> str | None:
         """Why this TLS is passed on unread; None: it is opened."""
         tls = self.settings.tls
-        link.limit(self.limits.handshake_seconds)
         names = [name for name in (context.client.sni, link.asked) if name]
         port = context.server.address[1] if context.server.address else 0
         why = None

@@ -327,15 +327,14 @@ class Packets:
         if offset + len(piece) > limits.capture_fragment_bytes or missing or (more and len(piece) % 8) or not piece:
             self._odd("ip.bad_fragment")
             return None
-        if held is None:
-            while self._held >= limits.capture_fragments:
-                self._forget(next(iter(self._pieces)))
-                self._odd("ip.fragments_dropped")
-            held = self._pieces[name] = _Pieces(at)
-        elif self._held >= limits.capture_fragments:
+        while self._held >= limits.capture_fragments:
+            oldest = next(iter(self._pieces))
+            self._forget(oldest)
             self._odd("ip.fragments_dropped")
-            self._forget(name)
-            return None
+            if oldest == name:
+                return None
+        if held is None:
+            held = self._pieces[name] = _Pieces(at)
         for begin, other in held.pieces.items():
             if begin < offset + len(piece) and offset < begin + len(other):
                 if begin == offset and other == piece:

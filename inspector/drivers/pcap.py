@@ -74,7 +74,7 @@ class Capture:
         self.tick: Callable[[int], None] | None = None
         """Called with `done` now and then."""
         self._raw = stream
-        self._stream = stream
+        self._stream: BinaryIO | _Unpacked = stream
         self._limits = limits
         self._taken = 0
 
@@ -89,10 +89,7 @@ class Capture:
         """All packets. Ends early, with `fault` set, where the file is broken."""
         head = self._read(4)
         if head[:2] == GZIP:
-            import gzip  # captures are seldom packed, and start-up time counts
-
-            self._stream = _Joined(head, self._raw)  # type: ignore[assignment]
-            self._stream = gzip.GzipFile(fileobj=self._stream, mode="rb")  # type: ignore[assignment]
+            self._stream = _Unpacked(head, self._raw)
             head = self._read(4)
         if head in _PCAP:
             return self._pcap(head)
@@ -117,7 +114,7 @@ class Capture:
                     break
                 parts.append(part)
                 left -= len(part)
-        except (EOFError, OSError) as error:  # gzip.BadGzipFile is an OSError
+        except (EOFError, OSError) as error:
             self._say(f"could not be read on: {_sentence(error)}")
         except zlib.error as error:
             self._say(f"could not be unpacked: {_sentence(error)}")
@@ -308,24 +305,35 @@ def _sentence(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-class _Joined:
-    """A stream whose first bytes were read already: stdin cannot be put back."""
+class _Unpacked:
+    """A gzip stream (RFC 1952), all its members; `head` was read already: stdin cannot be put back.
 
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
-        self._head = head
-        self._rest = rest
+    Gives out all that can be unpacked before an error. Raises EOFError, zlib.error.
+    """
 
-    def read(self, size: int = -1) -> bytes:
-        if self._head:
-            part, self._head = self._head[:size], self._head[size:]
-            return part
-        return self._rest.read(size)
+    def __init__(self, head: bytes, packed: BinaryIO) -> None:
+        self._rest = head
+        self._packed = packed
+        self._member = zlib.decompressobj(wbits=31)
 
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self._rest.close()
+    def read(self, size: int) -> bytes:
+        while True:
+            rest = self._rest or self._packed.read(65536)
+            if self._member.eof:
+                rest = rest.lstrip(b"\0")  # padding behind a member
+                if rest:
+                    self._member = zlib.decompressobj(wbits=31)
+                elif not (rest := self._packed.read(65536)):
+                    return b""
+                else:
+                    self._rest = rest
+                    continue
+            data = self._member.decompress(rest, size)
+            self._rest = self._member.unused_data or self._member.unconsumed_tail
+            if data:
+                return data
+            if not rest:
+                raise EOFError("the packed data ends too early")
 
 
 def find(paths: list[str]) -> Iterator[tuple[str, Path | None]]:

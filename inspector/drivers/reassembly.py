@@ -115,7 +115,7 @@ class Track:
         self.feeding = True
         """False: nobody listens any more, packets are only counted. Set it to give a flow up."""
         self.waiting = True
-        """Whether packets need a closer look: a number of a half is not known yet, or a half has a hole."""
+        """Whether packets need a closer look: a number of a half is not known yet, a half has a hole or an end."""
         self.ended = False
         self.made_up: bool | None = None
         """Whether data comes without ACK, as no real TCP sends it; None: no data seen."""
@@ -251,7 +251,7 @@ class Reassembly:
             if flags & FIN:
                 half.done = True
                 flow.ended = other.done
-            flow.waiting = flow.syn is not None
+            flow.waiting = flow.ended or flow.syn is not None
             return
         if flags & ACK:
             other.answered = ack
@@ -276,7 +276,7 @@ class Reassembly:
         self._settle(other, at)
         flow.waiting = bool(
             half.held or other.held or half.acked >= 0 or other.acked >= 0 or half.next < 0 or other.next < 0
-            or flow.syn is not None
+            or half.fin >= 0 or other.fin >= 0 or flow.syn is not None
         )
 
     def _patience(self, flow: Track) -> float:
@@ -381,7 +381,7 @@ class Reassembly:
         self._end(flow, at)
 
     def _end(self, flow: Track, at: float) -> None:
-        """Both ways are over: what is held goes out, and nothing more is taken in."""
+        """Both ways are over: what is held goes out, and nothing more is taken in, only counted."""
         for half in (flow.up, flow.up.other):
             if flow.feeding and not half.done:
                 self._give_up_holes(half, at)
@@ -391,7 +391,8 @@ class Reassembly:
                 if flow.feeding:
                     flow.sink.closed(half.way, at)
         flow.ended = True
-        flow.waiting = False
+        flow.feeding = False
+        self._drop(flow)
 
     def _passed(self, half: Half, ack: int, at: float) -> None:
         """The receiver of `half` has more than we have."""
@@ -593,7 +594,7 @@ class Reassembly:
             half.held, half.recent = [], []
             half.held_bytes = half.recent_bytes = 0
             half.acked = -1
-        flow.waiting = flow.syn is not None
+        flow.waiting = flow.ended or flow.syn is not None
 
     def _compare_delivered(self, half: Half, data: bytes, back: int, at: float) -> None:
         """Compare bytes sent again, which began `back` bytes before `next`, with what was delivered there."""

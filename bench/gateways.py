@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bench import realistic_rules
 from bench.processes import Process, free_port, inspector, python, wait_for_port
 
 
@@ -138,7 +139,7 @@ class Ours(Gateway):
         signatures = folder / "signatures"
         signatures.mkdir(exist_ok=True)
         if self.rules:
-            write_pack(signatures / "bench", self.rules)
+            realistic_rules.write_pack(signatures, self.rules)
         (folder / "policy.yaml").write_text(policy(self.policy_rules))
         config = {
             "listeners": [
@@ -158,17 +159,10 @@ class Ours(Gateway):
         return {"INSPECTOR_LOOP": self.loop, "INSPECTOR_IO": "stock" if self.stock_io else "protocol"}
 
 
-def write_pack(folder: Path, rules: int) -> None:
-    """A pack of realistic message rules (bench/realistic_rules.py): two common words each, none in our texts."""
-    from bench import realistic_rules
-
-    realistic_rules.write(folder, rules)
-
-
 def policy(rules: int) -> str:
     """Policy rules of the kinds that companies write; none matches the traffic of the bench."""
     kinds = [
-        'when: {{finding.rule: "bench.rule{n}", direction: outbound}}\n    then: block',
+        'when: {{finding.rule: "realistic.rule_0{n:04}", direction: outbound}}\n    then: block',
         'when: {{finding.severity: critical, peer: "*@partner{n}.example.net"}}\n    then: block',
         'when: {{finding.tag: "campaign{n}"}}\n    then: redact',
         'when: {{event: message, peer: "*@competitor{n}.example.net"}}\n    then: block',

@@ -23,10 +23,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from xml.etree.ElementTree import Element
 
+import msgspec
+
 from inspector.model import (
     BROKEN,
     CLEAR,
     DOWN,
+    PASSED,
     UP,
     Act,
     Action,
@@ -89,8 +92,9 @@ _CHATSTATES = "http://jabber.org/protocol/chatstates"
 _XHTML_IM = "http://jabber.org/protocol/xhtml-im}html"
 _XHTML = "http://www.w3.org/1999/xhtml}"
 _XHTML_BODY = _XHTML + "body"
-_BREAKS = frozenset(_XHTML + name for name in (
-    "br", "p", "div", "li", "ul", "ol", "dl", "dt", "dd", "blockquote", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "hr",
+_XHTML_BREAK = _XHTML + "br"
+_BLOCKS = frozenset(_XHTML + name for name in (
+    "p", "div", "li", "ul", "ol", "dl", "dt", "dd", "blockquote", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "hr",
     "table", "tr", "td", "th",
 ))
 _READ_ATTRIBUTES = ("href", "src", "cite", "longdesc", "alt", "title")
@@ -118,7 +122,7 @@ _QUIET = frozenset({
     "urn:xmpp:sid:0}origin-id", "urn:xmpp:sid:0}stanza-id", "urn:xmpp:occupant-id:0}occupant-id",
     *(f"urn:xmpp:hints}}{hint}" for hint in ("no-store", "no-permanent-store", "no-copy", "store")),
     "urn:xmpp:carbons:2}private", "urn:xmpp:reply:0}reply", "urn:xmpp:styling:0}unstyled",
-    "http://jabber.org/protocol/caps}c", "urn:xmpp:attention:0}attention", "urn:xmpp:eme:0}encryption",
+    "http://jabber.org/protocol/caps}c", "urn:xmpp:attention:0}attention",
 })
 """Parts of a message without words; when one does hold text it is read as an extension's."""
 
@@ -131,6 +135,7 @@ _ENCRYPTED = {
     "jabber:x:encrypted}x": "openpgp",
     "urn:ietf:params:xml:ns:xmpp-e2e}e2e": "smime",
 }
+_HINT = "urn:xmpp:eme:0}encryption"
 _EME = {
     "eu.siacs.conversations.axolotl": "omemo", "urn:xmpp:omemo:0": "omemo", "urn:xmpp:omemo:1": "omemo",
     "urn:xmpp:omemo:2": "omemo", "urn:xmpp:otr:0": "otr", "jabber:x:encrypted": "openpgp",
@@ -187,24 +192,19 @@ EDITS = (
 _TLS_FAILED = b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>"
 _HINTS = "<no-store xmlns='urn:xmpp:hints'/><no-copy xmlns='urn:xmpp:hints'/>"
 
-Spot = tuple[Element, str | None]
-"""Where a Text comes from: an element's character data, or (name given) one of its attributes."""
+Spot = tuple[Element, str | None] | list[tuple[Element, str]]
+"""Where a Text comes from: all character data of an element, or (name given) one of its attributes; or a run of pieces
+in document order, each _OWN, _TAIL or _BREAK of its element."""
 Read = tuple[Event, list[Spot]]
 
 
-class _Note:
+class _Note(msgspec.Struct):
     """What `apply` needs of a frame: the element, and per event the spots of its texts."""
 
-    __slots__ = ("element", "expects", "removals", "spots")
-
-    def __init__(
-        self, element: Element, spots: Sequence[Sequence[Spot]] = (), removals: Sequence[Element] = (),
-        expects: Sequence[Expect] = (),
-    ) -> None:
-        self.element = element
-        self.spots = spots
-        self.removals = removals
-        self.expects = expects
+    element: Element
+    spots: Sequence[Sequence[Spot]] = ()
+    removals: Sequence[Element] = ()
+    expects: Sequence[Expect] = ()
 
 
 class _Side:
@@ -290,53 +290,93 @@ class XmppDecoder:
         """Frames completed by this chunk; see Decoder.feed."""
         way, data = chunk.way, chunk.data
         side = self._sides[way]
-        if side.quick and not chunk.gap and data[-1:] == b">" and data[:1] == b"<" and len(data) <= side.split.limit:
-            frame = self._whole(way, side, chunk.at, data)
-            if frame is not None:
-                return [frame]
         frames: list[Frame] = []
+        if side.quick and not chunk.gap:
+            at = 0
+            size = len(data)
+            while at < size:
+                after = self._whole(way, side, chunk.at, data, at, frames)
+                if not after:
+                    break
+                at = after
+            else:
+                return frames
+            if at:
+                data = data[at:]
         if data or chunk.gap:
-            self._feed(chunk, side, frames)
+            self._feed(way, side, chunk.at, data, chunk.gap, frames)
         return frames
 
-    def _whole(self, way: Way, side: _Side, at: float, data: bytes) -> Frame | None:
-        """The frame of a chunk that is one whole stanza; None: go the long way."""
-        if data[1] in b"?!/s":    # a header, perhaps
-            return None
+    def _whole(self, way: Way, side: _Side, at: float, data: bytes, start: int, frames: list[Frame]) -> int:
+        """Read one whole stanza that begins at `start`, without the splitter; 0: it has to go the long way.
+
+        Where it ends is a guess from the tag's name; that it is one whole element is what the reader says.
+        """
+        closing = _CLOSINGS.get(data[start:start + 2])
+        if closing is None:
+            return 0
+        end = data.find(closing, start)
+        if end < 0:
+            if data[-2:] != b"/>":
+                return 0
+            end = len(data)
+        else:
+            end += len(closing)
+            if end != len(data):
+                opening = closing[:1] + closing[2:-1]
+                # As many ends as beginnings: a message may hold others (XEP-0297).
+                opened, closed = data.count(opening, start, end), 1
+                while closed < opened:
+                    end = data.find(closing, end)
+                    if end < 0:
+                        return 0
+                    before, end = end, end + len(closing)
+                    closed += 1
+                    opened += data.count(opening, before, end)
+                    if closed > _NESTED:
+                        return 0
+        raw = data if not start and end == len(data) else data[start:end]
+        if len(raw) > side.split.limit:
+            return 0
         reader = side.reader
         assert reader is not None
         try:
-            element = reader.read(data)
+            element = reader.read(raw)
         except XmlFault:
-            return None
-        if element is None or (len(data) > self._small and self._excess(element) is not None):
-            return None
+            return 0
+        if element is None or (len(raw) > self._small and self._excess(raw, element) is not None):
+            return 0
         tag = element.tag
         if tag == _MESSAGE:
-            side.spaces = 0
-            return self._message(way, at, data, element)
-        if tag == _IQ:
-            side.spaces = 0
-            return self._iq(way, at, data, element)
-        if tag == _PRESENCE:
-            side.spaces = 0
-            return self._presence(way, at, data, element)
-        return None
+            frames.append(self._message(way, at, raw, element))
+        elif tag == _IQ:
+            frames.append(self._iq(way, at, raw, element))
+        elif tag == _PRESENCE:
+            frames.append(self._presence(way, at, raw, element))
+        else:
+            return 0
+        side.spaces = 0
+        return end
 
-    def _excess(self, element: Element) -> str | None:
+    def _excess(self, raw: bytes, element: Element) -> str | None:
+        """What of an element goes beyond the bounds on shape, as a phrase."""
         limits = self._limits
+        if len(raw) <= limits.xmpp_name_bytes and raw.count(b"=") <= limits.xmpp_attributes:
+            tags = raw.count(b"<")
+            if tags <= limits.xmpp_depth and tags <= limits.xmpp_children:
+                return None
         return xml.measure(
             element, limits.xmpp_depth, limits.xmpp_attributes, limits.xmpp_children, limits.xmpp_name_bytes,
         )
 
-    def _feed(self, chunk: Chunk, side: _Side, frames: list[Frame]) -> None:
-        way, at, data = chunk.way, chunk.at, chunk.data
+    def _feed(self, way: Way, side: _Side, at: float, data: bytes, gap: int, frames: list[Frame]) -> None:
+        """The long way: the splitter finds the units."""
         split = side.split
         side.quick = False
         if side.broken or self._blind():
             self._fill(way, at, data, frames)
             return
-        if chunk.gap:
+        if gap:
             held = split.rest()
             if held:
                 frames.append(Frame(way, at, held, "xmpp.lost", (), (Oddity("xmpp.gap"),)))
@@ -479,7 +519,7 @@ class XmppDecoder:
         if element is None:
             raise XmlFault("not-well-formed", "not one whole element")
         if len(raw) > self._small:
-            excess = self._excess(element)
+            excess = self._excess(raw, element)
             if excess is not None:
                 raise XmlFault("policy-violation", excess, "too_much")
         tag = element.tag
@@ -734,39 +774,41 @@ class XmppDecoder:
     def _message(self, way: Way, at: float, raw: bytes, element: Element) -> Frame:
         get = element.get
         kind = get("type")
-        if (kind is None or kind == "chat" or kind == "normal") and (self._signed or way is DOWN):
-            # The usual message: one body and parts without words.
+        if self._signed and (kind == "chat" or kind is None or kind == "normal"):
+            # The usual message: one body, and parts without words.
             body: Element | None = None
             for child in element:
-                if child.tag == _BODY and body is None and not len(child):
+                tag = child.tag
+                if tag == _BODY:
+                    if body is not None:
+                        break
                     body = child
-                elif child.tag not in _QUIET or child.text is not None or len(child) or (
-                    child.tag == "urn:xmpp:eme:0}encryption"
-                ):
-                    body = None
+                elif tag not in _QUIET or child.text is not None:
                     break
-            if body is not None:
-                plain = body.text
-                if plain and plain[0] not in "?/" and _OTR_TAG not in plain:
-                    sender, to = get("from"), get("to")
-                    if way is UP:
-                        if sender is None:
-                            sender = self._user
-                            peer = to or self._bare or ""
+                if len(child):
+                    break
+            else:
+                if body is not None:
+                    said = body.text
+                    if said and said[0] not in "?/" and "\t" not in said:
+                        sender, to = get("from"), get("to")
+                        if way is UP:
+                            peer = to or self._bare
+                            if sender is None:
+                                sender = self._user
+                                to = peer
+                            else:
+                                peer = None    # he names himself: to be compared
+                        else:
+                            peer = sender if sender is not None and "@" in sender else None
+                            to = to or self._user
+                        if peer is not None and to is not None:
                             event = Message(
-                                sender=sender, recipients=(peer,), conversation=peer.partition("/")[0].lower(),
-                                texts=(Text("body", plain, body.get(LANG) if body.attrib else None),), id=get("id"),
+                                sender=sender, recipients=(to,), conversation=peer.partition("/")[0].lower(),
+                                texts=(Text("body", said, body.get(LANG) if body.attrib else None),), id=get("id"),
                             )
-                            return Frame(UP, at, raw, "xmpp.message", (event,), note=_Note(element, (((body, None),),)))
-                    elif sender is not None and "@" in sender:
-                        event = Message(
-                            sender=sender, recipients=(to or self._user or "",),
-                            conversation=sender.partition("/")[0].lower(),
-                            texts=(Text("body", plain, body.get(LANG) if body.attrib else None),), id=get("id"),
-                        )
-                        if self._signed:
                             return Frame(
-                                DOWN, at, raw, "xmpp.message", (event,), note=_Note(element, (((body, None),),)),
+                                way, at, raw, "xmpp.message", (event,), note=_Note(element, (((body, None),),)),
                             )
         return self._rich_message(way, at, raw, element)
 
@@ -836,13 +878,11 @@ class XmppDecoder:
                 bodies += 1
                 continue
             if tag in _QUIET and not len(child) and not child.text:
-                if tag == "urn:xmpp:eme:0}encryption":
-                    scheme = _EME.get(child.get("namespace", ""), "eme")
-                    if encryption is CLEAR:
-                        encryption = Encryption("metadata", scheme)
-                elif tag.startswith(_CHATSTATES):
+                if tag.startswith(_CHATSTATES):
                     typing = tag.rpartition("}")[2]
                 continue
+            if tag == _HINT and encryption is CLEAR:
+                encryption = Encryption("metadata", _EME.get(child.get("namespace", ""), "eme"))
             namespace, _, local = tag.rpartition("}")
             if tag == _SUBJECT:
                 subjects.append(child)
@@ -1302,16 +1342,16 @@ class XmppDecoder:
     def apply(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
         """What to send for a frame; see Decoder.apply."""
         for verdict in verdicts:
-            if verdict.action:
+            if verdict is not PASSED and verdict.action:
                 return self._judged(frame, verdicts)
         if frame.edit is not None:
             return self._edited(frame)
         note = frame.note
-        if type(note) is _Note:
-            if note.expects:
-                return [Send(frame.way, frame.raw), *note.expects]
-        elif frame.kind in _MOVES:
-            return self._moved(frame)
+        if note is None:
+            if frame.kind in _MOVES:
+                return self._moved(frame)
+        elif type(note) is _Note and note.expects:
+            return [Send(frame.way, frame.raw), *note.expects]
         return [Send(frame.way, frame.raw)]
 
     def _moved(self, frame: Frame) -> list[Act]:
@@ -1565,8 +1605,7 @@ class _Gather:
 
     def add(self, part: str, element: Element, lang: str | None = None, *, deep: bool = True) -> None:
         """The character data of an element, if there is any."""
-        breaks = _BREAKS if part == "xhtml" else _NO_BREAKS
-        said = xml.plain(element, breaks) if deep else (element.text or "")
+        said = xml.plain(element) if deep else (element.text or "")
         if said and (part in _ALWAYS or not said.isspace()):
             self.texts.append(Text(part, said, lang))
             self.spots.append((element, None))
@@ -1586,19 +1625,54 @@ class _Gather:
         return tuple(self.texts)
 
 
-_NO_BREAKS: frozenset[str] = frozenset()
 _ALWAYS = frozenset({"body"})
 _NO_NOTE = _Note(Element("none"))
 
 
 def _read_xhtml(html: Element, gather: _Gather) -> None:
-    """XHTML-IM (XEP-0071): the words of each body, and the addresses and titles in attributes."""
+    """XHTML-IM (XEP-0071): the words block by block, and the addresses and titles in attributes.
+
+    Words of one line are one Text whatever markup stands between them; a <br/> is a line feed in it.
+    """
     for body in html:
-        gather.add("xhtml", body, body.get(LANG))
+        run: list[tuple[Element, str]] = []
+        said: list[str] = []
+        _read_block(body, run, said, gather, body.get(LANG))
+        _end_block(run, said, gather, body.get(LANG))
         for each in body.iter():
             if each.attrib:
                 for name in _READ_ATTRIBUTES:
                     gather.attribute("url" if name in ("href", "src", "cite", "longdesc") else "xhtml", each, name)
+
+
+def _read_block(
+    element: Element, run: list[tuple[Element, str]], said: list[str], gather: _Gather, lang: str | None,
+) -> None:
+    if element.text:
+        said.append(element.text)
+        run.append((element, _OWN))
+    for child in element:
+        if child.tag in _BLOCKS:
+            _end_block(run, said, gather, lang)
+            _read_block(child, run, said, gather, lang)
+            _end_block(run, said, gather, lang)
+        else:
+            if child.tag == _XHTML_BREAK and not child.text and not len(child):
+                said.append("\n")
+                run.append((child, _BREAK))
+            _read_block(child, run, said, gather, lang)
+        if child.tail:
+            said.append(child.tail)
+            run.append((child, _TAIL))
+
+
+def _end_block(run: list[tuple[Element, str]], said: list[str], gather: _Gather, lang: str | None) -> None:
+    plain = "".join(said)
+    if plain and not plain.isspace():
+        gather.texts.append(Text("xhtml", plain, lang))
+        gather.spots.append(run.copy())
+    run.clear()
+    said.clear()
 
 
 def _read_rest(element: Element, part: str, gather: _Gather) -> None:
@@ -1620,6 +1694,8 @@ _OWN = "#text"
 """Instead of an attribute's name: only the text in front of the first child element."""
 _TAIL = "#tail"
 """Instead of an attribute's name: the text behind the element, up to the next tag."""
+_BREAK = "#break"
+"""Instead of an attribute's name: the element itself, which stands for a line feed."""
 
 
 def _opaque(
@@ -1784,23 +1860,22 @@ def _mask(
     raw: bytes, spot: Spot, places: dict[int, Place], spans: list[tuple[int, int]] | None,
 ) -> list[tuple[int, int, bytes]]:
     """Changes that mask spans of one text; None: all of it."""
-    element, name = spot
-    place = places[id(element)]
-    found: list[tuple[int, int] | None]
-    if name is None:
-        breaks = _BREAKS if element.tag.startswith(_XHTML) else _NO_BREAKS
-        found = xml.plain_places(raw, element, place, breaks)
-    elif name is _OWN:
-        end = place.kids[0].start if place.kids else place.close_start
-        found = [] if place.empty else list(xml.letters(raw, place.open_end, end))
-    elif name is _TAIL:
-        stop = raw.index(b"<", place.end)
-        while raw.startswith(b"<![CDATA[", stop):
-            stop = raw.index(b"<", raw.index(b"]]>", stop))
-        found = list(xml.letters(raw, place.end, stop))
-    else:
-        span = xml.attribute(raw, place, name)
-        found = list(xml.letters(raw, *span)) if span is not None else []
+    found: list[tuple[int, int]] = []
+    for element, name in spot if isinstance(spot, list) else (spot,):
+        place = places[id(element)]
+        if name is None:
+            found += xml.plain_places(raw, element, place)
+        elif name is _OWN:
+            if not place.empty:
+                found += xml.letters(raw, place.open_end, place.kids[0].start if place.kids else place.close_start)
+        elif name is _TAIL:
+            found += xml.letters(raw, place.end, xml.next_tag(raw, place.end))
+        elif name is _BREAK:
+            found.append((place.start, place.end))
+        else:
+            span = xml.attribute(raw, place, name)
+            if span is not None:
+                found += xml.letters(raw, *span)
     return xml.mask(found, [(0, len(found))] if spans is None else spans)
 
 
@@ -1911,6 +1986,9 @@ _REFUSALS = {
     "ibb": ("not-acceptable", "cancel"), "s5b": ("not-acceptable", "cancel"), "jingle": ("not-allowed", "cancel"),
 }
 """FileOffer.method -> (condition, type) that clients of that method understand (sheet section 8)."""
+_CLOSINGS = {b"<m": b"</message>", b"<i": b"</iq>", b"<p": b"</presence>"}
+_NESTED = 16
+"""Stanzas inside a stanza that the short way follows."""
 _MOVES = frozenset({"xmpp.stream", "xmpp.close", "xmpp.proceed", "xmpp.success", "xmpp.compressed"})
 _SM_UNITS = frozenset({"enable", "enabled", "resume", "resumed", "failed", "r", "a"})
 _BEGINNINGS = (

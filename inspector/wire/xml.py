@@ -673,55 +673,41 @@ def rewrite(raw: bytes, changes: Iterable[tuple[int, int, bytes]]) -> bytes:
     return b"".join(pieces)
 
 
-def plain(element: Element, breaks: frozenset[str] = frozenset()) -> str:
-    """All character data of an element in order; behind each element whose tag is in `breaks` a line feed."""
+def next_tag(raw: bytes, at: int) -> int:
+    """Index of the next "<" that begins a tag, CDATA sections passed over."""
+    at = raw.index(b"<", at)
+    while raw.startswith(_CDATA, at):
+        at = raw.index(b"<", raw.index(b"]]>", at))
+    return at
+
+
+def plain(element: Element) -> str:
+    """All character data of an element in document order."""
     if not len(element):
         return element.text or ""
-    pieces: list[str] = []
-    _collect(element, breaks, pieces)
-    return "".join(pieces)
+    return "".join(element.itertext())
 
 
-def _collect(element: Element, breaks: frozenset[str], pieces: list[str]) -> None:
-    if element.text:
-        pieces.append(element.text)
-    for child in element:
-        _collect(child, breaks, pieces)
-        if child.tag in breaks:
-            pieces.append("\n")
-        if child.tail:
-            pieces.append(child.tail)
-
-
-def plain_places(
-    raw: bytes, element: Element, place: Place, breaks: frozenset[str] = frozenset(),
-) -> list[tuple[int, int] | None]:
-    """For each character of `plain(element, breaks)` its bytes in `raw`; None for a line feed that stands for a tag."""
-    found: list[tuple[int, int] | None] = []
+def plain_places(raw: bytes, element: Element, place: Place) -> list[tuple[int, int]]:
+    """For each character of `plain(element)` its bytes in `raw`."""
+    found: list[tuple[int, int]] = []
     if place.empty:
         return found
     at = place.open_end
     for child, kid in zip(element, place.kids, strict=True):
         found += letters(raw, at, kid.start)
-        found += plain_places(raw, child, kid, breaks)
-        if child.tag in breaks:
-            found.append(None)
+        found += plain_places(raw, child, kid)
         at = kid.end
     found += letters(raw, at, place.close_start)
     return found
 
 
-def mask(places: Sequence[tuple[int, int] | None], spans: Iterable[tuple[int, int]]) -> list[tuple[int, int, bytes]]:
+def mask(places: Sequence[tuple[int, int]], spans: Iterable[tuple[int, int]]) -> list[tuple[int, int, bytes]]:
     """Changes that put one "*" in place of each character of the spans."""
     wanted: set[int] = set()
     for start, end in spans:
         wanted.update(range(max(start, 0), min(end, len(places))))
-    changes: list[tuple[int, int, bytes]] = []
-    for index in sorted(wanted):
-        span = places[index]
-        if span is not None:
-            changes.append((span[0], span[1], b"*"))
-    return changes
+    return [(*places[index], b"*") for index in sorted(wanted)]
 
 
 _SPECIAL = str.maketrans({

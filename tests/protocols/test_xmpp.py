@@ -501,7 +501,7 @@ class TestMessages:
             ("subject", "Thema", "de"),
         ]
         assert texts(found[1]) == [
-            ("body", "see this page"), ("xhtml", "see this\npage\nlink"), ("url", "http://page.example/a?b=1&c=2"),
+            ("body", "see this page"), ("xhtml", "see this\npage"), ("xhtml", "link"), ("url", "http://page.example/a?b=1&c=2"),
             ("url", "https://img.example/x.png"), ("xhtml", "a > b"),
         ]
         assert (found[2].kind, found[2].replaces) == ("correction", "m1")

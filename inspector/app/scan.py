@@ -15,10 +15,10 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, BinaryIO, TextIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from inspector.app.build import build_rules
 from inspector.app.errors import UserError
@@ -60,6 +60,9 @@ from inspector.protocols.registry import SPECS
 from inspector.store.lines import render
 from inspector.wire.located import Faults
 
+if TYPE_CHECKING:
+    from inspector.app.config import Config
+
 Row = dict[str, Any]
 _NOBODY = Guess(None, Match.NO)
 
@@ -69,8 +72,9 @@ class Inspection:
 
     def __init__(
         self, rules: Rules, classify: Classify, specs: Sequence[Spec], limits: Limits, emit: Callable[[Row], None],
+        *, never_inspect: frozenset[str] = frozenset(),
     ) -> None:
-        self.kit = Kit(self._ask, rules, limits, archive="full")
+        self.kit = Kit(self._ask, rules, limits, archive="full", never_inspect=never_inspect)
         self.emit = emit
         self.asking = True
         """False: the classifier is not to be asked for the chunk that is fed now."""
@@ -292,12 +296,11 @@ def unknown_flow(flow: Flow, at: float) -> Row:
 
 def command(args: Namespace) -> int:
     """`inspector scan`: 0 whatever is found, 1 when a capture could not be read to its end. Raises UserError."""
-    config = load(args.config)
-    rules = _rules(config, args)
-    limits: Limits = config.limits
+    config = _judging(args)
     try:
         found = list(find(args.captures))
-    except CaptureError as error:
+        rules = build_rules(config, 1).rules
+    except (CaptureError, Faults) as error:
         raise UserError(str(error)) from None
     # Millions of small things that live as long as the capture: looking for cycles among them all the time is waste.
     gc.freeze()
@@ -309,11 +312,12 @@ def command(args: Namespace) -> int:
         emit, end = out.emit, out.end
     else:
         emit, end = _tabled(progress)
-    inspection = Inspection(rules, classifier(SPECS), SPECS, limits, emit)
+    inspection = Inspection(
+        rules, classifier(SPECS), SPECS, config.limits, emit, never_inspect=frozenset(config.privacy.never_inspect))
     status = 0
     for name, path in found:
         try:
-            capture = open_capture(name, path, limits)
+            capture = open_capture(name, path, config.limits)
         except CaptureError as error:
             fault = str(error)
         else:
@@ -330,17 +334,14 @@ def command(args: Namespace) -> int:
     return status
 
 
-def _rules(config: Any, args: Namespace) -> Rules:
-    """The rules of the configuration, with the policy and the packs of the command line in their place."""
-    judged = SimpleNamespace(
-        policy=Path(args.policy) if args.policy else config.policy,
-        signatures=Path(args.signatures) if args.signatures else config.signatures,
-        limits=config.limits, state=config.state,
-    )
-    try:
-        return build_rules(cast(Any, judged), 1).rules
-    except Faults as faults:
-        raise UserError(str(faults)) from None
+def _judging(args: Namespace) -> Config:
+    """The configuration, with the policy and the packs of the command line in their place. Raises UserError."""
+    config: Config = load(args.config)
+    if args.policy:
+        config = replace(config, policy=Path(args.policy))
+    if args.signatures:
+        config = replace(config, signatures=Path(args.signatures))
+    return config
 
 
 class Lines:

@@ -26,6 +26,7 @@ def line_up(only: set[str], authority: str) -> list[Gateway]:
         Ours("full, 10,000 rules", rules=10_000),
         Ours("full, archive full", archive="full"),
         Ours("full, stock I/O", stock_io=True),
+        Ours("full, texts of the rules' words", kind="rulewords"),
         Ours("relay of unknown lines", kind="blob"),
         Ours("decode alone", rules=0, policy_rules=0),
         Ours("decode and scan", policy_rules=0),
@@ -52,7 +53,9 @@ def load(gateway: Gateway, sessions: int, seconds: float, log: Path) -> dict[str
 def reflectors(folder: Path, certificate: str, key: str) -> tuple[dict[tuple[str, str], int], list[Process]]:
     """One server per kind of traffic: its port by (kind, security)."""
     ports, processes = {}, []
-    for kind, security in (("xmpp", "plain"), ("xmpp", "starttls"), ("irc", "plain"), ("blob", "plain")):
+    for kind, security in (
+        ("xmpp", "plain"), ("rulewords", "plain"), ("xmpp", "starttls"), ("irc", "plain"), ("blob", "plain"),
+    ):
         extra = [certificate, key] if security == "starttls" else []
         command = python("-m", "bench.reflector", kind, *extra)
         server = Process("reflector", command, folder / "reflector.log", talk=True)

@@ -1,6 +1,6 @@
 """The clients of the bench, one process.
 
-    python -m bench.load PORT xmpp|irc|blob plain|starttls SESSIONS SECONDS PID
+    python -m bench.load PORT xmpp|rulewords|irc|blob plain|starttls SESSIONS SECONDS PID
 
 Signs SESSIONS clients on, lets them play ping-pong (a new text when the answer is in), and after a warm-up reads the
 CPU time of process PID and its children at the start and the end of SECONDS. Prints one JSON line. With SECONDS 0 the
@@ -41,8 +41,8 @@ class Client(asyncio.Protocol):
         self.talking = False
         self.buffer = b""
         self.transport: asyncio.Transport
-        if kind == "xmpp":
-            self.messages = texts.xmpp(self.user, number)
+        if kind in ("xmpp", "rulewords"):
+            self.messages = texts.xmpp(self.user, number, kind == "xmpp")
         else:
             self.messages = texts.irc(self.user, number) if kind == "irc" else texts.blob(number)
 
@@ -50,7 +50,7 @@ class Client(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         if self.stage != "hello":
             return
-        if self.kind == "xmpp":
+        if self.kind in ("xmpp", "rulewords"):
             self.transport.write(HEADER)
         elif self.kind == "irc":
             self.transport.write(f"NICK {self.user}\r\nUSER {self.user} 0 * :{self.user}\r\n".encode())

@@ -465,6 +465,8 @@ def dcc(words: bytes) -> _Offer:
     for count in counts:
         if not 2 <= count <= 4 or len(tail) < count + (0 if name else 1):
             continue
+        if count == 2 and not name and len(tail) > 3:
+            continue  # without a size nothing tells a name with blanks from the numbers
         args = tail[len(tail) - count:]
         host, port = _host(args[0]), _number(args[1], 65535)
         size = _number(args[2], (1 << 64) - 1) if count > 2 else None
@@ -1766,9 +1768,15 @@ class IrcDecoder:
             at = multi.offsets[note.index]
             length = len(multi.pieces[note.index])
             spans = [(max(s - at, 0), e - at) for _, s, e in verdict.masks if e > at and s < at + length]
-            if spans:
-                start, end = line.spans[1]
-                out = with_param(out, line, 1, masked(out[start:end], spans))
+            start, end = line.spans[1]
+            text = masked(out[start:end], spans) if spans else out[start:end]
+            broken = at > 0 and note.index > 0 and multi.pieces[note.index - 1][-1:] == "\n"
+            if broken and any(s < at <= e for _, s, e in verdict.masks) and line.end - line.body < PAYLOAD:
+                # The line break in front is masked as well: one character, one star.
+                out = with_param(out, line, 1, _MASK.encode() + text)
+                out = out[:1 + len(line.tags)] + b";draft/multiline-concat" + out[1 + len(line.tags):]
+            elif spans:
+                out = with_param(out, line, 1, text)
         return [Send(way, out), *self._told(way, told, line, False, multi.label)]
 
     def _placeholder(self, raw: bytes, line: Line, index: int, text: str) -> bytes:

@@ -31,22 +31,23 @@ IRC_FORMATTING: Final = re.compile(
 formatting)."""
 
 IRC_UP_LINE: Final = re.compile(
-    rb"(?i) *(CAP(?= +(?:LS|REQ|END|LIST)[ \r\n])|NICK(?= +:?[^\s:,*?!@]{1,64} *[\r\n])"
-    rb"|USER(?= +[^\s]+ +[^\s]+ +[^\s]+ +[^\r\n]*[\r\n])|PASS(?= +:?[^\s]+ *[\r\n]))"
+    rb"(?i)\A *+(CAP(?= ++(?:LS|REQ|END|LIST)[ \r\n])|NICK(?= ++:?[^\s:,*?!@]{1,64}+ *+[\r\n])"
+    rb"|USER(?= ++[^\s]++ ++[^\s]++ ++[^\s]++ ++[^\r\n]++[\r\n])|PASS(?= ++:?[^\s]++ *+[\r\n]))"
 )
 """A line that a client registers with, at the line's start (RFC 2812 3.1, IRCv3 capability negotiation)."""
 
 IRC_DOWN_LINE: Final = re.compile(
-    rb"(?:@[^\s]+ +)?"
-    rb"(?::[^\s:][^\s]* +(?:NOTICE +[^\s]+ +:|CAP +[^\s]+ +(?:LS|ACK|NAK)\b|([0-9]{3}) +[^\s:]+ +[^\r\n]*)"
-    rb"|PING +:?[^\s]+[\r\n]|ERROR +:|NOTICE +(?:AUTH|\*) +:)"
+    rb"\A(?:@[^\s]++ ++)?+"
+    rb"(?::[^\s:][^\s]*+ ++(?:NOTICE ++[^\s]++ ++:|CAP ++[^\s]++ ++(?:LS|ACK|NAK)\b|([0-9]{3}) ++[^\s:])"
+    rb"|PING ++:?[^\s]++[\r\n]|ERROR ++:|NOTICE ++(?:AUTH|\*) ++:)"
 )
 """A line that a server begins with, at the line's start (RFC 2812 5)."""
 
 IRC_PEER_LINE: Final = re.compile(
-    rb"(?:@[^\s]+ +)?:[^\s!@:]+![^\s@]+@[^\s]+ +(?:PRIVMSG|NOTICE|JOIN|PART|QUIT|NICK|TOPIC|KICK|MODE|INVITE|AWAY) ?"
+    rb"\A(?:@[^\s]++ ++)?+:[^\s!@:]++![^\s@]++@[^\s]++ ++"
+    rb"(?:PRIVMSG|NOTICE|JOIN|PART|QUIT|NICK|TOPIC|KICK|MODE|INVITE|AWAY)[ \r\n]"
 )
 """A line about another person, as only a server sends it (RFC 2812 2.3.1)."""
 
-IRC_WORDS_LINE: Final = re.compile(rb"(?i) *(?:PRIVMSG|NOTICE|JOIN) +[^\s:]+(?: +:[^\r\n]*)?[\r\n]")
+IRC_WORDS_LINE: Final = re.compile(rb"(?i)\A *+(?:PRIVMSG|NOTICE|JOIN) ++[^\s:]++(?: ++:[^\r\n]*+)?+[\r\n]")
 """A line that says something, without a source."""

@@ -13,6 +13,16 @@ from inspector.wire import patterns
 WORST: dict[str, Callable[[int], list[str | bytes]]] = {
     "INVISIBLE": lambda n: ["\u200b" * n, "a\u0301" * (n // 2), "a" * n],
     "ENTITY": lambda n: ["&" * n, "&a" * (n // 2), "&" + "a" * n, "&#" * (n // 2), "&#x12345" * (n // 8)],
+    "IRC_FORMATTING": lambda n: ["\x03" * n, "\x03" + "1" * n, "\x0312," * (n // 4), "\x04abcdef" * (n // 7), "a" * n],
+    "IRC_UP_LINE": lambda n: [
+        b" " * n, b"NICK" + b" " * n, b"USER " + b"a " * (n // 2), b"CAP " * (n // 4),
+        b"USER" + b" a" * (n // 2) + b"\n", b"USER a b c" + b" " * n, b"CAP" + b" " * n,
+    ],
+    "IRC_DOWN_LINE": lambda n: [
+        b":" + b"a" * n, b":a " + b" " * n, b"@a " * (n // 3), b":a 001" + b" a" * (n // 2), b"PING " * (n // 5),
+    ],
+    "IRC_PEER_LINE": lambda n: [b":a!b@c " * (n // 7), b":" + b"!" * n, b":a!" + b"b@" * (n // 2), b":a!b@" + b"c" * n],
+    "IRC_WORDS_LINE": lambda n: [b"PRIVMSG " * (n // 8), b"PRIVMSG a :" + b"x" * n, b"PRIVMSG a" + b" " * n],
 }
 """For each pattern: texts of about n characters that are worst for it."""
 
@@ -52,3 +62,26 @@ def test_invisible_characters() -> None:
 def test_entities() -> None:
     """References with a semicolon only: the & of a link's query is none."""
     assert patterns.ENTITY.findall("&amp; &#65; &#x41; ?a=1&copy=2 & &;") == ["&amp;", "&#65;", "&#x41;"]
+
+
+def test_irc_formatting() -> None:
+    """A colour takes its digits with it, two and a comma and two; other digits and commas are text."""
+    text = "\x02se\x02cret \x0304,12red\x03 \x03123 \x03,5 \x04ff00aaX\x0f"
+    assert patterns.IRC_FORMATTING.sub("", text) == "secret red 3 ,5 X"
+
+
+def test_irc_lines() -> None:
+    """What a client registers with and what a server begins with; the USER of FTP is not."""
+    up = patterns.IRC_UP_LINE
+    assert [bool(up.match(x)) for x in (
+        b"nick :joe\r\n", b"  USER a b c d\n", b"CAP LS 302\r\n",
+        b"USER anonymous\r\n", b"NICKEL x\r\n", b"NICK a b\r\n",
+    )] == [True, True, True, False, False, False]
+    down = patterns.IRC_DOWN_LINE
+    assert [bool(down.match(x)) for x in (
+        b":irc.example 001 joe :Welcome\r\n", b"NOTICE AUTH :*** hello\r\n", b"PING :x\r\n",
+        b"220 mail ready\r\n", b"+OK\r\n",
+    )] == [True, True, True, False, False]
+    assert patterns.IRC_PEER_LINE.match(b":joe!j@host PRIVMSG #c :x")
+    assert not patterns.IRC_PEER_LINE.match(b":irc.example PRIVMSG #c :x")
+    assert patterns.IRC_WORDS_LINE.match(b"PRIVMSG #c :x\r\n")

@@ -1,0 +1,703 @@
+"""IRC: what is read out of lines, and how they are refused, masked and answered."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from inspector.engine.world import Table
+from inspector.model import (
+    BROKEN,
+    DOWN,
+    PASSED,
+    UP,
+    Act,
+    Action,
+    Address,
+    Chunk,
+    Encryption,
+    Event,
+    Expect,
+    FileOffer,
+    Flow,
+    Frame,
+    GroupChange,
+    Limits,
+    Match,
+    Message,
+    Notice,
+    Oddity,
+    Opaque,
+    Presence,
+    Send,
+    SignOn,
+    StartTls,
+    Text,
+    Typing,
+    Verdict,
+    Way,
+)
+from inspector.protocols import irc
+from inspector.protocols.irc import DROP_NUL, PAYLOAD, SPEC, IrcDecoder, dcc, decode, fit, masked, parse, probe, unescape
+
+Said = list[tuple[Way, bytes]]
+
+WELCOME = (
+    b":irc.example.net NOTICE * :*** Looking up your hostname...\r\n"
+    b"PING :A`x\\^{|\r\n"
+    b":irc.example.net 001 alice :Welcome to the Example network alice!~alice@192.0.2.7\r\n"
+    b":irc.example.net 002 alice :Your host is irc.example.net, running version toyd-1\r\n"
+    b":irc.example.net 005 alice NETWORK=Example CASEMAPPING=rfc1459 CHANTYPES=#& STATUSMSG=@+ :are supported\r\n"
+    b":irc.example.net 375 alice :- Message of the day\r\n"
+    b":irc.example.net 372 alice :- be kind\r\n"
+    b":irc.example.net 376 alice :End of MOTD\r\n"
+)
+SIGN_ON: Said = [
+    (UP, b"CAP LS 302\r\nNICK alice\r\nUSER alice 0 * :Alice Adams\r\n"),
+    (DOWN, b":irc.example.net CAP * LS * :message-tags server-time\r\n:irc.example.net CAP * LS :echo-message\r\n"),
+    (UP, b"CAP REQ :message-tags server-time\r\n"),
+    (DOWN, b":irc.example.net CAP alice ACK :message-tags server-time\r\n"),
+    (UP, b"CAP END\r\n"),
+    (DOWN, WELCOME),
+    (UP, b"PONG :A`x\\^{|\r\n"),
+]
+TALKS: dict[str, Said] = {
+    "chat": [
+        *SIGN_ON,
+        (UP, b"JOIN #garden,#tools keyword\r\n"),
+        (DOWN, b":alice!~alice@192.0.2.7 JOIN #garden\r\n:irc.example.net 332 alice #garden :Tomatoes and other news\r\n"
+               b":irc.example.net 333 alice #garden bob 1700000000\r\n:irc.example.net 353 alice = #garden :alice @bob \r\n"
+               b":irc.example.net 366 alice #garden :End of /NAMES list.\r\n"),
+        (UP, b"PRIVMSG #garden :good morning to all of you\r\nPRIVMSG #garden :the tomatoes have come up\r\n"),
+        (DOWN, b":bob!~b@192.0.2.8 PRIVMSG #garden :\x02wonderful\x02 news, \x0304,01alice\x0f!\r\n"),
+        (DOWN, b"@time=2026-01-05T10:00:00.000Z;msgid=m1 :bob!~b@192.0.2.8 PRIVMSG alice :come and see me later\r\n"
+               b"@time=2026-01-05T10:00:01.000Z;msgid=m2 :bob!~b@192.0.2.8 PRIVMSG alice :bring the blue basket\r\n"),
+        (UP, b"PRIVMSG bob,carol,#garden :who brings the basket today\r\n"),
+        (UP, b"PRIVMSG bob :\x01ACTION waves with both hands\x01\r\nNOTICE bob :a quiet word for you\r\n"),
+        (UP, b"privmsg  #garden    fine\r\n PRIVMSG bob ::-)\r\nPRIVMSG bob :\r\n"),
+        (UP, "PRIVMSG #garden :schöne Grüße aus dem Gemüsegarten\r\n".encode()),
+        (UP, "PRIVMSG #garden :schöne Grüße von früher\r\n".encode("cp1252")),
+        (UP, b"PRIVMSG #garden :" + "庭のトマトが育ちました".encode("iso2022_jp") + b"\r\n"),
+        (DOWN, b"PING :irc.example.net\r\n"),
+        (UP, b"PONG :irc.example.net\r\n"),
+        (UP, b"TOPIC #garden :Potatoes this week\r\nAWAY :gone to the market\r\nAWAY\r\n"),
+        (DOWN, b":alice!~alice@192.0.2.7 TOPIC #garden :Potatoes this week\r\n"
+               b":irc.example.net 306 alice :You have been marked as being away\r\n"
+               b":irc.example.net 301 alice bob :out with the wheelbarrow\r\n"),
+        (UP, b"INVITE carol #garden\r\nKICK #garden dave :please calm down first\r\nMODE #garden +k pear\r\n"),
+        (DOWN, b":bob!~b@192.0.2.8 INVITE alice #tools\r\n:bob!~b@192.0.2.8 KICK #garden dave :enough of this today\r\n"
+               b":carol!c@192.0.2.9 PART #garden :see you in the evening\r\n"
+               b":carol!c@192.0.2.9 QUIT :the battery is empty\r\n:bob!~b@192.0.2.8 NICK bobby\r\n"
+               b":bobby!~b@192.0.2.8 AWAY :asleep in the shed\r\n:bobby!~b@192.0.2.8 MODE #garden +o alice\r\n"
+               b":irc.example.net 404 alice #tools :Cannot send to channel\r\n"
+               b":irc.example.net NOTICE alice :the server restarts at noon\r\n"),
+        (UP, b"NICK alicia\r\n"),
+        (DOWN, b":alice!~alice@192.0.2.7 NICK :alicia\r\n"),
+        (UP, b"\r\n\nPRIVMSG @#garden :only for the operators here\nWHOIS bobby\r\n"),
+        (DOWN, b":irc.example.net 311 alicia bobby ~b 192.0.2.8 * :Robert the gardener\r\n"),
+        (UP, b"FROBNICATE a :words of a command unknown\r\nWALLOPS :attention to everybody\r\n"),
+        (UP, b"PART #garden,#tools :until tomorrow then\r\nQUIT :good night to all\r\n"),
+        (DOWN, b"ERROR :Closing Link: alicia (Quit: good night to all)\r\n"),
+    ],
+    "modern": [
+        (UP, b"CAP LS 302\r\nNICK alice\r\nUSER alice 0 * :Alice Adams\r\n"),
+        (DOWN, b":irc.example.net CAP * LS :sasl=PLAIN batch echo-message labeled-response standard-replies\r\n"),
+        (UP, b"CAP REQ :sasl batch echo-message labeled-response standard-replies message-tags draft/multiline\r\n"),
+        (DOWN, b":irc.example.net CAP alice ACK :sasl batch echo-message labeled-response standard-replies\r\n"),
+        (UP, b"AUTHENTICATE PLAIN\r\n"),
+        (DOWN, b"AUTHENTICATE +\r\n"),
+        (UP, b"AUTHENTICATE YWxpY2UAYWxpY2UAc2VzYW1l\r\n"),
+        (DOWN, b":irc.example.net 900 alice alice!~alice@192.0.2.7 Adams :You are now logged in as Adams\r\n"
+               b":irc.example.net 903 alice :SASL authentication successful\r\n"),
+        (UP, b"CAP END\r\n"),
+        (DOWN, WELCOME),
+        (UP, b"@label=l1;+draft/reply=m9 PRIVMSG #garden :an answer with a label\r\n"),
+        (DOWN, b"@label=l1;msgid=m10 :alice!~alice@192.0.2.7 PRIVMSG #garden :an answer with a label\r\n"),
+        (UP, b"@+typing=active TAGMSG #garden\r\n@+draft/react=ok;+draft/reply=m10 TAGMSG #garden\r\n"),
+        (UP, b"@+example.org/note=hidden\\swords\\sin\\sa\\stag PRIVMSG #garden :plain words in the line\r\n"),
+        (UP, b"@label=l2 BATCH +1 draft/multiline #garden\r\n@batch=1 PRIVMSG #garden :first line of the poem\r\n"
+             b"@batch=1 PRIVMSG #garden :second line of\r\n@batch=1;draft/multiline-concat PRIVMSG #garden : the poem\r\n"
+             b"BATCH -1\r\n"),
+        (DOWN, b":irc.example.net BATCH +h chathistory #garden\r\n"
+               b"@batch=h;time=2026-01-04T08:00:00.000Z;msgid=h1 :bob!b@192.0.2.8 PRIVMSG #garden :words from yesterday\r\n"
+               b"@batch=h;time=2026-01-04T08:01:00.000Z :carol!c@192.0.2.9 JOIN #garden\r\n"
+               b":irc.example.net BATCH -h\r\n"),
+        (DOWN, b":bob!b@192.0.2.8 BATCH +m draft/multiline #garden\r\n"
+               b"@batch=m :bob!b@192.0.2.8 PRIVMSG #garden :roses are red and\r\n"
+               b"@batch=m :bob!b@192.0.2.8 PRIVMSG #garden :violets are blue\r\n:bob!b@192.0.2.8 BATCH -m\r\n"),
+        (DOWN, b":carol!c@192.0.2.9 JOIN #garden carolacct :Carol of the hills\r\n:alice!~a@192.0.2.7 ACCOUNT *\r\n"),
+        (UP, b"SETNAME :Alice of the garden\r\nREDACT #garden m10 :said in anger yesterday\r\n"),
+        (UP, b"PRIVMSG NickServ :IDENTIFY sesame\r\nNS IDENTIFY Adams sesame\r\nNS INFO bob\r\nOPER alice sesame\r\n"),
+        (DOWN, b":irc.example.net FAIL REDACT UNKNOWN_MSGID #garden m10 :no such message\r\n"),
+    ],
+    "files": [
+        *SIGN_ON,
+        (UP, b'PRIVMSG bob :\x01DCC SEND "plan of beds.txt" 3221225991 5000 1024\x01\r\n'),
+        (DOWN, b":bob!b@192.0.2.8 PRIVMSG alice :\x01DCC RESUME file.ext 5000 512\x01\r\n"),
+        (UP, b"PRIVMSG bob :\x01DCC ACCEPT file.ext 5000 512\x01\r\n"),
+        (DOWN, b":bob!b@192.0.2.8 PRIVMSG alice :\x01DCC SEND seeds.csv 3221225992 0 99 17\x01\r\n"),
+        (UP, b"PRIVMSG bob :\x01DCC SEND seeds.csv 3221225991 6000 99 17\x01\r\n"),
+        (DOWN, b":bob!b@192.0.2.8 PRIVMSG alice :\x01DCC CHAT chat 3221225992 7000\x01\r\n"),
+        (UP, b"PRIVMSG bob :\x01DCC SEND x \x02\x03\x04 abc\x01\r\nPRIVMSG bob :\x01DCC\x01\r\nPRIVMSG bob :\x01DCC SEND\x01\r\n"),
+        (UP, b"PRIVMSG bob :\x01VERSION\x01\r\n"),
+        (DOWN, b":bob!b@192.0.2.8 NOTICE alice :\x01VERSION a client of ours 1.0\x01\r\n"),
+        (UP, b"PRIVMSG bob :words \x01ACTION inside\x01 and more words\r\nPRIVMSG bob :\x01PING 12345\r\n"),
+    ],
+    "secrets": [
+        *SIGN_ON,
+        (UP, b"PRIVMSG bob :+OK dGhpc2lzbm90cmVhbGx5YWtleQ\r\nNOTICE bob :DH1080_INIT abcdefABCDEF0123456789\r\n"),
+        (UP, b"PRIVMSG bob :?OTR:AAMCabcdefghijkl.\r\n"),
+        (UP, b"PRIVMSG bob :-----BEGIN PGP MESSAGE-----\r\nPRIVMSG bob :hQEMA1234567890abcdef\r\n"
+             b"PRIVMSG bob :-----END PGP MESSAGE-----\r\nPRIVMSG bob :now in clear words again\r\n"),
+    ],
+    "no-tls": [
+        (UP, b"STARTTLS\r\n"),
+        (DOWN, b":irc.example.net 691 * :STARTTLS failed\r\n"),
+        *SIGN_ON,
+        (UP, b"PRIVMSG #garden :in plain then, dear friends\r\n"),
+    ],
+    "starttls": [
+        (UP, b"STARTTLS\r\n"),
+        (DOWN, b":irc.example.net 670  :STARTTLS successful, go ahead\r\n"),
+        *SIGN_ON,
+        (UP, b"PRIVMSG #garden :now inside the tunnel, friends\r\n"),
+    ],
+    "bot": [
+        (UP, b"CAP REQ :twitch.example/tags\nPASS oauth:sesame\nNICK gardenbot\n"),
+        (DOWN, b":tmi.example 001 gardenbot :Welcome, GLHF!\r\n:tmi.example 376 gardenbot :>\r\n"),
+        (UP, b"JOIN #garden\n"),
+        (DOWN, b"@badges=;color=#FF0000;user-id=7 :carol!carol@carol.tmi.example PRIVMSG #garden :hello little bot\r\n"),
+        (UP, b"PRIVMSG #garden :hello to you, carol\n"),
+    ],
+    "long": [
+        *SIGN_ON,
+        (UP, b"PRIVMSG #garden :" + b"an endless speech " * 1500 + b"\r\n"),
+        (UP, b"PRIVMSG #garden :short again after it\r\n"),
+        (DOWN, b":bob!b@192.0.2.8 PRIVMSG #garden :" + b"ohh what a speech " * 30 + b"\r\n"),
+    ],
+}
+
+FLOW = Flow("f", Address("192.0.2.7", 40000), Address("198.51.100.1", 6667))
+NOTICE = "Not delivered, reference ABCD-EFGH."
+BLOCK = Verdict(Action.BLOCK, "r", notice=NOTICE)
+
+
+class Session:
+    """A decoder, driven a line at a time."""
+
+    def __init__(
+        self, *, signed: bool = True, edits: frozenset[str] = frozenset(), flow: Flow = FLOW, limits: Limits | None = None,
+    ) -> None:
+        self.decoder = IrcDecoder(flow, limits or Limits(), Table(100), edits)
+        if signed:
+            self.down(b":irc.example.net 001 alice :Welcome\r\n:irc.example.net 005 alice NETWORK=Example :are supported\r\n")
+
+    def feed(self, way: Way, data: bytes, **more: object) -> list[Frame]:
+        return self.decoder.feed(Chunk(way, 5.0, data, **more))  # type: ignore[arg-type]
+
+    def up(self, data: bytes) -> list[Frame]:
+        return self.feed(UP, data)
+
+    def down(self, data: bytes) -> list[Frame]:
+        return self.feed(DOWN, data)
+
+    def events(self, way: Way, data: bytes) -> list[Event]:
+        return [event for frame in self.feed(way, data) for event in frame.events]
+
+    def event(self, way: Way, data: bytes) -> Event:
+        (event,) = self.events(way, data)
+        return event
+
+    def carry(self, way: Way, data: bytes, *verdicts: Verdict) -> list[Act]:
+        """What is sent for the only frame of `data` with these verdicts."""
+        (frame,) = self.feed(way, data)
+        return self.decoder.apply(frame, verdicts)
+
+    def caps(self, *names: bytes) -> Session:
+        self.down(b":irc.example.net CAP alice ACK :" + b" ".join(names) + b"\r\n")
+        return self
+
+
+def mask(*spans: tuple[int, int, int]) -> Verdict:
+    return Verdict(Action.REDACT, "r", masks=spans)
+
+
+def bodies(events: list[Event]) -> list[str]:
+    return [text.plain for event in events for text in event.texts]
+
+
+# -- lines
+
+
+def test_parse_splits_on_runs_of_blanks_and_only_on_them() -> None:
+    """RFC 1459 2.3.1: blanks in front and between, tabs are data, the last parameter after a colon keeps its blanks."""
+    line = parse(b"@a=1;b  :n!u@h  privmsg   #c  \t  :: a  b \r\n")
+    assert line is not None
+    assert (line.tags, line.source, line.command) == (b"a=1;b", b"n!u@h", "PRIVMSG")
+    assert line.params == [b"#c", b"\t", b": a  b "]
+    assert parse(b"  \r\n") is None
+    empty = parse(b":s 670  :text\r\n")
+    assert empty is not None
+    assert empty.params == [b"text"]
+
+
+def test_parse_offsets_point_at_the_parameters() -> None:
+    """Where a parameter stands is where its bytes are found."""
+    raw = b"  PRIVMSG bob  :hello you\r\n"
+    line = parse(raw)
+    assert line is not None
+    assert [raw[a:b] for a, b in line.spans] == line.params == [b"bob", b"hello you"]
+    assert raw[line.end:] == b"\r\n"
+
+
+def test_tag_values_are_unescaped() -> None:
+    """IRCv3 message-tags: the five escapes, an unknown one is its letter, a backslash at the end goes."""
+    assert unescape(r"a\:b\sc\\d\r\n\x" + "\\") == "a;b c\\d\r\nx"
+
+
+def test_charset_is_utf8_else_cp1252_else_latin1_and_japanese_by_its_escapes() -> None:
+    """Bytes that no charset rejects silently: every one can be written back."""
+    assert decode("é".encode()) == ("é", "utf-8")
+    assert decode(b"caf\xe9 \x93q\x94") == ("café “q”", "cp1252")
+    assert decode(b"\x81\xff") == ("\x81ÿ", "latin-1")
+    assert decode("庭".encode("iso2022_jp")) == ("庭", "iso2022_jp")
+
+
+def test_masks_keep_the_charset_and_drop_codes_inside() -> None:
+    """One star a character; formatting inside the masked word goes, around it stays."""
+    assert masked(b"\x02a se\x02\x0304cret b\x0f", [(2, 8)]) == b"\x02a ****** b\x0f"
+    assert masked("Grüße an alle".encode("cp1252"), [(0, 5)]) == "***** an alle".encode("cp1252")
+    assert masked("庭のトマト".encode("iso2022_jp"), [(0, 1)]).decode("iso2022_jp") == "*のトマト"
+    assert masked("schön".encode(), [(4, 99), (0, 1)]) == "*chö*".encode()
+
+
+def test_a_text_is_cut_at_a_character() -> None:
+    """No half of a UTF-8 character is left behind."""
+    assert fit("aéé".encode(), 4) == "aé".encode()
+    assert fit(b"abc", 5) == b"abc"
+    assert fit("é".encode(), 1) == b""
+    assert fit(b"abc", -3) == b""
+
+
+# -- who
+
+
+def test_sign_on_claims_the_nick_that_the_server_gives() -> None:
+    """001's first parameter, not the nick asked for."""
+    session = Session(signed=False)
+    session.up(b"NICK wanted\r\nUSER u 0 * :r\r\n")
+    assert session.event(DOWN, b":s.example 001 given :Welcome\r\n") == SignOn(
+        user="given", identity="claimed", mechanism="001")
+
+
+def test_sign_on_without_001_comes_with_the_next_numeric_of_registered_clients() -> None:
+    """Servers that leave out 001 (private ones of botnets) do not leave us without a user."""
+    session = Session(signed=False)
+    assert session.event(DOWN, b":s.example 376 bot7 :End of MOTD\r\n") == SignOn(
+        user="bot7", identity="claimed", mechanism="376")
+    assert session.events(DOWN, b":s.example 001 bot7 :late\r\n") == []
+
+
+def test_sasl_authenticates_the_account_not_the_nick() -> None:
+    """900 before 001: the sign-on is the account's; a nick may be anybody's."""
+    session = Session(signed=False)
+    session.up(b"AUTHENTICATE SCRAM-SHA-256\r\n")
+    session.down(b":s.example 900 * *!u@h adams :You are now logged in as adams\r\n")
+    assert session.event(DOWN, b":s.example 001 alice :Welcome\r\n") == SignOn(
+        user="adams", identity="authenticated", mechanism="SCRAM-SHA-256")
+
+
+def test_login_and_logout_later_sign_on_again() -> None:
+    """900 and 901 after registration, and ACCOUNT of account-notify for the own nick only."""
+    session = Session()
+    assert session.event(DOWN, b":s 900 alice alice!u@h adams :in\r\n") == SignOn(
+        user="adams", identity="authenticated", mechanism="900")
+    assert session.event(DOWN, b":s 901 alice alice!u@h :out\r\n") == SignOn(
+        user="alice", identity="claimed", mechanism="901")
+    assert session.events(DOWN, b":bob!b@h ACCOUNT bobacct\r\n") == []
+    assert session.event(DOWN, b":ALICE!a@h ACCOUNT adams\r\n") == SignOn(
+        user="adams", identity="authenticated", mechanism="ACCOUNT")
+
+
+def test_own_account_in_extended_join_authenticates() -> None:
+    """extended-join names the account; `*` is none."""
+    session = Session()
+    assert session.events(DOWN, b":alice!a@h JOIN #c * :Real Name\r\n")[0] == GroupChange(
+        action="join", group="#c", member="alice", texts=(Text("realname", "Real Name"),))
+    assert session.events(DOWN, b":alice!a@h JOIN #d adams :Real Name\r\n")[0] == SignOn(
+        user="adams", identity="authenticated", mechanism="JOIN")
+
+
+def test_own_nick_change_signs_on_again_and_others_do_not() -> None:
+    """NICK from oneself (compared as the network folds names) changes the sender of what follows."""
+    session = Session()
+    assert session.events(DOWN, b":bob!b@h NICK :bobby\r\n") == [
+        GroupChange(action="nick", group="", member="bob", texts=(Text("nick", "bobby", None, False),))]
+    events = session.events(DOWN, b":Alice!a@h NICK :alicia\r\n")
+    assert events[0] == SignOn(user="alicia", identity="claimed", mechanism="NICK")
+    sent = session.event(UP, b"PRIVMSG bob :hi\r\n")
+    assert isinstance(sent, Message)
+    assert sent.sender == "alicia"
+
+
+def test_a_flow_joined_late_learns_its_nick_from_numerics_or_from_what_is_said_to_it() -> None:
+    """Without 001 the first parameter of any numeric is the own nick; so is the target of a private message."""
+    late = msgspec.structs.replace(FLOW, from_start=False)
+    session = Session(signed=False, flow=late)
+    session.down(b"rest of a line\r\n")
+    assert session.event(DOWN, b":s.example 303 alice :bob\r\n") == SignOn(
+        user="alice", identity="claimed", mechanism="303")
+    session = Session(signed=False, flow=late)
+    assert session.events(DOWN, b":bob!b@h PRIVMSG alice :hi\r\n")[0] == SignOn(
+        user="alice", identity="claimed", mechanism="PRIVMSG")
+
+
+@pytest.mark.parametrize("raw", [
+    b"PASS sesame\r\n", b"OPER alice sesame\r\n", b"AUTHENTICATE c2VzYW1l\r\n", b"PRIVMSG NickServ :IDENTIFY sesame\r\n",
+    b"NS IDENTIFY sesame\r\n", b"NICKSERV :identify adams sesame\r\n", b"AUTH adams sesame\r\n", b"PASS adams:sesame\r\n",
+    b"PRIVMSG Q@CServe.example :AUTH adams sesame\r\n", b"JOIN #c sesame\r\n", b"MODE #c +k sesame\r\n",
+    b"ZNC login sesame\r\n", b"REGISTER * a@b.example sesame\r\n", b"PRIVMSG nickserv :\x02IDENTIFY\x02 sesame\r\n",
+    b"MODE #c -o+k bob sesame\r\n", b"@label=1 PRIVMSG NickServ :SET PASSWORD sesame\r\n",
+])
+def test_secrets_never_reach_an_event(raw: bytes) -> None:
+    """Passwords and keys are in no field of any event or oddity."""
+    for frame in Session().up(raw):
+        for said in (*frame.events, *frame.oddities):
+            assert "sesame" not in repr(said)
+            assert "c2VzYW1l" not in repr(said)
+
+
+def test_words_to_a_service_that_are_no_password_are_read() -> None:
+    """Behind the words that may be secret all is seen; other commands are seen whole."""
+    session = Session()
+    assert bodies(session.events(UP, b"PRIVMSG NickServ :IDENTIFY a b the plan is ready\r\n")) == ["the plan is ready"]
+    assert bodies(session.events(UP, b"PRIVMSG MemoServ :SEND bob the plan is ready\r\n")) == ["SEND bob the plan is ready"]
+    assert bodies(session.events(UP, b"PRIVMSG x :set the table for two\r\n")) == ["set the table for two"]
+
+
+# -- messages
+
+
+def test_a_message_up() -> None:
+    """Sender is the own nick, the conversation network and channel, folded; said twice it reads the same."""
+    session = Session()
+    want = Message(
+        sender="alice", recipients=("#Dev[1]",), conversation="Example/#dev{1}", texts=(Text("body", "the key is here"),))
+    assert session.event(UP, b"PRIVMSG #Dev[1] :the key is here\r\n") == want
+    assert session.event(UP, b"PRIVMSG #Dev[1] :the key is here\r\n") == want
+    assert session.event(UP, b"PRIVMSG #Dev[1] :the key is here\n") == want
+    assert session.event(UP, b"  privmsg  #Dev[1]   :the key is here\r\n") == want
+
+
+def test_a_message_down_is_of_its_source_and_talks_of_two_share_a_conversation() -> None:
+    """To the own nick: the conversation is the sender's nick, as it is on the way up."""
+    session = Session()
+    for _ in range(2):
+        event = session.event(DOWN, b":bob!b@h PRIVMSG alice :hi\r\n")
+        assert event == Message(
+            sender="bob", recipients=("alice",), conversation="Example/bob", texts=(Text("body", "hi"),), answerable=False)
+    up = session.event(UP, b"PRIVMSG BOB :hi\r\n")
+    assert isinstance(up, Message)
+    assert up.conversation == "Example/bob"
+
+
+def test_server_tags_give_id_and_time_on_the_short_way_and_the_long() -> None:
+    """msgid and server-time are read whether the head of the line was known or not."""
+    session = Session()
+    raw = b"@time=2026-01-05T10:00:00.500Z;msgid=m1 :bob!b@h PRIVMSG #c :hi\r\n"
+    first, second = session.event(DOWN, raw), session.event(DOWN, raw)
+    assert first == second == Message(
+        sender="bob", recipients=("#c",), conversation="Example/#c", texts=(Text("body", "hi"),), id="m1",
+        sent_at=1767607200.5, answerable=False)
+
+
+def test_a_remembered_head_is_not_taken_for_a_line_without_text() -> None:
+    """`PRIVMSG #c` alone says nothing, even when `PRIVMSG #c :…` was said before."""
+    session = Session()
+    session.up(b"PRIVMSG #c :one\r\n")
+    assert session.events(UP, b"PRIVMSG #c\n") == []
+    assert session.events(UP, b"PRIVMSG #c\r\n") == []
+    assert bodies(session.events(UP, b"PRIVMSG #c :two :three\r\n")) == ["two :three"]
+
+
+def test_several_targets_are_a_message_each() -> None:
+    """Each target gets its own verdict; too many share the last one's."""
+    session = Session(limits=Limits(irc_targets=2))
+    events = session.events(UP, b"PRIVMSG a,,#b,c :hi\r\n")
+    assert [e.recipients for e in events if isinstance(e, Message)] == [("a",), ("#b", "c")]
+
+
+def test_a_status_prefix_belongs_to_the_recipient_not_to_the_conversation() -> None:
+    """`@#c` speaks to the operators of #c."""
+    event = Session().event(UP, b"PRIVMSG @#c :hi\r\n")
+    assert isinstance(event, Message)
+    assert (event.recipients, event.conversation) == (("@#c",), "Example/#c")
+
+
+def test_formatting_codes_are_no_part_of_the_text() -> None:
+    """Codes split words for a scanner, not for a reader."""
+    assert bodies(Session().events(UP, b"PRIVMSG #c :se\x02\x02cr\x0304et \x1d1\x0f\r\n")) == ["secret 1"]
+
+
+def test_notices_and_server_words() -> None:
+    """A person's NOTICE is kind notice; a server's, or one before registration, is kind server."""
+    session = Session(signed=False)
+    kinds = []
+    for raw in (b"NOTICE AUTH :*** hi\r\n", b":irc.example.net NOTICE * :*** hi\r\n"):
+        event = session.event(DOWN, raw)
+        assert isinstance(event, Message)
+        kinds.append((event.kind, event.sender))
+    session.down(b":irc.example.net 001 alice :Welcome\r\n")
+    for raw in (b":bob!b@h NOTICE alice :psst\r\n", b":irc.example.net NOTICE alice :psst\r\n", b":a.b WALLOPS :x\r\n"):
+        event = session.event(DOWN, raw)
+        assert isinstance(event, Message)
+        kinds.append((event.kind, event.sender))
+    assert kinds == [
+        ("server", None), ("server", "irc.example.net"), ("notice", "bob"), ("server", "irc.example.net"), ("server", "a.b")]
+
+
+def test_action_and_other_ctcp() -> None:
+    """ACTION is words of a person, with its last mark missing too; other requests are opaque, with their text."""
+    session = Session()
+    for raw in (b"PRIVMSG #c :\x01ACTION waves\x01\r\n", b"PRIVMSG #c :\x01action waves\r\n"):
+        event = session.event(UP, raw)
+        assert isinstance(event, Message)
+        assert (event.kind, bodies([event])) == ("action", ["waves"])
+    assert session.event(UP, b"PRIVMSG bob :\x01PING 12 34\x01\r\n") == Opaque(
+        kind="ctcp.ping", sender="alice", recipients=("bob",), texts=(Text("body", "12 34"),))
+    assert session.event(UP, b"NOTICE bob :\x01VERSION a b\x01\r\n") == Opaque(
+        kind="ctcp_reply.version", sender="alice", recipients=("bob",), texts=(Text("body", "a b"),), answerable=False)
+
+
+def test_several_ctcp_in_one_line_are_all_seen() -> None:
+    """Old clients put more than one into a line, and words around them."""
+    events = Session().events(UP, b"PRIVMSG bob :\x01VERSION\x01 hello \x01DCC SEND f.exe 3221225991 5000 9\x01\r\n")
+    assert [type(e).__name__ for e in events] == ["Opaque", "Message", "FileOffer"]
+    events = Session().events(UP, b"PRIVMSG bob :look \x01DCC SEND f.exe 3221225991 5000 9\x01\r\n")
+    assert [type(e).__name__ for e in events] == ["Message", "FileOffer"]
+
+
+def test_echoes_are_copies() -> None:
+    """echo-message: the own words come back."""
+    session = Session().caps(b"echo-message")
+    event = session.event(DOWN, b":alice!a@h PRIVMSG #c :hi\r\n")
+    assert isinstance(event, Message)
+    assert (event.copy, event.sender, event.conversation) == ("echo", "alice", "Example/#c")
+    event = session.event(DOWN, b":alice!a@h PRIVMSG bob :hi\r\n")
+    assert isinstance(event, Message)
+    assert (event.copy, event.conversation) == ("echo", "Example/bob")
+
+
+def test_history_is_a_copy() -> None:
+    """Lines of a chathistory or playback batch were said before; its end ends that."""
+    session = Session()
+    session.down(b":s BATCH +7 chathistory #c\r\n")
+    old = session.event(DOWN, b"@batch=7 :bob!b@h PRIVMSG #c :hi\r\n")
+    session.down(b":s BATCH -7\r\n")
+    new = session.event(DOWN, b"@batch=7 :bob!b@h PRIVMSG #c :hi\r\n")
+    assert isinstance(old, Message)
+    assert isinstance(new, Message)
+    assert (old.copy, new.copy) == ("history", "no")
+
+
+def test_topic_away_invite_and_reasons() -> None:
+    """What people write beside messages is read as what it is."""
+    session = Session()
+    assert session.event(UP, b"TOPIC #c :new words\r\n") == Message(
+        kind="topic", sender="alice", recipients=("#c",), conversation="Example/#c", texts=(Text("topic", "new words"),))
+    assert session.events(UP, b"TOPIC #c\r\n") == []
+    assert session.event(DOWN, b":s 332 alice #c :old words\r\n") == Message(
+        kind="topic", recipients=("#c",), conversation="Example/#c", texts=(Text("topic", "old words"),), copy="history",
+        answerable=False)
+    assert session.event(UP, b"AWAY :at lunch\r\n") == Message(
+        kind="away", sender="alice", texts=(Text("away", "at lunch"),))
+    assert session.event(DOWN, b":s 301 alice bob :asleep\r\n") == Message(
+        kind="away", sender="bob", recipients=("alice",), texts=(Text("away", "asleep"),), answerable=False)
+    assert session.event(UP, b"INVITE bob #c\r\n") == Message(
+        kind="invite", sender="alice", recipients=("bob",), conversation="Example/#c")
+    assert session.event(UP, b"PART #c :bye now\r\n") == GroupChange(
+        action="leave", group="#c", member="alice", texts=(Text("reason", "bye now"),))
+    assert session.event(DOWN, b":bob!b@h KICK #c carol :enough\r\n") == GroupChange(
+        action="kick", group="#c", member="carol", texts=(Text("reason", "enough"),))
+    assert session.event(DOWN, b":bob!b@h QUIT :gone\r\n") == Presence(
+        sender="bob", availability="offline", texts=(Text("reason", "gone"),))
+    assert session.event(UP, b"AWAY\r\n") == Presence(sender="alice", availability="online")
+    assert session.event(UP, b"JOIN 0\r\n") == GroupChange(action="leave", group="*", member="alice")
+
+
+def test_realname_is_read_before_registration() -> None:
+    """USER and SETNAME carry words."""
+    assert Session(signed=False).event(UP, b"USER a 0 * :Words here\r\n") == Opaque(
+        kind="realname", texts=(Text("realname", "Words here"),), answerable=False)
+    assert bodies(Session().events(UP, b"SETNAME :Other words\r\n")) == ["Other words"]
+
+
+def test_typing_reactions_and_tags_that_nobody_knows() -> None:
+    """TAGMSG has meaning in its tags; unknown client tags may carry anything and are looked at."""
+    session = Session()
+    assert session.event(UP, b"@+typing=active TAGMSG #c\r\n") == Typing(
+        state="active", sender="alice", recipients=("#c",))
+    assert session.event(UP, b"@+draft/react=:-);+draft/reply=m1;label=9 TAGMSG #c\r\n") == Message(
+        kind="reaction", sender="alice", recipients=("#c",), conversation="Example/#c",
+        texts=(Text("reaction", ":-)", None, False),), id="9", replaces="m1")
+    events = session.events(UP, b"@+x.example/y=the\\splan PRIVMSG #c :hi\r\n")
+    assert bodies(events) == ["hi", "the plan"]
+    assert Session().carry(UP, b"@+x.example/y=the\\splan PRIVMSG #c :hi\r\n", PASSED, BLOCK) == [
+        Send(DOWN, f":irc.example.net NOTICE alice :[#c] {NOTICE}\r\n".encode())]
+
+
+def test_unknown_commands_have_their_words_read() -> None:
+    """A command nobody told us of may reach somebody."""
+    assert Session().event(UP, b"FROB a :the plan\r\n") == Opaque(
+        kind="frob", sender="alice", texts=(Text("body", "a the plan", None, False),))
+    assert bodies(Session().events(UP, b"\x02\xff the plan\r\n")) != []
+
+
+@pytest.mark.parametrize(("text", "scheme"), [
+    (b"+OK dGhpc2lzbm90cmVhbGx5", "fish"), (b"+OK see you then", None), (b"+OK fine", None), (b"mcps abcdefghijkl", "fish"),
+    (b"?OTRv23?", "otr"), (b"-----BEGIN PGP MESSAGE-----", "openpgp"), (b"DH1080_INIT abc", "fish"),
+])
+def test_encryption_is_told(text: bytes, scheme: str | None) -> None:
+    """Ciphers of IRC are told by how their texts begin, with no false word for a plain answer."""
+    event = Session().event(UP, b"PRIVMSG bob :" + text + b"\r\n")
+    assert isinstance(event, Message)
+    assert event.encryption == (Encryption("metadata", scheme) if scheme else Encryption())
+
+
+def test_an_armour_over_several_lines_is_encrypted_to_its_end() -> None:
+    """Also when the same head was plain before, and only for that talk."""
+    session = Session()
+    session.up(b"PRIVMSG bob :plain\r\n")
+    schemes = []
+    for raw in (b"PRIVMSG bob :-----BEGIN PGP MESSAGE-----\r\n", b"PRIVMSG bob :hQEMA\r\n", b"PRIVMSG carol :hi\r\n",
+                b"PRIVMSG bob :-----END PGP MESSAGE-----\r\n", b"PRIVMSG bob :hi\r\n"):
+        event = session.event(UP, raw)
+        assert isinstance(event, Message)
+        schemes.append(event.encryption.scheme)
+    assert schemes == ["openpgp", "openpgp", None, "openpgp", None]
+
+
+def test_identify_msg_marks_are_no_text() -> None:
+    """After 290 IDENTIFY-MSG each text down has a mark, which stays where it is when the text is masked."""
+    session = Session()
+    assert bodies(session.events(DOWN, b":b!b@h PRIVMSG #c :+one\r\n")) == ["+one"]
+    session.down(b":s 290 alice IDENTIFY-MSG\r\n")
+    assert bodies(session.events(DOWN, b":b!b@h PRIVMSG #c :+one\r\n")) == ["one"]
+    assert bodies(session.events(DOWN, b":b!b@h PRIVMSG #c :-\x01ACTION two\x01\r\n")) == ["two"]
+    assert session.carry(DOWN, b":b!b@h PRIVMSG #c :+one\r\n", mask((0, 0, 3))) == [
+        Send(DOWN, b":b!b@h PRIVMSG #c :+***\r\n")]
+
+
+def test_identify_msg_is_guessed_only_in_a_flow_joined_late() -> None:
+    """Eight marked texts in a row are believed; one without a mark says that there are none."""
+    late = msgspec.structs.replace(FLOW, from_start=False)
+    session = Session(signed=False, flow=late)
+    marked = [bodies(session.events(DOWN, b":b!b@h PRIVMSG #c :+text\r\n")) for _ in range(9)]
+    assert marked[0] == ["+text"]
+    assert marked[8] == ["text"]
+    session = Session(signed=False, flow=late)
+    session.down(b":b!b@h PRIVMSG #c :text\r\n")
+    assert [bodies(session.events(DOWN, b":b!b@h PRIVMSG #c :+text\r\n")) for _ in range(9)] == [["+text"]] * 9
+
+
+def test_multiline_is_one_message_on_the_last_unit() -> None:
+    """draft/multiline: lines joined by a line feed, or without with the concat tag."""
+    frames = Session().up(
+        b"@label=5 BATCH +1 draft/multiline #c\r\n@batch=1 PRIVMSG #c :one\r\n@batch=1 PRIVMSG #c :tw\r\n"
+        b"@batch=1;draft/multiline-concat PRIVMSG #c :o\r\nBATCH -1\r\n")
+    assert [f.part for f in frames] == ["first", "more", "more", "more", "last"]
+    assert len({f.group for f in frames}) == 1
+    assert [f.events for f in frames[:-1]] == [()] * 4
+    assert frames[-1].events == (Message(
+        sender="alice", recipients=("#c",), conversation="Example/#c", texts=(Text("body", "one\ntwo"),), id="5"),)
+
+
+def test_a_multiline_that_grows_too_long_is_judged_in_two() -> None:
+    """What is there is closed as one message; nothing is buffered without bound."""
+    session = Session(limits=Limits(group_bytes=400))
+    frames = session.up(b"BATCH +1 draft/multiline #c\r\n" + b"@batch=1 PRIVMSG #c :0123456789\r\n" * 20 + b"BATCH -1\r\n")
+    last = [i for i, f in enumerate(frames) if f.part == "last"]
+    assert len(last) == 1
+    assert sum(len(f.raw) for f in frames if f.group) <= 400
+    assert all(f.events for f in frames[last[0]:-1])
+    assert Oddity("irc.long_batch") in frames[last[0]].oddities
+
+
+def test_batches_have_a_bound() -> None:
+    """More open batches than the limit are an oddity, and remembered no longer."""
+    session = Session(limits=Limits(irc_batches=2))
+    frames = session.down(b"".join(b":s BATCH +%d chathistory #c\r\n" % i for i in range(4)))
+    assert [len(f.oddities) for f in frames] == [0, 0, 1, 1]
+
+
+# -- DCC
+
+
+@pytest.mark.parametrize(("words", "want"), [
+    (b'SEND "a b.txt" 3221225991 5000 12', ("a b.txt", "192.0.2.7", 5000, 12, None)),
+    (b"SEND a b.txt 3221225991 5000 12", ("a b.txt", "192.0.2.7", 5000, 12, None)),
+    (b"SEND a.txt 3221225991 5000", ("a.txt", "192.0.2.7", 5000, None, None)),
+    (b"SEND a.txt 3221225991 0 12 99", ("a.txt", "192.0.2.7", 0, 12, "99")),
+    (b"SEND a.txt 2001:db8::1 5000 12", ("a.txt", "2001:db8::1", 5000, 12, None)),
+    (b"SEND a.txt -1073741305 5000 12", ("a.txt", "192.0.2.7", 5000, 12, None)),
+    (b"SEND a.txt host.example 5000 12", ("a.txt", "host.example", 5000, 12, None)),
+    (b"SEND a.txt 4294967296 5000 12", ("a.txt", None, None, None, None)),
+    (b"SEND a.txt 3221225991 65536 12", ("a.txt", None, None, None, None)),
+    (b"SEND a.txt \x02\x03 abc", ("a.txt", None, None, None, None)),
+    (b"SEND", ("", None, None, None, None)),
+    (b"CHAT CHAT 3221225991 5000", ("CHAT", "192.0.2.7", 5000, None, None)),
+    (b"RESUME file.ext 5000 512", ("file.ext", None, 5000, 512, None)),
+    (b"RESUME my file 0 512 99", ("my file", None, 0, 512, "99")),
+])
+def test_dcc_is_read_from_the_right(words: bytes, want: tuple[str, str | None, int | None, int | None, str | None]) -> None:
+    """Names with blanks, quoted or not; addresses in every form seen; what makes no sense is None, never an error."""
+    offer = dcc(words)
+    assert (offer.name, offer.host, offer.port, offer.size, offer.token) == want
+
+
+def test_a_file_offer_that_passes_announces_its_connection() -> None:
+    """The offer is named, and where it will come from is expected."""
+    session = Session()
+    raw = b"PRIVMSG bob :\x01DCC SEND plan.exe 3221225991 5000 12\x01\r\n"
+    (frame,) = session.up(raw)
+    assert frame.events == (FileOffer(
+        sender="alice", recipients=("bob",), conversation="Example/bob", file_name="plan.exe", size=12, method="dcc",
+        address="192.0.2.7:5000", texts=(Text("file_name", "plan.exe", None, False),)),)
+    assert session.decoder.apply(frame, (PASSED,)) == [
+        Send(UP, raw), Expect("192.0.2.7:5000", "dcc", "alice", None)]
+    assert session.decoder.apply(frame, (BLOCK,)) == [
+        Send(DOWN, f":irc.example.net NOTICE alice :[bob] {NOTICE}\r\n".encode())]
+
+
+def test_dcc_chat_and_an_unknown_own_address() -> None:
+    """CHAT is an offer too; address 0 means the offerer's own."""
+    event = Session().event(UP, b"PRIVMSG bob :\x01DCC CHAT chat 0 5000\x01\r\n")
+    assert isinstance(event, FileOffer)
+    assert (event.method, event.address, event.file_name, event.texts) == ("dcc_chat", "192.0.2.7:5000", "", ())
+
+
+def test_passive_dcc_expects_the_answer() -> None:
+    """Port 0 announces nothing; the answer with the same token does, and is no offer of its own."""
+    session = Session()
+    (frame,) = session.up(b"PRIVMSG bob :\x01DCC SEND a.txt 3221225991 0 12 77\x01\r\n")
+    assert session.decoder.apply(frame, (PASSED,)) == [Send(UP, frame.raw)]
+    (frame,) = session.down(b":bob!b@h PRIVMSG alice :\x01DCC SEND a.txt 3221225992 6000 12 77\x01\r\n")
+    assert isinstance(frame.events[0], Opaque)
+    assert session.decoder.apply(frame, (PASSED,))[1:] == [Expect("192.0.2.8:6000", "dcc", "bob", "77")]
+
+
+def test_malformed_and_countless_offers_are_oddities() -> None:
+    """A bad offer is still an event; a flood of them does not flood the table of expectations."""
+    session = Session(limits=Limits(dcc_offers=2))
+    (frame,) = session.up(b"PRIVMSG bob :\x01DCC SEND x abc def\x01\r\n")
+    assert Oddity("irc.dcc_malformed", "SEND") in frame.oddities
+    assert isinstance(frame.events[0], FileOffer)
+    frames = session.up(b"PRIVMSG bob :\x01DCC SEND x 3221225991 5000 1\x01\r\n" * 4)
+    assert [bool(f.oddities) for f in frames] == [False, False, True, True]
+
+
+def test_dcc_words_without_marks_are_words() -> None:
+    """`DCC SEND` in a plain text offers nothing."""
+    event = Session().event(UP, b"PRIVMSG bob :DCC SEND file.txt 1 2 3\r\n")
+    assert isinstance(event, Message)
+    assert event.kind == "chat"

@@ -1411,7 +1411,7 @@ class XmppDecoder:
         acts: list[Act] = [Send(frame.way, self._rewritten(frame, note, verdicts))]
         if note.expects:
             acts += note.expects
-        if frame.way is UP and note.element.get("type") != "error":
+        if frame.way is UP and note.element.get("type") not in ("error", "result"):
             for verdict in verdicts:
                 if verdict.notice and verdict.action is not Action.PASS:
                     acts.append(Send(DOWN, self._headline(verdict.notice)))
@@ -2047,6 +2047,8 @@ def probe(up: bytes, down: bytes) -> Match:
 
 def _looks(data: bytes) -> Match:
     head = data[:_PROBED]
+    if xml.BOM.startswith(head):
+        return Match.MORE
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         # UTF-16 is against RFC 6120 §11.6 but expat reads it: the stream must not escape by it.
         head = head.decode("utf-16", "ignore").encode("utf-8", "ignore")

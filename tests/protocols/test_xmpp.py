@@ -44,10 +44,12 @@ from inspector.model import (
     Verdict,
     Way,
 )
-from inspector.protocols.xmpp import EDITS, SPEC, XmppDecoder, probe
+from inspector.protocols.xmpp import EDITS, XmppDecoder, probe
 
 Said = list[tuple[Way, bytes]]
 
+SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+BIND = "urn:ietf:params:xml:ns:xmpp-bind"
 STREAM = "http://etherx.jabber.org/streams"
 ON = frozenset(edit.name for edit in EDITS if edit.default)
 ME = "alice@example.com/desk"
@@ -85,7 +87,7 @@ def login(mechanism: str = "SCRAM-SHA-1", first: str = "n,,n=alice,r=abc") -> Sa
         (UP, head(UP)),
         (DOWN, head(DOWN) + features(MECHANISMS)),
         (UP, f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='{mechanism}'>{b64(first)}</auth>".encode()),
-        (DOWN, f"<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{b64('r=abcdef,s=QQ==,i=4096')}</challenge>".encode()),
+        (DOWN, f"<challenge xmlns='{SASL}'>{b64('r=abcdef,s=QQ==,i=4096')}</challenge>".encode()),
         (UP, f"<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{b64('c=biws,r=abcdef,p=AAAA')}</response>".encode()),
         (DOWN, f"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{b64('v=BBBB')}</success>".encode()),
         (UP, head(UP, declaration=False)),
@@ -93,8 +95,8 @@ def login(mechanism: str = "SCRAM-SHA-1", first: str = "n,,n=alice,r=abc") -> Sa
             "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/><session xmlns='urn:ietf:params:xml:ns:xmpp-session'>"
             f"<optional/></session>{MANAGEMENT}{COMPRESSION}"
         )),
-        (UP, b"<iq type='set' id='b1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>desk</resource></bind></iq>"),
-        (DOWN, f"<iq type='result' id='b1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>{ME}</jid></bind></iq>".encode()),
+        (UP, f"<iq type='set' id='b1'><bind xmlns='{BIND}'><resource>desk</resource></bind></iq>".encode()),
+        (DOWN, f"<iq type='result' id='b1'><bind xmlns='{BIND}'><jid>{ME}</jid></bind></iq>".encode()),
     ]
 
 
@@ -126,6 +128,7 @@ FORWARD = (
     "<message xmlns='jabber:client' from='bob@example.org/phone' to='alice@example.com' type='chat' id='f1'>"
     "<body>forwarded words</body></message></forwarded>"
 )
+CARBON = f"<message from='alice@example.com' id='2'><received xmlns='urn:xmpp:carbons:2'>{FORWARD}</received></message>"
 
 TALKS: dict[str, Said] = {
     "chat": talk(
@@ -260,8 +263,9 @@ TALKS: dict[str, Said] = {
         (UP, "<message to='bob@example.org' id='jm'><propose xmlns='urn:xmpp:jingle-message:0' id='call7'>"
              "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='video'/></propose></message>"),
         (UP, "<message to='bob@example.org' id='sims'><body>look</body><reference xmlns='urn:xmpp:reference:0' "
-             "type='data' uri='https://up.example.com/g/x.png' begin='0' end='4'><media-sharing xmlns='urn:xmpp:sims:1'>"
-             "<file xmlns='urn:xmpp:jingle:apps:file-transfer:5'><media-type>image/png</media-type><name>x.png</name>"
+             "type='data' uri='https://up.example.com/g/x.png' begin='0' end='4'>"
+             "<media-sharing xmlns='urn:xmpp:sims:1'><file xmlns='urn:xmpp:jingle:apps:file-transfer:5'>"
+             "<media-type>image/png</media-type><name>x.png</name>"
              "<size>12</size></file></media-sharing></reference></message>"),
         (UP, "<message to='bob@example.org' id='sfs'><file-sharing xmlns='urn:xmpp:sfs:0'>"
              "<file xmlns='urn:xmpp:file:metadata:0'><name>y.zip</name><size>99</size></file><sources>"
@@ -285,8 +289,8 @@ TALKS: dict[str, Said] = {
         (UP, "<message to='bob@example.org' id='e6'><openpgp xmlns='urn:xmpp:openpgp:0'>AAAA</openpgp></message>"),
         (UP, "<message to='bob@example.org' id='e7'><body>encrypted</body><x xmlns='jabber:x:encrypted'>AAAA</x>"
              "</message>"),
-        (UP, "<message to='bob@example.org' id='e8'><e2e xmlns='urn:ietf:params:xml:ns:xmpp-e2e'><![CDATA[MIME]]></e2e>"
-             "</message>"),
+        (UP, "<message to='bob@example.org' id='e8'>"
+             "<e2e xmlns='urn:ietf:params:xml:ns:xmpp-e2e'><![CDATA[MIME]]></e2e></message>"),
         (UP, "<iq type='set' id='dl'><pubsub xmlns='http://jabber.org/protocol/pubsub'><publish "
              "node='eu.siacs.conversations.axolotl.devicelist'><item><list xmlns='eu.siacs.conversations.axolotl'>"
              "<device id='1'/></list></item></publish></pubsub></iq>"), *END,
@@ -585,7 +589,8 @@ class TestMessages:
 
     def test_signed_words_cannot_be_edited(self) -> None:
         """Words under a signature (XEP-0027) are not editable."""
-        frame = one(signed(), UP, "<message to='b@example.org'><body>hi</body><x xmlns='jabber:x:signed'>AA</x></message>")
+        stanza = "<message to='b@example.org'><body>hi</body><x xmlns='jabber:x:signed'>AA</x></message>"
+        frame = one(signed(), UP, stanza)
         assert [text.editable for text in frame.events[0].texts] == [False]
 
 
@@ -644,3 +649,633 @@ class TestOtherEvents:
         assert [act for act in passed(dec, frame) if isinstance(act, Expect)] == [
             Expect("192.0.2.7:5086", "socks5_bytestream", ME, "33d9b79873bcff9da2d3833955e12e4da22d4405"),
         ]
+
+
+def root(data: bytes) -> ElementTree.Element:
+    """What was sent, parsed as a client would: inside its stream."""
+    return ElementTree.fromstring(head(DOWN, declaration=False) + data + b"</stream:stream>")
+
+
+C = "{jabber:client}"
+ERRORS = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
+
+
+class TestRefusal:
+    def test_a_refused_message_is_answered_with_its_own_id(self) -> None:
+        """Nothing goes up; the sender gets <policy-violation/> from the address he wrote to, with the reference."""
+        dec = signed()
+        acts = dec.apply(one(dec, UP, CHAT_UP), [block("No & <no>.\r\nReference R1.\0")])
+        assert sent(acts, UP) == b""
+        (answer,) = root(sent(acts, DOWN))
+        assert (answer.tag, answer.get("type"), answer.get("id"), answer.get("from"), answer.get("to")) == (
+            C + "message", "error", "m1", "bob@example.org/phone", ME,
+        )
+        (error,) = answer
+        assert (error.get("type"), error.get("by")) == ("modify", "example.com")
+        assert [child.tag for child in error] == [ERRORS + "policy-violation", ERRORS + "text"]
+        assert error[1].text == "No & <no>.  Reference R1."
+
+    def test_no_id_no_notice(self) -> None:
+        """Without an id the answer has none; without a notice nobody is told."""
+        dec = signed()
+        frame = one(dec, UP, "<message to='bob@example.org'><body>words</body></message>")
+        (answer,) = root(sent(dec.apply(frame, [block()]), DOWN))
+        assert answer.get("id") is None
+        assert dec.apply(frame, [block(None)]) == []
+
+    def test_an_incoming_message_is_dropped_or_replaced(self) -> None:
+        """The recipient gets nothing, or the placeholder in place of every word; what is about delivery stays."""
+        dec = signed()
+        stanza = CHAT_DOWN.replace("</message>", (
+            "<html xmlns='http://jabber.org/protocol/xhtml-im'><body xmlns='http://www.w3.org/1999/xhtml'>x</body></html>"
+            "<x xmlns='jabber:x:oob'><url>http://a.example/b</url></x>"
+            "<stanza-id xmlns='urn:xmpp:sid:0' id='9' by='alice@example.com'/></message>"
+        ))
+        frame = one(dec, DOWN, stanza)
+        verdicts = [block(None)] * len(frame.events)
+        assert dec.apply(frame, verdicts) == []
+        data = sent(dec.apply(frame, [block(None, "[gone & \n<why>]")] * len(frame.events)), DOWN)
+        assert data == (
+            b"<message from='bob@example.org/phone' to='alice@example.com/desk' id='q9' type='chat'>"
+            b"<body>[gone &amp;  &lt;why&gt;]</body>"
+            b"<stanza-id xmlns='urn:xmpp:sid:0' id='9' by='alice@example.com'/></message>"
+        )
+
+    def test_a_bounce_goes_to_the_sender_of_a_chat_only(self) -> None:
+        """A refused chat from outside is answered upstream; a room, a copy or an error never."""
+        dec = signed()
+        acts = dec.apply(one(dec, DOWN, CHAT_DOWN), [block()])
+        (answer,) = root(sent(acts, UP))
+        assert (answer.get("to"), answer.get("from"), answer.get("id")) == ("bob@example.org/phone", None, "q9")
+        for stanza in (
+            "<message from='r@rooms.example.com/bo' id='1' type='groupchat'><body>words</body></message>",
+            CARBON,
+        ):
+            assert dec.apply(one(dec, DOWN, stanza), [block()]) == []
+
+    def test_a_placeholder_in_a_copy(self) -> None:
+        """In a carbon the inner message is replaced; the wrapper stays."""
+        dec = signed()
+        data = sent(dec.apply(one(dec, DOWN, CARBON), [block(None, "gone")]), DOWN)
+        assert data == CARBON.replace("forwarded words", "gone").encode()
+
+    def test_a_prefixed_message_gets_its_placeholder_in_the_right_namespace(self) -> None:
+        """The new body is jabber:client's though the stanza uses a prefix."""
+        dec = decoder()
+        frames = play(dec, TALKS["another-prefix"][:3])
+        data = sent(dec.apply(frames[-1], [block(None, "gone")]), DOWN)
+        (message,) = root(data.replace(b"<x:message", b"<x:message xmlns:x='jabber:client'"))
+        assert [(child.tag, child.text) for child in message] == [(C + "body", "gone")]
+
+    @pytest.mark.parametrize("stanza", [
+        "<message to='b@example.org' type='error' id='1'><body>secret words</body><error type='cancel'/></message>",
+        "<iq type='result' id='1' to='b@example.org'><vCard xmlns='vcard-temp'><FN>secret words</FN></vCard></iq>",
+    ])
+    def test_answers_are_masked_never_refused(self, stanza: str) -> None:
+        """An error or a result goes on, with every word masked, and is not answered."""
+        dec = signed()
+        frame = one(dec, UP, stanza)
+        acts = dec.apply(frame, [block()] * len(frame.events))
+        assert acts == [Send(UP, stanza.replace("secret words", "*" * 12).encode())]
+
+    @pytest.mark.parametrize(("index", "condition"), [
+        (0, "not-allowed"), (2, "forbidden"), (3, "not-acceptable"), (5, "not-acceptable"), (6, "not-allowed"),
+    ])
+    def test_a_refused_request_is_always_answered(self, index: int, condition: str) -> None:
+        """File offers by iq get the error their method's clients understand, with or without a notice."""
+        way, data = TALKS["files-and-calls"][10 + index]
+        dec = signed()
+        for notice in ("No.", None):
+            acts = dec.apply(one(dec, way, data), [block(notice)])
+            assert sent(acts, UP) == b""
+            (answer,) = root(sent(acts, DOWN))
+            assert (answer.tag, answer.get("type")) == (C + "iq", "error")
+            assert answer[0][0].tag == ERRORS + condition
+
+    def test_a_refused_request_from_outside_is_answered_upstream(self) -> None:
+        """An iq set from a peer is answered to the peer; the client never sees it."""
+        dec = signed()
+        acts = dec.apply(one(dec, DOWN, TALKS["files-and-calls"][-3][1]), [block(None)])
+        assert sent(acts, DOWN) == b""
+        (answer,) = root(sent(acts, UP))
+        assert (answer.get("type"), answer.get("id"), answer.get("to")) == ("error", "o1", "bob@example.org/phone")
+
+    def test_presence_loses_its_words_or_is_dropped(self) -> None:
+        """Refused status words leave the presence; a refused presence is silent."""
+        dec = signed()
+        frame = one(dec, UP, TALKS["presence-and-contacts"][10][1])
+        acts = dec.apply(frame, [PASSED, block(None)])
+        assert b"lunch" not in sent(acts, UP)
+        assert b"<show>away</show><priority>5</priority><c " in sent(acts, UP)
+        assert dec.apply(frame, [block(None), PASSED]) == []
+
+    def test_a_refused_join_is_answered(self) -> None:
+        """Else the client would wait for the room for ever."""
+        dec = signed()
+        frame = one(dec, UP, f"<presence to='team@rooms.example.com/al'>{ROOM}</presence>")
+        (answer,) = root(sent(dec.apply(frame, [block(None)]), DOWN))
+        assert (answer.tag, answer.get("type"), answer.get("from")) == (
+            C + "presence", "error", "team@rooms.example.com/al",
+        )
+
+    def test_a_warning_delivers_and_tells(self) -> None:
+        """The message goes on untouched; the sender reads a headline of his server."""
+        dec = signed()
+        acts = dec.apply(one(dec, UP, CHAT_UP), [Verdict(Action.WARN, "r", notice="Careful.")])
+        assert sent(acts, UP) == CHAT_UP.encode()
+        (notice,) = root(sent(acts, DOWN))
+        assert (notice.get("type"), notice.get("from"), notice.get("to")) == ("headline", "example.com", ME)
+        assert notice.findtext(C + "body") == "Careful."
+
+    def test_a_refused_sign_on_ends_the_session(self) -> None:
+        """A bind result cannot be swallowed."""
+        dec = decoder()
+        frames = play(dec, login()[:-1])
+        assert frames
+        acts = dec.apply(one(dec, DOWN, login()[-1][1]), [block()])
+        assert isinstance(acts[-1], Cut)
+        assert b"policy-violation" in sent(acts, DOWN)
+
+
+class TestMasks:
+    def test_masks_reach_every_form(self) -> None:
+        """Body, XHTML over markup and line break, and an address; all other bytes are exact."""
+        dec = signed()
+        frame = one(dec, UP, XHTML)
+        acts = dec.apply(frame, [masked((0, 4, 8), (1, 4, 13), (3, 23, 26))])
+        assert sent(acts, UP).decode() == (
+            XHTML.replace("see this page", "see **** page")
+            .replace("<strong>this</strong><br/>page", "<strong>****</strong>*****")
+            .replace("/a?b=1&amp;c=2", "/a?b***c=2")
+        )
+
+    @pytest.mark.parametrize(("written", "span", "want"), [
+        ("a&lt;b&gt;c", (1, 4), "a***c"), ("x&#65;&#x1F600;y", (1, 3), "x**y"),
+        ("<![CDATA[ab]]>cd", (1, 3), "<![CDATA[a*]]>*d"),
+        ("<![CDATA[]]]]><![CDATA[>]]>z", (0, 3), "<![CDATA[**]]><![CDATA[*]]>z"), ("a\r\nb", (1, 2), "a*b"),
+        ("caf\u00e9 \U0001f642!", (3, 6), "caf***!"), ("a\rb", (1, 3), "a**"), ("ab", (1, 99), "a*"),
+    ])
+    def test_a_star_a_character_however_it_is_written(self, written: str, span: tuple[int, int], want: str) -> None:
+        """References, CDATA, line ends and any UTF-8 are masked as the characters they stand for."""
+        dec = signed()
+        frame = one(dec, UP, f"<message to='b@example.org'><body>{written}</body></message>")
+        acts = dec.apply(frame, [masked((0, *span))])
+        assert sent(acts, UP).decode() == f"<message to='b@example.org'><body>{want}</body></message>"
+
+    def test_attributes_are_masked(self) -> None:
+        """A file name in an attribute, in either quotes, with references."""
+        dec = signed()
+        stanza = (
+            "<iq type='get' id='u'><request xmlns='urn:xmpp:http:upload:0' size='1' content-type='a>b' "
+            "filename = \"a&amp;b.txt\"/></iq>"
+        )
+        acts = dec.apply(one(dec, UP, stanza), [masked((0, 1, 3))])
+        assert sent(acts, UP).decode() == stanza.replace("a&amp;b.txt", "a**.txt")
+
+    def test_masks_in_a_carbon(self) -> None:
+        """The words inside a copy are found and masked."""
+        dec = signed()
+        acts = dec.apply(one(dec, DOWN, CARBON), [masked((0, 0, 9))])
+        assert sent(acts, DOWN).decode() == CARBON.replace("forwarded words", "********* words")
+
+    def test_words_of_unknown_extensions_are_masked(self) -> None:
+        """Text before and behind markup of an unknown extension."""
+        dec = signed()
+        head_, tail = "<message to='b@example.org'><n xmlns='urn:example:u'>", "</n></message>"
+        stanza = head_ + "one <b>two</b> three<![CDATA[<4>]]>" + tail
+        frame = one(dec, UP, stanza)
+        assert texts(frame.events[0]) == [("extension", "one "), ("extension", " three<4>"), ("extension", "two")]
+        acts = dec.apply(frame, [masked((0, 0, 3), (1, 1, 9), (2, 0, 3))])
+        assert sent(acts, UP).decode() == (
+            head_ + "*** <b>***</b> *****<![CDATA[***]]>" + tail
+        )
+
+
+class TestEdits:
+    def test_compression_and_management_are_not_offered(self) -> None:
+        """Both leave the features, in every place, and nothing else changes."""
+        dec = decoder(ON)
+        for name, index in (("chat", 7), ("sasl2", 1)):
+            dec = decoder(ON)
+            play(dec, TALKS[name][:index])
+            frame = next(f for f in dec.feed(Chunk(DOWN, 1.0, TALKS[name][index][1])) if f.kind == "xmpp.features")
+            data = sent(passed(dec, frame), DOWN)
+            assert frame.edit is not None
+            assert b"urn:xmpp:sm" not in data
+            assert b"compress" not in data
+            want = frame.raw.decode()
+            for piece in (MANAGEMENT, COMPRESSION, "<feature var='urn:xmpp:sm:3'/>", "<sm xmlns='urn:xmpp:sm:3'/>"):
+                want = want.replace(piece, "")
+            assert data.decode() == want
+
+    def test_inline_management_leaves_the_login(self) -> None:
+        """A client that asks for stream management inside SASL2 is not heard."""
+        dec = decoder(ON)
+        play(dec, TALKS["sasl2"][:2])
+        frame = one(dec, UP, TALKS["sasl2"][2][1])
+        assert frame.edit == "xmpp.strip_sm"
+        assert b"sm:3" not in sent(passed(dec, frame), UP)
+        assert b"<tag>t</tag>" in sent(passed(dec, frame), UP)
+
+    def test_strays_are_answered(self) -> None:
+        """What was not offered and is asked for all the same is answered, not sent on."""
+        dec = signed()
+        answers = []
+        for way, data in TALKS["strays"][10:13]:
+            frame = one(dec, way, data)
+            assert frame.edit is not None
+            acts = passed(dec, frame)
+            assert sent(acts, UP) == b""
+            answers.append(sent(acts, DOWN).decode())
+        assert answers == [
+            "<failure xmlns='http://jabber.org/protocol/compress'><unsupported-method/></failure>",
+            "<failed xmlns='urn:xmpp:sm:3'><unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>",
+            "<failed xmlns='urn:xmpp:sm:3'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>",
+        ]
+
+    def test_what_was_offered_is_left_alone(self) -> None:
+        """With the strip edits off the requests go on though the refusing ones are on."""
+        dec = signed(["xmpp.refuse_compression", "xmpp.refuse_sm"])
+        for way, data in TALKS["strays"][10:13]:
+            assert one(dec, way, data).edit is None
+
+    def test_real_time_text_is_taken_out(self) -> None:
+        """Letters on their way cannot be judged: the element goes, the message stays."""
+        dec = signed()
+        frame = one(dec, UP, TALKS["forms-of-words"][16][1])
+        assert (frame.edit, frame.events) == ("xmpp.strip_rtt", ())
+        assert sent(passed(dec, frame), UP) == b"<message to='bob@example.org' id='t1' type='chat'></message>"
+
+    def test_where_stanzas_are_counted_a_drop_is_replaced(self) -> None:
+        """With stream management on, a swallowed stanza is replaced by one that says nothing, and none is injected."""
+        dec = signed(())
+        play(dec, [(UP, b"<enable xmlns='urn:xmpp:sm:3'/>"), (DOWN, b"<enabled xmlns='urn:xmpp:sm:3'/>")])
+        acts = dec.apply(one(dec, UP, CHAT_UP), [block(None)])
+        assert sent(acts, UP).startswith(b"<iq type='result' id=")
+        assert not dec.ready(DOWN)
+
+
+class TestStartTls:
+    def test_proceed_becomes_starttls(self) -> None:
+        """The client's <starttls/> goes up; the server's <proceed/> is held by the driver; the stream begins anew."""
+        dec = decoder(ON)
+        play(dec, TALKS["starttls"][:2])
+        frame = one(dec, UP, TALKS["starttls"][2][1])
+        assert passed(dec, frame) == [Send(UP, frame.raw)]
+        frame = one(dec, DOWN, TALKS["starttls"][3][1])
+        assert passed(dec, frame) == [StartTls(
+            "example.com", TALKS["starttls"][3][1],
+            b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>",
+        )]
+        frames = play(dec, [*login(), (UP, CHAT_UP.encode())])
+        assert not any(f.fault for f in frames)
+        assert isinstance(frames[-1].events[0], Message)
+
+    @pytest.mark.parametrize("surplus", [b" ", b"<auth/>", CHAT_UP.encode(), b"\x16\x03\x01"])
+    def test_plaintext_behind_starttls_is_an_attack(self, surplus: bytes) -> None:
+        """Anything behind <starttls/>, in the same read or a later one, ends in a fault."""
+        for cut in (True, False):
+            dec = decoder(ON)
+            play(dec, TALKS["starttls"][:2])
+            asked = TALKS["starttls"][2][1]
+            pieces = [asked, surplus] if cut else [asked + surplus]
+            frames = read(dec, [(UP, piece) for piece in pieces])
+            assert [f.kind for f in frames] == ["xmpp.starttls", BROKEN]
+            assert frames[-1].fault is not None
+            assert "injection" in frames[-1].fault.name
+
+    @pytest.mark.parametrize("way", [UP, DOWN])
+    def test_plaintext_around_proceed_is_an_attack(self, way: Way) -> None:
+        """Behind <proceed/> nothing may come in plaintext, from neither side."""
+        dec = decoder(ON)
+        play(dec, TALKS["starttls"][:3])
+        if way is DOWN:
+            frames = dec.feed(Chunk(DOWN, 1.0, TALKS["starttls"][3][1] + b"<features/>"))
+        else:
+            frames = dec.feed(Chunk(DOWN, 1.0, TALKS["starttls"][3][1])) + dec.feed(Chunk(UP, 1.0, head(UP)))
+        assert frames[-1].kind == BROKEN
+        assert frames[-1].fault is not None
+        assert frames[-1].fault.name == "xmpp.starttls_injection"
+
+    def test_tls_of_a_capture_cannot_be_read(self) -> None:
+        """Offline the TLS bytes follow: said, and passed over."""
+        dec = decoder()
+        frames = read(dec, [*TALKS["starttls"], (UP, b"\x16\x03\x01\x02\x00data"), (DOWN, b"\x16\x03\x03\x00")])
+        assert [f.kind for f in frames[-2:]] == ["xmpp.raw", "xmpp.raw"]
+        assert dec.undecryptable is not None
+
+    def test_a_refused_starttls_goes_on(self) -> None:
+        """The server's <failure/> and the end of the stream pass."""
+        dec = decoder(ON)
+        frames = play(dec, [
+            *TALKS["starttls"][:3], (DOWN, b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>"),
+            (UP, b"</stream:stream>"),
+        ])
+        assert not any(f.fault for f in frames)
+
+    def test_proceed_that_nobody_asked_for(self) -> None:
+        """An unasked <proceed/> ends in a fault."""
+        dec = decoder(ON)
+        play(dec, TALKS["starttls"][:2])
+        frame = one(dec, DOWN, TALKS["starttls"][3][1])
+        assert frame.fault is not None
+
+
+BAD = {
+    "comment": ("<message><!-- x --><body>a</body></message>", "restricted-xml"),
+    "instruction": ("<message><?x y?></message>", "restricted-xml"),
+    "doctype": ("<!DOCTYPE x [<!ENTITY a 'b'>]><message/>", "restricted-xml"),
+    "doctype-inside": ("<message><!DOCTYPE x></message>", "restricted-xml"),
+    "entity": ("<message><body>&lol;</body></message>", "restricted-xml"),
+    "control": ("<message><body>a\x01b</body></message>", "not-well-formed"),
+    "reference-to-nul": ("<message><body>&#0;</body></message>", "not-well-formed"),
+    "mismatch": ("<message><body></message></body>", "not-well-formed"),
+    "twice": ("<message id='1' id='2'/>", "not-well-formed"),
+    "unbound": ("<message><a:b/></message>", "bad-namespace-prefix"),
+    "text": ("hello<message/>", "bad-format"),
+    "utf8": (b"<message><body>\xed\xa0\x80</body></message>", "bad-format"),
+    "overlong": (b"<message><body>\xc0\xbc</body></message>", "bad-format"),
+    "wrong-end": ("</stream>", "not-well-formed"),
+    "namespace": ("<message xmlns='jabber:server'><body>a</body></message>", "invalid-namespace"),
+    "header-inside": (head(UP), "not-well-formed"),
+    "deep": ("<message>" + "<a>" * 64 + "</a>" * 64 + "</message>", "policy-violation"),
+    "attributes": ("<message " + " ".join(f"a{n}='1'" for n in range(101)) + "/>", "policy-violation"),
+    "children": ("<message>" + "<a/>" * 10001 + "</message>", "policy-violation"),
+    "long-name": ("<message><" + "a" * 1025 + "/></message>", "policy-violation"),
+    "big": ("<message><body>" + "a" * 262144 + "</body></message>", "policy-violation"),
+    "big-attribute": ("<message a='" + ">" * 262144, "policy-violation"),
+}
+
+
+class TestHostile:
+    @pytest.mark.parametrize("name", BAD)
+    def test_restricted_xml_is_refused_as_the_rfc_says(self, name: str) -> None:
+        """One BROKEN frame with the stream error's name; what came before it is whole; cuts change nothing."""
+        bad, condition = BAD[name]
+        data = CHAT_UP.encode() + (bad if isinstance(bad, bytes) else bad.encode())
+        found = []
+        for size in (len(data), 1, 1460):
+            dec = signed()
+            frames = read(dec, [(UP, data[start:start + size]) for start in range(0, len(data), size)])
+            index = next(i for i, f in enumerate(frames) if f.fault is not None)
+            assert b"".join(f.raw for f in frames) == data
+            assert sum(f.kind == BROKEN for f in frames) == 1
+            fault = frames[index].fault
+            assert fault is not None
+            assert fault.condition == condition
+            found.append(([f.kind for f in frames[:index]], fault.name, fault.detail))
+        assert found[0] == found[1] == found[2]
+        assert found[0][0] == ["xmpp.message"]
+
+    def test_stanza_limits(self) -> None:
+        """A stanza of just the limit passes; before the sign-on the limit is the smaller one."""
+        dec = signed()
+        start, end = b"<message to='b@example.org'><body>", b"</body></message>"
+        frame = one(dec, UP, start + b"a" * (262144 - len(start) - len(end)) + end)
+        assert frame.kind == "xmpp.message"
+        dec = decoder()
+        play(dec, login()[:2])
+        frames = dec.feed(Chunk(UP, 1.0, b"<auth mechanism='X'>" + b"a" * 10000))
+        assert frames[-1].fault is not None
+        assert frames[-1].fault.name == "xmpp.too_big"
+
+    @pytest.mark.parametrize(("start", "condition"), [
+        (b"<?xml version='1.0' encoding='ISO-8859-1'?>" + head(UP, declaration=False), "unsupported-encoding"),
+        (head(UP).decode().encode("utf-16"), "unsupported-encoding"),
+        (b" " + head(UP), "not-well-formed"),
+        (b"<!DOCTYPE a>" + head(UP, declaration=False), "restricted-xml"),
+        (b"<!-- a -->" + head(UP, declaration=False), "restricted-xml"),
+        (b"<stream:stream xmlns='jabber:client'>", "bad-namespace-prefix"),
+        (b"<stream:stream xmlns='jabber:client' xmlns:stream='urn:x'>", "invalid-namespace"),
+        (b"<message/>", "invalid-namespace"),
+        (head(UP, ns="urn:example:other"), "invalid-namespace"),
+    ])
+    def test_headers_that_are_refused(self, start: bytes, condition: str) -> None:
+        """Encodings, declarations and namespaces that RFC 6120 does not allow."""
+        for size in (len(start), 1):
+            frames = read(decoder(), [(UP, start[at:at + size]) for at in range(0, len(start), size)])
+            fault = next(f.fault for f in frames if f.fault is not None)
+            assert fault.condition == condition
+
+    def test_headers_that_are_allowed(self) -> None:
+        """Byte order mark, white space, no declaration, any prefix, any quotes, open and close at once."""
+        for start in (
+            b"\xef\xbb\xbf" + head(UP), b" \r\n\t" + head(UP, declaration=False), head(UP) + b"</stream:stream>",
+            b"<stream:stream xmlns='jabber:client' xmlns:stream='" + STREAM.encode() + b"' a='>'/>",
+        ):
+            for size in (len(start), 1):
+                frames = read(decoder(), [(UP, start[at:at + size]) for at in range(0, len(start), size)])
+                assert not any(f.fault for f in frames)
+                assert frames[0].raw == start.removesuffix(b"</stream:stream>")
+
+    def test_nothing_comes_behind_the_end(self) -> None:
+        """White space may follow </stream:stream>, nothing else."""
+        dec = signed()
+        assert one(dec, UP, "</stream:stream>").kind == "xmpp.close"
+        assert one(dec, UP, "\n").kind == "xmpp.space"
+        assert one(dec, UP, "<presence/>").kind == BROKEN
+
+    def test_white_space_floods_are_told_once(self) -> None:
+        """A long run passes, with one oddity."""
+        dec = signed()
+        odd = [o.name for _ in range(5) for f in dec.feed(Chunk(UP, 1.0, b" " * 1500)) for o in f.oddities]
+        assert odd == ["xmpp.much_white_space"]
+
+    def test_server_streams_are_told_and_passed_over(self) -> None:
+        """s2s and component streams: an opaque event, an oddity, a reason; then raw frames."""
+        for ns, name in (("jabber:server", "s2s"), ("jabber:component:accept", "component")):
+            dec = decoder()
+            frames = read(dec, [(UP, head(UP, ns=ns) + b"<x/>"), (DOWN, head(DOWN, ns=ns)), (UP, b"<\0")])
+            assert [f.kind for f in frames] == ["xmpp.server_stream", "xmpp.raw", "xmpp.raw", "xmpp.raw"]
+            assert [o.name for f in frames for o in f.oddities] == [f"xmpp.{name}"]
+            assert dec.undecryptable is not None
+            assert dec.close("x") == []
+
+    def test_compression_that_was_not_prevented(self) -> None:
+        """Behind <compressed/> nothing can be read, and it is said."""
+        dec = signed(())
+        frames = read(dec, [(UP, TALKS["strays"][10][1]), (
+            DOWN, b"<compressed xmlns='http://jabber.org/protocol/compress'/>\x78\x9c\x00"), (UP, b"\x78\x9c")])
+        assert [f.kind for f in frames] == ["xmpp.compress", "xmpp.compressed", "xmpp.raw", "xmpp.raw"]
+        assert dec.undecryptable is not None
+
+    def test_a_security_layer_is_told(self) -> None:
+        """DIGEST-MD5 with qop=auth-conf: what follows <success/> is wrapped."""
+        answer = b64('username="alice",realm="x",nonce="n",qop=auth-conf,response=1')
+        dec = decoder()
+        said = [
+            *login()[:2], (UP, b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='DIGEST-MD5'/>"),
+            (UP, f"<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{answer}</response>".encode()),
+            (DOWN, b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"), (UP, b"\0\0\0\x40wrapped"),
+        ]
+        frames = read(dec, said)
+        assert frames[-1].kind == "xmpp.raw"
+        assert dec.undecryptable == "a SASL security layer"
+
+    def test_joined_in_the_middle(self) -> None:
+        """A flow joined late finds the next stanza and guesses the user from what the server writes."""
+        dec = decoder(from_start=False)
+        frames = read(dec, [
+            (DOWN, b"dy>tail</body></message>" + CHAT_DOWN.encode()), (UP, b"<body>half</body></message><mess"),
+            (UP, CHAT_UP.encode()[5:]),
+        ])
+        kinds = [(f.way, f.kind) for f in frames]
+        assert kinds == [
+            (DOWN, "xmpp.skipped"), (DOWN, "xmpp.message"), (UP, "xmpp.skipped"), (UP, "xmpp.message"),
+        ]
+        assert frames[1].events[0] == SignOn(user=ME, identity="claimed", channel_binding="none",
+                                             account="alice@example.com")
+
+    def test_after_a_gap(self) -> None:
+        """Lost bytes cost the stanza they were in, not the conversation."""
+        dec = decoder()
+        read(dec, login())
+        frames = dec.feed(Chunk(UP, 2.0, CHAT_UP.encode()[:40]))
+        after = b"</forwarded></message>" + CHAT_UP.encode() + b"</a>" + CHAT_UP.encode()
+        frames += dec.feed(Chunk(UP, 2.0, after, 99))
+        assert [f.kind for f in frames] == [
+            "xmpp.lost", "xmpp.skipped", "xmpp.message", "xmpp.skipped", "xmpp.message",
+        ]
+
+    def test_after_the_fault_the_rest_is_passed_over(self) -> None:
+        """Bytes fed to a broken way are still accounted for."""
+        dec = signed()
+        assert one(dec, UP, "<!x").kind == BROKEN
+        assert one(dec, UP, "more").raw == b"more"
+
+    def test_one_byte_at_a_time_is_linear(self) -> None:
+        """Twice the bytes take about twice the steps: a quarter of a MiB of markup byte by byte within seconds."""
+        body = b"<message><body a='" + b">" * 60000 + b"'>" + b"<b/>&amp;]]" * 8000 + b"</body></message>"
+        dec = signed()
+        frames = [f for at in range(len(body)) for f in dec.feed(Chunk(UP, 1.0, body[at:at + 1]))]
+        assert [f.kind for f in frames] == ["xmpp.message"]
+        assert frames[0].raw == body
+
+
+class TestEnding:
+    def test_a_fault_ends_in_its_stream_error(self) -> None:
+        """The client reads the condition and the stream's end; the server only the end."""
+        dec = signed()
+        fault = one(dec, UP, "<!DOCTYPE x>").fault
+        acts = dec.close("malformed", fault)
+        assert sent(acts, UP) == b"</stream:stream>"
+        (error,) = ElementTree.fromstring(head(DOWN, declaration=False) + sent(acts, DOWN))
+        assert error.tag == f"{{{STREAM}}}error"
+        assert [child.tag.rpartition("}")[2] for child in error] == ["restricted-xml", "text"]
+
+    def test_too_big_says_so(self) -> None:
+        """The application condition of an over-size stanza."""
+        acts = signed().close("", PeerError("xmpp.too_big", "", "policy-violation"))
+        assert b"<stanza-too-big xmlns='urn:xmpp:errors'/>" in sent(acts, DOWN)
+
+    def test_a_header_first_where_none_was_sent(self) -> None:
+        """Before the server's header, and between <success/> and the next header, ours goes in front."""
+        dec = decoder()
+        play(dec, login()[:1])
+        data = sent(dec.close("policy"), DOWN)
+        (error,) = ElementTree.fromstring(data)
+        assert error[0].tag.endswith("policy-violation")
+        dec = decoder()
+        play(dec, login()[:6])
+        assert sent(dec.close("policy"), DOWN).startswith(b"<?xml")
+        dec = decoder()
+        play(dec, login()[:3])
+        assert sent(dec.close("policy"), DOWN).startswith(b"<stream:error>")
+
+    def test_drain(self) -> None:
+        """A gateway that goes down says so."""
+        assert b"<system-shutdown " in sent(signed().close("shutdown"), DOWN)
+
+    def test_a_closed_stream_is_not_closed_again(self) -> None:
+        """Each side gets one end only."""
+        dec = signed()
+        play(dec, [(DOWN, b"</stream:stream>"), (UP, b"</stream:stream>")])
+        assert dec.close("policy") == []
+
+    def test_ready_only_after_the_sign_on(self) -> None:
+        """Nothing is injected before the resource is bound, and nothing after the end."""
+        dec = decoder()
+        for way, data in login()[:-1]:
+            play(dec, [(way, data)])
+            assert not dec.ready(DOWN)
+            assert dec.inject(Notice("x"), DOWN) == []
+        play(dec, login()[-1:])
+        assert dec.ready(DOWN)
+        assert dec.ready(UP)
+        (notice,) = root(sent(dec.inject(Notice("a & b"), DOWN), DOWN))
+        assert notice.findtext(C + "body") == "a & b"
+        play(dec, [(DOWN, b"</stream:stream>")])
+        assert not dec.ready(DOWN)
+
+
+class TestProbe:
+    @pytest.mark.parametrize("start", [
+        head(UP), head(UP, declaration=False), b"\xef\xbb\xbf" + head(UP), b"\r\n  " + head(UP, declaration=False),
+        b"\n\n" + head(UP), head(UP, ns="jabber:server"), TALKS["another-prefix"][0][1],
+        b"<!-- x -->" + head(UP, declaration=False), head(UP).decode().encode("utf-16"),
+    ])
+    def test_a_header_is_strong_and_its_prefixes_are_undecided(self, start: bytes) -> None:
+        """STRONG with the whole tag, never NO before, on either side."""
+        assert probe(start, b"") == Match.STRONG
+        assert probe(b"", start) == Match.STRONG
+        if start[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+            for size in range(len(start)):
+                assert probe(start[:size], b"") == Match.MORE, start[:size]
+
+    @pytest.mark.parametrize("start", [
+        b"WA\x01\x05", b"<policy-file-request/>\0", b"<!DOCTYPE html><html><body>", b"GET / HTTP/1.1\r\n",
+        b"\x16\x03\x01",
+        b"<html xmlns='jabber:client'>", b"<?xml version='1.0'?><rss>", b"NICK a\r\n",
+        b"<stream:stream xmlns='jabber:client' xmlns:stream='urn:x'>", b"<stream>", b"<iq>", b"\0\0\0\x10",
+    ])
+    def test_other_beginnings_are_not(self, start: bytes) -> None:
+        """Nothing but a stream header of the streams namespace is taken."""
+        assert probe(start, b"") == Match.NO
+
+    def test_stanzas_without_header_are_weak(self) -> None:
+        """A flow joined in the middle of a conversation."""
+        assert probe(CHAT_UP.encode(), b"") == Match.WEAK
+
+    def test_a_header_without_end(self) -> None:
+        """A header longer than any server reads is taken if it names the streams namespace."""
+        assert probe(head(UP)[:-1] + b" a='" + b"x" * 12000, b"") == Match.STRONG
+
+
+class TestProperties:
+    @pytest.mark.parametrize("seed", range(20))
+    def test_short_way_and_long_way_agree(self, seed: int) -> None:
+        """Whole chunks, random cuts and joined chunks give the same events in the same order."""
+        rng = random.Random(seed)
+        for name in ("chat", "forms-of-words", "copies", "encrypted", "presence-and-contacts"):
+            want = [e for f in read(decoder(ON), TALKS[name]) for e in f.events]
+            for way in (UP, DOWN):
+                dec = signed()
+                said = b"".join(data for w, data in TALKS[name][10:] if w is way)
+                pieces, at = [], 0
+                while at < len(said):
+                    size = rng.choice((1, 2, 5, 30, 300, 3000, 30000))
+                    pieces.append((way, said[at:at + size]))
+                    at += size
+                got = [e for f in read(dec, pieces) for e in f.events]
+                mine = decoder(ON)
+                read(mine, TALKS[name][:10])
+                assert got == [
+                    e for w, data in TALKS[name][10:] if w is way for f in mine.feed(Chunk(w, 1.0, data))
+                    for e in f.events
+                ]
+            assert want
+
+    def test_an_idle_session_is_small(self) -> None:
+        """A signed-on session holds no parser and less than 3 KB."""
+        import tracemalloc
+
+        warm = [signed() for _ in range(5)]
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            many = [signed() for _ in range(200)]
+            each = (tracemalloc.get_traced_memory()[0] - before) / len(many)
+        finally:
+            tracemalloc.stop()
+        assert warm
+        assert each < 3000

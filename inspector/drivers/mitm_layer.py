@@ -104,12 +104,12 @@ Write = Callable[[bytes], object]
 
 
 def trouble_row(
-    flow: Flow, number: int, at: float, name: str, detail: str, action: str | None = "cut",
+    flow: Flow, number: int, at: float, name: str, detail: str, did: str | None = "cut",
 ) -> dict[str, Any]:
     """A `trouble` row of the driver's own, in the shape of design §10. Its ids have a "d": the engine counts from 1."""
     return {
         "event": "trouble", "id": f"{flow.id}-d{number}", "t": at, "flow": flow.id, "name": name, "detail": detail,
-        "protocol": None, "way": None, "action": action, "user": None, "listener": flow.listener,
+        "protocol": None, "way": None, "did": did, "user": None, "listener": flow.listener,
         "client": {"ip": flow.client.ip, "port": flow.client.port},
         "server": {"ip": flow.server.ip, "port": flow.server.port}, "message": None,
     }

@@ -31,9 +31,6 @@ from inspector.drivers.mitm_modes import (
     original_destination,
 )
 from inspector.drivers.mitm_tls import Authority, Contexts, host_name
-from inspector.engine.kit import Kit
-from inspector.engine.session import Session
-from inspector.engine.world import World
 from inspector.model import (
     Address,
     Finding,
@@ -689,12 +686,6 @@ def _scan(effect: Scan) -> tuple[tuple[Finding, ...], str | None]:
         return effect.rules.scanner.full(effect.texts), None
     except ScanFailed as failure:
         return (), str(failure) or "the scan failed"
-
-
-def sessions_of(kit: Kit, world: World) -> MakeSession:
-    """How the live gateway makes its sessions from the engine's kit."""
-    return lambda flow, protocols, named_im: Session(
-        flow, kit, world, listener_protocols=protocols, named_im=named_im)
 
 
 DEFAULT_DENY: dict[str, frozenset[str]] = {

@@ -38,7 +38,19 @@ from inspector.model import (
     Way,
 )
 from inspector.protocols import irc
-from inspector.protocols.irc import DROP_NUL, PAYLOAD, SPEC, IrcDecoder, dcc, decode, fit, masked, parse, probe, unescape
+from inspector.protocols.irc import (
+    DROP_NUL,
+    PAYLOAD,
+    SPEC,
+    IrcDecoder,
+    dcc,
+    decode,
+    fit,
+    masked,
+    parse,
+    probe,
+    unescape,
+)
 
 Said = list[tuple[Way, bytes]]
 
@@ -65,13 +77,20 @@ TALKS: dict[str, Said] = {
     "chat": [
         *SIGN_ON,
         (UP, b"JOIN #garden,#tools keyword\r\n"),
-        (DOWN, b":alice!~alice@192.0.2.7 JOIN #garden\r\n:irc.example.net 332 alice #garden :Tomatoes and other news\r\n"
-               b":irc.example.net 333 alice #garden bob 1700000000\r\n:irc.example.net 353 alice = #garden :alice @bob \r\n"
-               b":irc.example.net 366 alice #garden :End of /NAMES list.\r\n"),
+        (
+            DOWN,
+            b":alice!~alice@192.0.2.7 JOIN #garden\r\n:irc.example.net 332 alice #garden :Tomatoes and other news\r\n"
+            b":irc.example.net 333 alice #garden bob 1700000000\r\n"
+            b":irc.example.net 353 alice = #garden :alice @bob \r\n"
+            b":irc.example.net 366 alice #garden :End of /NAMES list.\r\n",
+        ),
         (UP, b"PRIVMSG #garden :good morning to all of you\r\nPRIVMSG #garden :the tomatoes have come up\r\n"),
         (DOWN, b":bob!~b@192.0.2.8 PRIVMSG #garden :\x02wonderful\x02 news, \x0304,01alice\x0f!\r\n"),
-        (DOWN, b"@time=2026-01-05T10:00:00.000Z;msgid=m1 :bob!~b@192.0.2.8 PRIVMSG alice :come and see me later\r\n"
-               b"@time=2026-01-05T10:00:01.000Z;msgid=m2 :bob!~b@192.0.2.8 PRIVMSG alice :bring the blue basket\r\n"),
+        (
+            DOWN,
+            b"@time=2026-01-05T10:00:00.000Z;msgid=m1 :bob!~b@192.0.2.8 PRIVMSG alice :come and see me later\r\n"
+            b"@time=2026-01-05T10:00:01.000Z;msgid=m2 :bob!~b@192.0.2.8 PRIVMSG alice :bring the blue basket\r\n",
+        ),
         (UP, b"PRIVMSG bob,carol,#garden :who brings the basket today\r\n"),
         (UP, b"PRIVMSG bob :\x01ACTION waves with both hands\x01\r\nNOTICE bob :a quiet word for you\r\n"),
         (UP, b"privmsg  #garden    fine\r\n PRIVMSG bob ::-)\r\nPRIVMSG bob :\r\n"),
@@ -81,16 +100,22 @@ TALKS: dict[str, Said] = {
         (DOWN, b"PING :irc.example.net\r\n"),
         (UP, b"PONG :irc.example.net\r\n"),
         (UP, b"TOPIC #garden :Potatoes this week\r\nAWAY :gone to the market\r\nAWAY\r\n"),
-        (DOWN, b":alice!~alice@192.0.2.7 TOPIC #garden :Potatoes this week\r\n"
-               b":irc.example.net 306 alice :You have been marked as being away\r\n"
-               b":irc.example.net 301 alice bob :out with the wheelbarrow\r\n"),
+        (
+            DOWN,
+            b":alice!~alice@192.0.2.7 TOPIC #garden :Potatoes this week\r\n"
+            b":irc.example.net 306 alice :You have been marked as being away\r\n"
+            b":irc.example.net 301 alice bob :out with the wheelbarrow\r\n",
+        ),
         (UP, b"INVITE carol #garden\r\nKICK #garden dave :please calm down first\r\nMODE #garden +k pear\r\n"),
-        (DOWN, b":bob!~b@192.0.2.8 INVITE alice #tools\r\n:bob!~b@192.0.2.8 KICK #garden dave :enough of this today\r\n"
-               b":carol!c@192.0.2.9 PART #garden :see you in the evening\r\n"
-               b":carol!c@192.0.2.9 QUIT :the battery is empty\r\n:bob!~b@192.0.2.8 NICK bobby\r\n"
-               b":bobby!~b@192.0.2.8 AWAY :asleep in the shed\r\n:bobby!~b@192.0.2.8 MODE #garden +o alice\r\n"
-               b":irc.example.net 404 alice #tools :Cannot send to channel\r\n"
-               b":irc.example.net NOTICE alice :the server restarts at noon\r\n"),
+        (
+            DOWN,
+            b":bob!~b@192.0.2.8 INVITE alice #tools\r\n:bob!~b@192.0.2.8 KICK #garden dave :enough of this today\r\n"
+            b":carol!c@192.0.2.9 PART #garden :see you in the evening\r\n"
+            b":carol!c@192.0.2.9 QUIT :the battery is empty\r\n:bob!~b@192.0.2.8 NICK bobby\r\n"
+            b":bobby!~b@192.0.2.8 AWAY :asleep in the shed\r\n:bobby!~b@192.0.2.8 MODE #garden +o alice\r\n"
+            b":irc.example.net 404 alice #tools :Cannot send to channel\r\n"
+            b":irc.example.net NOTICE alice :the server restarts at noon\r\n",
+        ),
         (UP, b"NICK alicia\r\n"),
         (DOWN, b":alice!~alice@192.0.2.7 NICK :alicia\r\n"),
         (UP, b"\r\n\nPRIVMSG @#garden :only for the operators here\nWHOIS bobby\r\n"),
@@ -107,24 +132,38 @@ TALKS: dict[str, Said] = {
         (UP, b"AUTHENTICATE PLAIN\r\n"),
         (DOWN, b"AUTHENTICATE +\r\n"),
         (UP, b"AUTHENTICATE YWxpY2UAYWxpY2UAc2VzYW1l\r\n"),
-        (DOWN, b":irc.example.net 900 alice alice!~alice@192.0.2.7 Adams :You are now logged in as Adams\r\n"
-               b":irc.example.net 903 alice :SASL authentication successful\r\n"),
+        (
+            DOWN,
+            b":irc.example.net 900 alice alice!~alice@192.0.2.7 Adams :You are now logged in as Adams\r\n"
+            b":irc.example.net 903 alice :SASL authentication successful\r\n",
+        ),
         (UP, b"CAP END\r\n"),
         (DOWN, WELCOME),
         (UP, b"@label=l1;+draft/reply=m9 PRIVMSG #garden :an answer with a label\r\n"),
         (DOWN, b"@label=l1;msgid=m10 :alice!~alice@192.0.2.7 PRIVMSG #garden :an answer with a label\r\n"),
         (UP, b"@+typing=active TAGMSG #garden\r\n@+draft/react=ok;+draft/reply=m10 TAGMSG #garden\r\n"),
         (UP, b"@+example.org/note=hidden\\swords\\sin\\sa\\stag PRIVMSG #garden :plain words in the line\r\n"),
-        (UP, b"@label=l2 BATCH +1 draft/multiline #garden\r\n@batch=1 PRIVMSG #garden :first line of the poem\r\n"
-             b"@batch=1 PRIVMSG #garden :second line of\r\n@batch=1;draft/multiline-concat PRIVMSG #garden : the poem\r\n"
-             b"BATCH -1\r\n"),
-        (DOWN, b":irc.example.net BATCH +h chathistory #garden\r\n"
-               b"@batch=h;time=2026-01-04T08:00:00.000Z;msgid=h1 :bob!b@192.0.2.8 PRIVMSG #garden :words from yesterday\r\n"
-               b"@batch=h;time=2026-01-04T08:01:00.000Z :carol!c@192.0.2.9 JOIN #garden\r\n"
-               b":irc.example.net BATCH -h\r\n"),
-        (DOWN, b":bob!b@192.0.2.8 BATCH +m draft/multiline #garden\r\n"
-               b"@batch=m :bob!b@192.0.2.8 PRIVMSG #garden :roses are red and\r\n"
-               b"@batch=m :bob!b@192.0.2.8 PRIVMSG #garden :violets are blue\r\n:bob!b@192.0.2.8 BATCH -m\r\n"),
+        (
+            UP,
+            b"@label=l2 BATCH +1 draft/multiline #garden\r\n@batch=1 PRIVMSG #garden :first line of the poem\r\n"
+            b"@batch=1 PRIVMSG #garden :second line of\r\n@batch=1;draft/multiline-concat PRIVMSG #garden : the "
+            b"poem\r\n"
+            b"BATCH -1\r\n",
+        ),
+        (
+            DOWN,
+            b":irc.example.net BATCH +h chathistory #garden\r\n"
+            b"@batch=h;time=2026-01-04T08:00:00.000Z;msgid=h1 :bob!b@192.0.2.8 PRIVMSG #garden :words from "
+            b"yesterday\r\n"
+            b"@batch=h;time=2026-01-04T08:01:00.000Z :carol!c@192.0.2.9 JOIN #garden\r\n"
+            b":irc.example.net BATCH -h\r\n",
+        ),
+        (
+            DOWN,
+            b":bob!b@192.0.2.8 BATCH +m draft/multiline #garden\r\n"
+            b"@batch=m :bob!b@192.0.2.8 PRIVMSG #garden :roses are red and\r\n"
+            b"@batch=m :bob!b@192.0.2.8 PRIVMSG #garden :violets are blue\r\n:bob!b@192.0.2.8 BATCH -m\r\n",
+        ),
         (DOWN, b":carol!c@192.0.2.9 JOIN #garden carolacct :Carol of the hills\r\n:alice!~a@192.0.2.7 ACCOUNT *\r\n"),
         (UP, b"SETNAME :Alice of the garden\r\nREDACT #garden m10 :said in anger yesterday\r\n"),
         (UP, b"PRIVMSG NickServ :IDENTIFY sesame\r\nNS IDENTIFY Adams sesame\r\nNS INFO bob\r\nOPER alice sesame\r\n"),
@@ -138,7 +177,11 @@ TALKS: dict[str, Said] = {
         (DOWN, b":bob!b@192.0.2.8 PRIVMSG alice :\x01DCC SEND seeds.csv 3221225992 0 99 17\x01\r\n"),
         (UP, b"PRIVMSG bob :\x01DCC SEND seeds.csv 3221225991 6000 99 17\x01\r\n"),
         (DOWN, b":bob!b@192.0.2.8 PRIVMSG alice :\x01DCC CHAT chat 3221225992 7000\x01\r\n"),
-        (UP, b"PRIVMSG bob :\x01DCC SEND x \x02\x03\x04 abc\x01\r\nPRIVMSG bob :\x01DCC\x01\r\nPRIVMSG bob :\x01DCC SEND\x01\r\n"),
+        (
+            UP,
+            b"PRIVMSG bob :\x01DCC SEND x \x02\x03\x04 abc\x01\r\nPRIVMSG bob :\x01DCC\x01\r\n"
+            b"PRIVMSG bob :\x01DCC SEND\x01\r\n",
+        ),
         (UP, b"PRIVMSG bob :\x01VERSION\x01\r\n"),
         (DOWN, b":bob!b@192.0.2.8 NOTICE alice :\x01VERSION a client of ours 1.0\x01\r\n"),
         (UP, b"PRIVMSG bob :words \x01ACTION inside\x01 and more words\r\nPRIVMSG bob :\x01PING 12345\r\n"),
@@ -147,8 +190,11 @@ TALKS: dict[str, Said] = {
         *SIGN_ON,
         (UP, b"PRIVMSG bob :+OK dGhpc2lzbm90cmVhbGx5YWtleQ\r\nNOTICE bob :DH1080_INIT abcdefABCDEF0123456789\r\n"),
         (UP, b"PRIVMSG bob :?OTR:AAMCabcdefghijkl.\r\n"),
-        (UP, b"PRIVMSG bob :-----BEGIN PGP MESSAGE-----\r\nPRIVMSG bob :hQEMA1234567890abcdef\r\n"
-             b"PRIVMSG bob :-----END PGP MESSAGE-----\r\nPRIVMSG bob :now in clear words again\r\n"),
+        (
+            UP,
+            b"PRIVMSG bob :-----BEGIN PGP MESSAGE-----\r\nPRIVMSG bob :hQEMA1234567890abcdef\r\n"
+            b"PRIVMSG bob :-----END PGP MESSAGE-----\r\nPRIVMSG bob :now in clear words again\r\n",
+        ),
     ],
     "no-tls": [
         (UP, b"STARTTLS\r\n"),
@@ -166,7 +212,10 @@ TALKS: dict[str, Said] = {
         (UP, b"CAP REQ :twitch.example/tags\nPASS oauth:sesame\nNICK gardenbot\n"),
         (DOWN, b":tmi.example 001 gardenbot :Welcome, GLHF!\r\n:tmi.example 376 gardenbot :>\r\n"),
         (UP, b"JOIN #garden\n"),
-        (DOWN, b"@badges=;color=#FF0000;user-id=7 :carol!carol@carol.tmi.example PRIVMSG #garden :hello little bot\r\n"),
+        (
+            DOWN,
+            b"@badges=;color=#FF0000;user-id=7 :carol!carol@carol.tmi.example PRIVMSG #garden :hello little bot\r\n",
+        ),
         (UP, b"PRIVMSG #garden :hello to you, carol\n"),
     ],
     "long": [
@@ -186,11 +235,18 @@ class Session:
     """A decoder, driven a line at a time."""
 
     def __init__(
-        self, *, signed: bool = True, edits: frozenset[str] = frozenset(), flow: Flow = FLOW, limits: Limits | None = None,
+        self,
+        *,
+        signed: bool = True,
+        edits: frozenset[str] = frozenset(),
+        flow: Flow = FLOW,
+        limits: Limits | None = None,
     ) -> None:
         self.decoder = IrcDecoder(flow, limits or Limits(), Table(100), edits)
         if signed:
-            self.down(b":irc.example.net 001 alice :Welcome\r\n:irc.example.net 005 alice NETWORK=Example :are supported\r\n")
+            self.down(
+                b":irc.example.net 001 alice :Welcome\r\n:irc.example.net 005 alice NETWORK=Example :are supported\r\n"
+            )
 
     def feed(self, way: Way, data: bytes, **more: object) -> list[Frame]:
         return self.decoder.feed(Chunk(way, 5.0, data, **more))  # type: ignore[arg-type]
@@ -247,7 +303,7 @@ def test_parse_offsets_point_at_the_parameters() -> None:
     line = parse(raw)
     assert line is not None
     assert [raw[a:b] for a, b in line.spans] == line.params == [b"bob", b"hello you"]
-    assert raw[line.end:] == b"\r\n"
+    assert raw[line.end :] == b"\r\n"
 
 
 def test_tag_values_are_unescaped() -> None:
@@ -287,14 +343,16 @@ def test_sign_on_claims_the_nick_that_the_server_gives() -> None:
     session = Session(signed=False)
     session.up(b"NICK wanted\r\nUSER u 0 * :r\r\n")
     assert session.event(DOWN, b":s.example 001 given :Welcome\r\n") == SignOn(
-        user="given", identity="claimed", mechanism="001")
+        user="given", identity="claimed", mechanism="001"
+    )
 
 
 def test_sign_on_without_001_comes_with_the_next_numeric_of_registered_clients() -> None:
     """Servers that leave out 001 (private ones of botnets) do not leave us without a user."""
     session = Session(signed=False)
     assert session.event(DOWN, b":s.example 376 bot7 :End of MOTD\r\n") == SignOn(
-        user="bot7", identity="claimed", mechanism="376")
+        user="bot7", identity="claimed", mechanism="376"
+    )
     assert session.events(DOWN, b":s.example 001 bot7 :late\r\n") == []
 
 
@@ -304,35 +362,42 @@ def test_sasl_authenticates_the_account_not_the_nick() -> None:
     session.up(b"AUTHENTICATE SCRAM-SHA-256\r\n")
     session.down(b":s.example 900 * *!u@h adams :You are now logged in as adams\r\n")
     assert session.event(DOWN, b":s.example 001 alice :Welcome\r\n") == SignOn(
-        user="adams", identity="authenticated", mechanism="SCRAM-SHA-256")
+        user="adams", identity="authenticated", mechanism="SCRAM-SHA-256"
+    )
 
 
 def test_login_and_logout_later_sign_on_again() -> None:
     """900 and 901 after registration, and ACCOUNT of account-notify for the own nick only."""
     session = Session()
     assert session.event(DOWN, b":s 900 alice alice!u@h adams :in\r\n") == SignOn(
-        user="adams", identity="authenticated", mechanism="900")
+        user="adams", identity="authenticated", mechanism="900"
+    )
     assert session.event(DOWN, b":s 901 alice alice!u@h :out\r\n") == SignOn(
-        user="alice", identity="claimed", mechanism="901")
+        user="alice", identity="claimed", mechanism="901"
+    )
     assert session.events(DOWN, b":bob!b@h ACCOUNT bobacct\r\n") == []
     assert session.event(DOWN, b":ALICE!a@h ACCOUNT adams\r\n") == SignOn(
-        user="adams", identity="authenticated", mechanism="ACCOUNT")
+        user="adams", identity="authenticated", mechanism="ACCOUNT"
+    )
 
 
 def test_own_account_in_extended_join_authenticates() -> None:
     """extended-join names the account; `*` is none."""
     session = Session()
     assert session.events(DOWN, b":alice!a@h JOIN #c * :Real Name\r\n")[0] == GroupChange(
-        action="join", group="#c", member="alice", texts=(Text("realname", "Real Name"),))
+        action="join", group="#c", member="alice", texts=(Text("realname", "Real Name"),)
+    )
     assert session.events(DOWN, b":alice!a@h JOIN #d adams :Real Name\r\n")[0] == SignOn(
-        user="adams", identity="authenticated", mechanism="JOIN")
+        user="adams", identity="authenticated", mechanism="JOIN"
+    )
 
 
 def test_own_nick_change_signs_on_again_and_others_do_not() -> None:
     """NICK from oneself (compared as the network folds names) changes the sender of what follows."""
     session = Session()
     assert session.events(DOWN, b":bob!b@h NICK :bobby\r\n") == [
-        GroupChange(action="nick", group="", member="bob", texts=(Text("nick", "bobby", None, False),))]
+        GroupChange(action="nick", group="", member="bob", texts=(Text("nick", "bobby", None, False),))
+    ]
     events = session.events(DOWN, b":Alice!a@h NICK :alicia\r\n")
     assert events[0] == SignOn(user="alicia", identity="claimed", mechanism="NICK")
     sent = session.event(UP, b"PRIVMSG bob :hi\r\n")
@@ -346,19 +411,35 @@ def test_a_flow_joined_late_learns_its_nick_from_numerics_or_from_what_is_said_t
     session = Session(signed=False, flow=late)
     session.down(b"rest of a line\r\n")
     assert session.event(DOWN, b":s.example 303 alice :bob\r\n") == SignOn(
-        user="alice", identity="claimed", mechanism="303")
+        user="alice", identity="claimed", mechanism="303"
+    )
     session = Session(signed=False, flow=late)
     assert session.events(DOWN, b":bob!b@h PRIVMSG alice :hi\r\n")[0] == SignOn(
-        user="alice", identity="claimed", mechanism="PRIVMSG")
+        user="alice", identity="claimed", mechanism="PRIVMSG"
+    )
 
 
-@pytest.mark.parametrize("raw", [
-    b"PASS sesame\r\n", b"OPER alice sesame\r\n", b"AUTHENTICATE c2VzYW1l\r\n", b"PRIVMSG NickServ :IDENTIFY sesame\r\n",
-    b"NS IDENTIFY sesame\r\n", b"NICKSERV :identify adams sesame\r\n", b"AUTH adams sesame\r\n", b"PASS adams:sesame\r\n",
-    b"PRIVMSG Q@CServe.example :AUTH adams sesame\r\n", b"JOIN #c sesame\r\n", b"MODE #c +k sesame\r\n",
-    b"ZNC login sesame\r\n", b"REGISTER * a@b.example sesame\r\n", b"PRIVMSG nickserv :\x02IDENTIFY\x02 sesame\r\n",
-    b"MODE #c -o+k bob sesame\r\n", b"@label=1 PRIVMSG NickServ :SET PASSWORD sesame\r\n",
-])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"PASS sesame\r\n",
+        b"OPER alice sesame\r\n",
+        b"AUTHENTICATE c2VzYW1l\r\n",
+        b"PRIVMSG NickServ :IDENTIFY sesame\r\n",
+        b"NS IDENTIFY sesame\r\n",
+        b"NICKSERV :identify adams sesame\r\n",
+        b"AUTH adams sesame\r\n",
+        b"PASS adams:sesame\r\n",
+        b"PRIVMSG Q@CServe.example :AUTH adams sesame\r\n",
+        b"JOIN #c sesame\r\n",
+        b"MODE #c +k sesame\r\n",
+        b"ZNC login sesame\r\n",
+        b"REGISTER * a@b.example sesame\r\n",
+        b"PRIVMSG nickserv :\x02IDENTIFY\x02 sesame\r\n",
+        b"MODE #c -o+k bob sesame\r\n",
+        b"@label=1 PRIVMSG NickServ :SET PASSWORD sesame\r\n",
+    ],
+)
 def test_secrets_never_reach_an_event(raw: bytes) -> None:
     """Passwords and keys are in no field of any event or oddity."""
     for frame in Session().up(raw):
@@ -371,7 +452,9 @@ def test_words_to_a_service_that_are_no_password_are_read() -> None:
     """Behind the words that may be secret all is seen; other commands are seen whole."""
     session = Session()
     assert bodies(session.events(UP, b"PRIVMSG NickServ :IDENTIFY a b the plan is ready\r\n")) == ["the plan is ready"]
-    assert bodies(session.events(UP, b"PRIVMSG MemoServ :SEND bob the plan is ready\r\n")) == ["SEND bob the plan is ready"]
+    assert bodies(session.events(UP, b"PRIVMSG MemoServ :SEND bob the plan is ready\r\n")) == [
+        "SEND bob the plan is ready"
+    ]
     assert bodies(session.events(UP, b"PRIVMSG x :set the table for two\r\n")) == ["set the table for two"]
 
 
@@ -382,7 +465,11 @@ def test_a_message_up() -> None:
     """Sender is the own nick, the conversation network and channel, folded; said twice it reads the same."""
     session = Session()
     want = Message(
-        sender="alice", recipients=("#Dev[1]",), conversation="Example/#dev{1}", texts=(Text("body", "the key is here"),))
+        sender="alice",
+        recipients=("#Dev[1]",),
+        conversation="Example/#dev{1}",
+        texts=(Text("body", "the key is here"),),
+    )
     assert session.event(UP, b"PRIVMSG #Dev[1] :the key is here\r\n") == want
     assert session.event(UP, b"PRIVMSG #Dev[1] :the key is here\r\n") == want
     assert session.event(UP, b"PRIVMSG #Dev[1] :the key is here\n") == want
@@ -395,7 +482,12 @@ def test_a_message_down_is_of_its_source_and_talks_of_two_share_a_conversation()
     for _ in range(2):
         event = session.event(DOWN, b":bob!b@h PRIVMSG alice :hi\r\n")
         assert event == Message(
-            sender="bob", recipients=("alice",), conversation="Example/bob", texts=(Text("body", "hi"),), answerable=False)
+            sender="bob",
+            recipients=("alice",),
+            conversation="Example/bob",
+            texts=(Text("body", "hi"),),
+            answerable=False,
+        )
     up = session.event(UP, b"PRIVMSG BOB :hi\r\n")
     assert isinstance(up, Message)
     assert up.conversation == "Example/bob"
@@ -406,9 +498,19 @@ def test_server_tags_give_id_and_time_on_the_short_way_and_the_long() -> None:
     session = Session()
     raw = b"@time=2026-01-05T10:00:00.500Z;msgid=m1 :bob!b@h PRIVMSG #c :hi\r\n"
     first, second = session.event(DOWN, raw), session.event(DOWN, raw)
-    assert first == second == Message(
-        sender="bob", recipients=("#c",), conversation="Example/#c", texts=(Text("body", "hi"),), id="m1",
-        sent_at=1767607200.5, answerable=False)
+    assert (
+        first
+        == second
+        == Message(
+            sender="bob",
+            recipients=("#c",),
+            conversation="Example/#c",
+            texts=(Text("body", "hi"),),
+            id="m1",
+            sent_at=1767607200.5,
+            answerable=False,
+        )
+    )
 
 
 def test_a_remembered_head_is_not_taken_for_a_line_without_text() -> None:
@@ -453,7 +555,12 @@ def test_notices_and_server_words() -> None:
         assert isinstance(event, Message)
         kinds.append((event.kind, event.sender))
     assert kinds == [
-        ("server", None), ("server", "irc.example.net"), ("notice", "bob"), ("server", "irc.example.net"), ("server", "a.b")]
+        ("server", None),
+        ("server", "irc.example.net"),
+        ("notice", "bob"),
+        ("server", "irc.example.net"),
+        ("server", "a.b"),
+    ]
 
 
 def test_action_and_other_ctcp() -> None:
@@ -464,9 +571,11 @@ def test_action_and_other_ctcp() -> None:
         assert isinstance(event, Message)
         assert (event.kind, bodies([event])) == ("action", ["waves"])
     assert session.event(UP, b"PRIVMSG bob :\x01PING 12 34\x01\r\n") == Opaque(
-        kind="ctcp.ping", sender="alice", recipients=("bob",), texts=(Text("body", "12 34"),))
+        kind="ctcp.ping", sender="alice", recipients=("bob",), texts=(Text("body", "12 34"),)
+    )
     assert session.event(UP, b"NOTICE bob :\x01VERSION a b\x01\r\n") == Opaque(
-        kind="ctcp_reply.version", sender="alice", recipients=("bob",), texts=(Text("body", "a b"),), answerable=False)
+        kind="ctcp_reply.version", sender="alice", recipients=("bob",), texts=(Text("body", "a b"),), answerable=False
+    )
 
 
 def test_several_ctcp_in_one_line_are_all_seen() -> None:
@@ -504,23 +613,35 @@ def test_topic_away_invite_and_reasons() -> None:
     """What people write beside messages is read as what it is."""
     session = Session()
     assert session.event(UP, b"TOPIC #c :new words\r\n") == Message(
-        kind="topic", sender="alice", recipients=("#c",), conversation="Example/#c", texts=(Text("topic", "new words"),))
+        kind="topic", sender="alice", recipients=("#c",), conversation="Example/#c", texts=(Text("topic", "new words"),)
+    )
     assert session.events(UP, b"TOPIC #c\r\n") == []
     assert session.event(DOWN, b":s 332 alice #c :old words\r\n") == Message(
-        kind="topic", recipients=("#c",), conversation="Example/#c", texts=(Text("topic", "old words"),), copy="history",
-        answerable=False)
+        kind="topic",
+        recipients=("#c",),
+        conversation="Example/#c",
+        texts=(Text("topic", "old words"),),
+        copy="history",
+        answerable=False,
+    )
     assert session.event(UP, b"AWAY :at lunch\r\n") == Message(
-        kind="away", sender="alice", texts=(Text("away", "at lunch"),))
+        kind="away", sender="alice", texts=(Text("away", "at lunch"),)
+    )
     assert session.event(DOWN, b":s 301 alice bob :asleep\r\n") == Message(
-        kind="away", sender="bob", recipients=("alice",), texts=(Text("away", "asleep"),), answerable=False)
+        kind="away", sender="bob", recipients=("alice",), texts=(Text("away", "asleep"),), answerable=False
+    )
     assert session.event(UP, b"INVITE bob #c\r\n") == Message(
-        kind="invite", sender="alice", recipients=("bob",), conversation="Example/#c")
+        kind="invite", sender="alice", recipients=("bob",), conversation="Example/#c"
+    )
     assert session.event(UP, b"PART #c :bye now\r\n") == GroupChange(
-        action="leave", group="#c", member="alice", texts=(Text("reason", "bye now"),))
+        action="leave", group="#c", member="alice", texts=(Text("reason", "bye now"),)
+    )
     assert session.event(DOWN, b":bob!b@h KICK #c carol :enough\r\n") == GroupChange(
-        action="kick", group="#c", member="carol", texts=(Text("reason", "enough"),))
+        action="kick", group="#c", member="carol", texts=(Text("reason", "enough"),)
+    )
     assert session.event(DOWN, b":bob!b@h QUIT :gone\r\n") == Presence(
-        sender="bob", availability="offline", texts=(Text("reason", "gone"),))
+        sender="bob", availability="offline", texts=(Text("reason", "gone"),)
+    )
     assert session.event(UP, b"AWAY\r\n") == Presence(sender="alice", availability="online")
     assert session.event(UP, b"JOIN 0\r\n") == GroupChange(action="leave", group="*", member="alice")
 
@@ -528,7 +649,8 @@ def test_topic_away_invite_and_reasons() -> None:
 def test_realname_is_read_before_registration() -> None:
     """USER and SETNAME carry words."""
     assert Session(signed=False).event(UP, b"USER a 0 * :Words here\r\n") == Opaque(
-        kind="realname", texts=(Text("realname", "Words here"),), answerable=False)
+        kind="realname", texts=(Text("realname", "Words here"),), answerable=False
+    )
     assert bodies(Session().events(UP, b"SETNAME :Other words\r\n")) == ["Other words"]
 
 
@@ -536,27 +658,44 @@ def test_typing_reactions_and_tags_that_nobody_knows() -> None:
     """TAGMSG has meaning in its tags; unknown client tags may carry anything and are looked at."""
     session = Session()
     assert session.event(UP, b"@+typing=active TAGMSG #c\r\n") == Typing(
-        state="active", sender="alice", recipients=("#c",))
+        state="active", sender="alice", recipients=("#c",)
+    )
     assert session.event(UP, b"@+draft/react=:-);+draft/reply=m1;label=9 TAGMSG #c\r\n") == Message(
-        kind="reaction", sender="alice", recipients=("#c",), conversation="Example/#c",
-        texts=(Text("reaction", ":-)", None, False),), id="9", replaces="m1")
+        kind="reaction",
+        sender="alice",
+        recipients=("#c",),
+        conversation="Example/#c",
+        texts=(Text("reaction", ":-)", None, False),),
+        id="9",
+        replaces="m1",
+    )
     events = session.events(UP, b"@+x.example/y=the\\splan PRIVMSG #c :hi\r\n")
     assert bodies(events) == ["hi", "the plan"]
     assert Session().carry(UP, b"@+x.example/y=the\\splan PRIVMSG #c :hi\r\n", PASSED, BLOCK) == [
-        Send(DOWN, f":irc.example.net NOTICE alice :[#c] {NOTICE}\r\n".encode())]
+        Send(DOWN, f":irc.example.net NOTICE alice :[#c] {NOTICE}\r\n".encode())
+    ]
 
 
 def test_unknown_commands_have_their_words_read() -> None:
     """A command nobody told us of may reach somebody."""
     assert Session().event(UP, b"FROB a :the plan\r\n") == Opaque(
-        kind="frob", sender="alice", texts=(Text("body", "a the plan", None, False),))
+        kind="frob", sender="alice", texts=(Text("body", "a the plan", None, False),)
+    )
     assert bodies(Session().events(UP, b"\x02\xff the plan\r\n")) != []
 
 
-@pytest.mark.parametrize(("text", "scheme"), [
-    (b"+OK dGhpc2lzbm90cmVhbGx5", "fish"), (b"+OK see you then", None), (b"+OK fine", None), (b"mcps abcdefghijkl", "fish"),
-    (b"?OTRv23?", "otr"), (b"-----BEGIN PGP MESSAGE-----", "openpgp"), (b"DH1080_INIT abc", "fish"),
-])
+@pytest.mark.parametrize(
+    ("text", "scheme"),
+    [
+        (b"+OK dGhpc2lzbm90cmVhbGx5", "fish"),
+        (b"+OK see you then", None),
+        (b"+OK fine", None),
+        (b"mcps abcdefghijkl", "fish"),
+        (b"?OTRv23?", "otr"),
+        (b"-----BEGIN PGP MESSAGE-----", "openpgp"),
+        (b"DH1080_INIT abc", "fish"),
+    ],
+)
 def test_encryption_is_told(text: bytes, scheme: str | None) -> None:
     """Ciphers of IRC are told by how their texts begin, with no false word for a plain answer."""
     event = Session().event(UP, b"PRIVMSG bob :" + text + b"\r\n")
@@ -569,8 +708,13 @@ def test_an_armour_over_several_lines_is_encrypted_to_its_end() -> None:
     session = Session()
     session.up(b"PRIVMSG bob :plain\r\n")
     schemes = []
-    for raw in (b"PRIVMSG bob :-----BEGIN PGP MESSAGE-----\r\n", b"PRIVMSG bob :hQEMA\r\n", b"PRIVMSG carol :hi\r\n",
-                b"PRIVMSG bob :-----END PGP MESSAGE-----\r\n", b"PRIVMSG bob :hi\r\n"):
+    for raw in (
+        b"PRIVMSG bob :-----BEGIN PGP MESSAGE-----\r\n",
+        b"PRIVMSG bob :hQEMA\r\n",
+        b"PRIVMSG carol :hi\r\n",
+        b"PRIVMSG bob :-----END PGP MESSAGE-----\r\n",
+        b"PRIVMSG bob :hi\r\n",
+    ):
         event = session.event(UP, raw)
         assert isinstance(event, Message)
         schemes.append(event.encryption.scheme)
@@ -585,7 +729,8 @@ def test_identify_msg_marks_are_no_text() -> None:
     assert bodies(session.events(DOWN, b":b!b@h PRIVMSG #c :+one\r\n")) == ["one"]
     assert bodies(session.events(DOWN, b":b!b@h PRIVMSG #c :-\x01ACTION two\x01\r\n")) == ["two"]
     assert session.carry(DOWN, b":b!b@h PRIVMSG #c :+one\r\n", mask((0, 0, 3))) == [
-        Send(DOWN, b":b!b@h PRIVMSG #c :+***\r\n")]
+        Send(DOWN, b":b!b@h PRIVMSG #c :+***\r\n")
+    ]
 
 
 def test_identify_msg_is_guessed_only_in_a_flow_joined_late() -> None:
@@ -604,22 +749,28 @@ def test_multiline_is_one_message_on_the_last_unit() -> None:
     """draft/multiline: lines joined by a line feed, or without with the concat tag."""
     frames = Session().up(
         b"@label=5 BATCH +1 draft/multiline #c\r\n@batch=1 PRIVMSG #c :one\r\n@batch=1 PRIVMSG #c :tw\r\n"
-        b"@batch=1;draft/multiline-concat PRIVMSG #c :o\r\nBATCH -1\r\n")
+        b"@batch=1;draft/multiline-concat PRIVMSG #c :o\r\nBATCH -1\r\n"
+    )
     assert [f.part for f in frames] == ["first", "more", "more", "more", "last"]
     assert len({f.group for f in frames}) == 1
     assert [f.events for f in frames[:-1]] == [()] * 4
-    assert frames[-1].events == (Message(
-        sender="alice", recipients=("#c",), conversation="Example/#c", texts=(Text("body", "one\ntwo"),), id="5"),)
+    assert frames[-1].events == (
+        Message(
+            sender="alice", recipients=("#c",), conversation="Example/#c", texts=(Text("body", "one\ntwo"),), id="5"
+        ),
+    )
 
 
 def test_a_multiline_that_grows_too_long_is_judged_in_two() -> None:
     """What is there is closed as one message; nothing is buffered without bound."""
     session = Session(limits=Limits(group_bytes=400))
-    frames = session.up(b"BATCH +1 draft/multiline #c\r\n" + b"@batch=1 PRIVMSG #c :0123456789\r\n" * 20 + b"BATCH -1\r\n")
+    frames = session.up(
+        b"BATCH +1 draft/multiline #c\r\n" + b"@batch=1 PRIVMSG #c :0123456789\r\n" * 20 + b"BATCH -1\r\n"
+    )
     last = [i for i, f in enumerate(frames) if f.part == "last"]
     assert len(last) == 1
     assert sum(len(f.raw) for f in frames if f.group) <= 400
-    assert all(f.events for f in frames[last[0]:-1])
+    assert all(f.events for f in frames[last[0] : -1])
     assert Oddity("irc.long_batch") in frames[last[0]].oddities
 
 
@@ -633,23 +784,28 @@ def test_batches_have_a_bound() -> None:
 # -- DCC
 
 
-@pytest.mark.parametrize(("words", "want"), [
-    (b'SEND "a b.txt" 3221225991 5000 12', ("a b.txt", "192.0.2.7", 5000, 12, None)),
-    (b"SEND a b.txt 3221225991 5000 12", ("a b.txt", "192.0.2.7", 5000, 12, None)),
-    (b"SEND a.txt 3221225991 5000", ("a.txt", "192.0.2.7", 5000, None, None)),
-    (b"SEND a.txt 3221225991 0 12 99", ("a.txt", "192.0.2.7", 0, 12, "99")),
-    (b"SEND a.txt 2001:db8::1 5000 12", ("a.txt", "2001:db8::1", 5000, 12, None)),
-    (b"SEND a.txt -1073741305 5000 12", ("a.txt", "192.0.2.7", 5000, 12, None)),
-    (b"SEND a.txt host.example 5000 12", ("a.txt", "host.example", 5000, 12, None)),
-    (b"SEND a.txt 4294967296 5000 12", ("a.txt", None, None, None, None)),
-    (b"SEND a.txt 3221225991 65536 12", ("a.txt", None, None, None, None)),
-    (b"SEND a.txt \x02\x03 abc", ("a.txt", None, None, None, None)),
-    (b"SEND", ("", None, None, None, None)),
-    (b"CHAT CHAT 3221225991 5000", ("CHAT", "192.0.2.7", 5000, None, None)),
-    (b"RESUME file.ext 5000 512", ("file.ext", None, 5000, 512, None)),
-    (b"RESUME my file 0 512 99", ("my file", None, 0, 512, "99")),
-])
-def test_dcc_is_read_from_the_right(words: bytes, want: tuple[str, str | None, int | None, int | None, str | None]) -> None:
+@pytest.mark.parametrize(
+    ("words", "want"),
+    [
+        (b'SEND "a b.txt" 3221225991 5000 12', ("a b.txt", "192.0.2.7", 5000, 12, None)),
+        (b"SEND a b.txt 3221225991 5000 12", ("a b.txt", "192.0.2.7", 5000, 12, None)),
+        (b"SEND a.txt 3221225991 5000", ("a.txt", "192.0.2.7", 5000, None, None)),
+        (b"SEND a.txt 3221225991 0 12 99", ("a.txt", "192.0.2.7", 0, 12, "99")),
+        (b"SEND a.txt 2001:db8::1 5000 12", ("a.txt", "2001:db8::1", 5000, 12, None)),
+        (b"SEND a.txt -1073741305 5000 12", ("a.txt", "192.0.2.7", 5000, 12, None)),
+        (b"SEND a.txt host.example 5000 12", ("a.txt", "host.example", 5000, 12, None)),
+        (b"SEND a.txt 4294967296 5000 12", ("a.txt", None, None, None, None)),
+        (b"SEND a.txt 3221225991 65536 12", ("a.txt", None, None, None, None)),
+        (b"SEND a.txt \x02\x03 abc", ("a.txt", None, None, None, None)),
+        (b"SEND", ("", None, None, None, None)),
+        (b"CHAT CHAT 3221225991 5000", ("CHAT", "192.0.2.7", 5000, None, None)),
+        (b"RESUME file.ext 5000 512", ("file.ext", None, 5000, 512, None)),
+        (b"RESUME my file 0 512 99", ("my file", None, 0, 512, "99")),
+    ],
+)
+def test_dcc_is_read_from_the_right(
+    words: bytes, want: tuple[str, str | None, int | None, int | None, str | None]
+) -> None:
     """Names with blanks, quoted or not; addresses in every form seen; what makes no sense is None, never an error."""
     offer = dcc(words)
     assert (offer.name, offer.host, offer.port, offer.size, offer.token) == want
@@ -660,13 +816,22 @@ def test_a_file_offer_that_passes_announces_its_connection() -> None:
     session = Session()
     raw = b"PRIVMSG bob :\x01DCC SEND plan.exe 3221225991 5000 12\x01\r\n"
     (frame,) = session.up(raw)
-    assert frame.events == (FileOffer(
-        sender="alice", recipients=("bob",), conversation="Example/bob", file_name="plan.exe", size=12, method="dcc",
-        address="192.0.2.7:5000", texts=(Text("file_name", "plan.exe", None, False),)),)
-    assert session.decoder.apply(frame, (PASSED,)) == [
-        Send(UP, raw), Expect("192.0.2.7:5000", "dcc", "alice", None)]
+    assert frame.events == (
+        FileOffer(
+            sender="alice",
+            recipients=("bob",),
+            conversation="Example/bob",
+            file_name="plan.exe",
+            size=12,
+            method="dcc",
+            address="192.0.2.7:5000",
+            texts=(Text("file_name", "plan.exe", None, False),),
+        ),
+    )
+    assert session.decoder.apply(frame, (PASSED,)) == [Send(UP, raw), Expect("192.0.2.7:5000", "dcc", "alice", None)]
     assert session.decoder.apply(frame, (BLOCK,)) == [
-        Send(DOWN, f":irc.example.net NOTICE alice :[bob] {NOTICE}\r\n".encode())]
+        Send(DOWN, f":irc.example.net NOTICE alice :[bob] {NOTICE}\r\n".encode())
+    ]
 
 
 def test_dcc_chat_and_an_unknown_own_address() -> None:
@@ -701,3 +866,393 @@ def test_dcc_words_without_marks_are_words() -> None:
     event = Session().event(UP, b"PRIVMSG bob :DCC SEND file.txt 1 2 3\r\n")
     assert isinstance(event, Message)
     assert event.kind == "chat"
+
+
+# -- verdicts
+
+
+def test_a_refused_message_is_swallowed_and_its_writer_told() -> None:
+    """NOTICE from the server's own name, with the target and the reference; without notice nothing is said."""
+    session = Session()
+    raw = b"PRIVMSG #c :the key\r\n"
+    for _ in range(2):
+        assert session.carry(UP, raw, BLOCK) == [
+            Send(DOWN, b":irc.example.net NOTICE alice :[#c] Not delivered, reference ABCD-EFGH.\r\n")
+        ]
+    assert session.carry(UP, raw, Verdict(Action.BLOCK)) == []
+    assert session.carry(UP, raw, Verdict(Action.HOLD)) == []
+
+
+def test_before_001_notices_have_a_fixed_source() -> None:
+    """The server's name is not known yet, nor the nick."""
+    assert Session(signed=False).carry(UP, b"PRIVMSG bob :x\r\n", BLOCK) == [
+        Send(DOWN, b":inspector NOTICE * :[bob] Not delivered, reference ABCD-EFGH.\r\n")
+    ]
+
+
+def test_a_client_that_knows_standard_replies_gets_fail_and_warn() -> None:
+    """IRCv3 standard-replies: FAIL for a refusal, WARN for a warning."""
+    session = Session().caps(b"standard-replies")
+    assert session.carry(UP, b"PRIVMSG #c :x\r\n", BLOCK) == [
+        Send(DOWN, b":irc.example.net FAIL PRIVMSG POLICY_VIOLATION #c :Not delivered, reference ABCD-EFGH.\r\n")
+    ]
+    assert session.carry(UP, b"PRIVMSG #c :x\r\n", Verdict(Action.WARN, notice="Mind.")) == [
+        Send(UP, b"PRIVMSG #c :x\r\n"),
+        Send(DOWN, b":irc.example.net WARN PRIVMSG POLICY_VIOLATION #c :Mind.\r\n"),
+    ]
+
+
+def test_a_label_is_answered_on_exactly_one_line() -> None:
+    """labeled-response: all refused, one labelled reply; some delivered, the server answers; nothing to say, ACK."""
+    session = Session()
+    raw = b"@label=x7 PRIVMSG a,b :hi\r\n"
+    acts = session.carry(UP, raw, BLOCK, BLOCK)
+    assert [isinstance(a, Send) and a.data.startswith(b"@label=x7 ") for a in acts] == [True, False]
+    acts = session.carry(UP, raw, BLOCK, PASSED)
+    assert acts[0] == Send(UP, b"@label=x7 PRIVMSG b :hi\r\n")
+    assert [isinstance(a, Send) and b"label" in a.data for a in acts[1:]] == [False]
+    assert session.carry(UP, raw, Verdict(Action.BLOCK), Verdict(Action.BLOCK)) == [
+        Send(DOWN, b"@label=x7 :irc.example.net ACK\r\n")
+    ]
+
+
+def test_only_the_refused_targets_go() -> None:
+    """The others get the message; one masked gets a line of its own, without the label that was spent."""
+    session = Session()
+    raw = b"@label=1 PRIVMSG a,b,c :the key\r\n"
+    assert session.carry(UP, raw, PASSED, Verdict(Action.BLOCK), PASSED) == [
+        Send(UP, b"@label=1 PRIVMSG a,c :the key\r\n")
+    ]
+    assert session.carry(UP, raw, PASSED, mask((0, 4, 7)), PASSED) == [
+        Send(UP, b"@label=1 PRIVMSG a,c :the key\r\n"),
+        Send(UP, b"PRIVMSG b :the ***\r\n"),
+    ]
+    assert session.carry(UP, raw, *[mask((0, 4, 7))] * 3) == [Send(UP, b"@label=1 PRIVMSG a,b,c :the ***\r\n")]
+
+
+def test_the_last_verdict_is_for_all_targets_behind_it() -> None:
+    """Targets beyond the limit go with the last one that is told apart."""
+    session = Session(limits=Limits(irc_targets=2))
+    assert session.carry(UP, b"PRIVMSG a,b,c :hi\r\n", PASSED, Verdict(Action.BLOCK)) == [
+        Send(UP, b"PRIVMSG a :hi\r\n")
+    ]
+    assert session.carry(UP, b"PRIVMSG a,b,c :hi\r\n", Verdict(Action.BLOCK), PASSED) == [
+        Send(UP, b"PRIVMSG b,c :hi\r\n")
+    ]
+
+
+def test_what_comes_down_is_dropped_or_replaced() -> None:
+    """A refused message leaves nothing, or the rule's words; nobody is told; tags and source stay."""
+    session = Session()
+    raw = b"@msgid=1 :bob!b@h PRIVMSG alice :the key\r\n"
+    assert session.carry(DOWN, raw, BLOCK) == []
+    assert session.carry(DOWN, raw, Verdict(Action.BLOCK, placeholder="[removed]\r\nQUIT")) == [
+        Send(DOWN, b"@msgid=1 :bob!b@h PRIVMSG alice :[removed]  QUIT\r\n")
+    ]
+
+
+def test_a_placeholder_keeps_to_the_line_limit() -> None:
+    """510 bytes without the line end, cut at a character."""
+    acts = Session().carry(DOWN, b":bob!b@h PRIVMSG alice x\r\n", Verdict(Action.BLOCK, placeholder="é" * 400))
+    (act,) = acts
+    assert isinstance(act, Send)
+    assert PAYLOAD - 1 <= len(act.data) - 2 <= PAYLOAD
+    assert act.data.decode().startswith(":bob!b@h PRIVMSG alice éé")
+
+
+def test_masks_on_the_wire() -> None:
+    """Stars for the span; formatting in it goes; the wrapper of an ACTION stays; other charsets stay themselves."""
+    session = Session()
+    for raw, spans, want in (
+        (b"PRIVMSG #c :my key is ab12\r\n", (0, 10, 14), b"PRIVMSG #c :my key is ****\r\n"),
+        (b"PRIVMSG #c :my k\x02e\x02y\r\n", (0, 3, 6), b"PRIVMSG #c :my ***\r\n"),
+        (b"PRIVMSG #c :\x01ACTION shows ab12\x01\r\n", (0, 6, 10), b"PRIVMSG #c :\x01ACTION shows ****\x01\r\n"),
+        (b"PRIVMSG #c k\xe9y\r\n", (0, 0, 2), b"PRIVMSG #c **y\r\n"),
+        (b"TOPIC #c :secret plan\r\n", (0, 0, 6), b"TOPIC #c :****** plan\r\n"),
+        (b"QUIT :secret plan\r\n", (0, 0, 6), b"QUIT :****** plan\r\n"),
+        (b"PRIVMSG bob :\x01PING se cret\x01\r\n", (0, 0, 7), b"PRIVMSG bob :\x01PING *******\x01\r\n"),
+    ):
+        assert session.carry(UP, raw, mask(spans)) == [Send(UP, want)]
+
+
+def test_a_mask_without_a_place_refuses() -> None:
+    """What cannot be found on the wire is not let through."""
+    session = Session()
+    assert session.carry(UP, b"@+draft/react=x TAGMSG #c\r\n", mask((0, 0, 1))) == []
+    assert session.carry(UP, b"FROB a b\r\n", mask((0, 0, 1))) == []
+    assert session.carry(UP, b"PRIVMSG #c :a\r\n", mask((5, 0, 1))) == []
+
+
+def test_refused_requests_are_answered_and_what_has_happened_is_told_without_its_words() -> None:
+    """Up: swallowed and told, a farewell goes without its reason. Down: the two sides stay in step."""
+    session = Session()
+
+    def said(about: bytes) -> Send:
+        return Send(DOWN, b":irc.example.net NOTICE alice :[" + about + b"] Not delivered, reference ABCD-EFGH.\r\n")
+
+    assert session.carry(UP, b"TOPIC #c :x\r\n", BLOCK) == [said(b"#c")]
+    assert session.carry(UP, b"INVITE bob #c\r\n", BLOCK) == [said(b"bob")]
+    assert session.carry(UP, b"AWAY :x\r\n", BLOCK) == [said(b"AWAY")]
+    assert session.carry(UP, b"PART #c :x\r\n", BLOCK) == [Send(UP, b"PART #c :\r\n"), said(b"#c")]
+    assert session.carry(UP, b"QUIT :x\r\n", BLOCK)[0] == Send(UP, b"QUIT :\r\n")
+    assert session.carry(DOWN, b":s 332 alice #c :x y\r\n", BLOCK) == [Send(DOWN, b":s 332 alice #c :\r\n")]
+    assert session.carry(DOWN, b":b!b@h TOPIC #c :x y\r\n", Verdict(Action.BLOCK, placeholder="gone")) == [
+        Send(DOWN, b":b!b@h TOPIC #c :gone\r\n")
+    ]
+    assert session.carry(DOWN, b":b!b@h KICK #c carol :x\r\n", BLOCK) == [Send(DOWN, b":b!b@h KICK #c carol :\r\n")]
+    assert session.carry(DOWN, b":b!b@h NICK bobby\r\n", BLOCK) == [Send(DOWN, b":b!b@h NICK bobby\r\n")]
+    assert session.carry(DOWN, b":b!b@h AWAY :x\r\n", BLOCK) == [Send(DOWN, b":b!b@h AWAY :*\r\n")]
+    assert session.carry(DOWN, b":b!b@h INVITE alice #c\r\n", BLOCK) == []
+
+
+def test_refused_channels_go_with_their_keys() -> None:
+    """JOIN: the others are joined, those with a key first."""
+    session = Session()
+    raw = b"JOIN #a,#b,#c ka,kb\r\n"
+    assert session.carry(UP, raw, Verdict(Action.BLOCK), PASSED, PASSED) == [Send(UP, b"JOIN #b,#c kb\r\n")]
+    assert session.carry(UP, raw, *[Verdict(Action.BLOCK)] * 3) == []
+    assert session.carry(UP, raw, PASSED, PASSED, Verdict(Action.WARN)) == [Send(UP, raw)]
+
+
+def test_a_multiline_message_goes_or_stays_whole() -> None:
+    """One verdict for all its lines; a mask finds each line's part; one labelled answer."""
+    talk = b"@label=5 BATCH +1 draft/multiline #c\r\n@batch=1 PRIVMSG #c :one secret\r\n"
+           b"@batch=1 PRIVMSG #c :two\r\nBATCH -1\r\n"
+
+    def carried(verdict: Verdict) -> list[Act]:
+        session = Session()
+        return [act for frame in session.up(talk) for act in session.decoder.apply(frame, (verdict,))]
+
+    assert b"".join(a.data for a in carried(PASSED) if isinstance(a, Send)) == talk
+    assert carried(BLOCK) == [
+        Send(DOWN, b"@label=5 :irc.example.net NOTICE alice :[#c] Not delivered, reference ABCD-EFGH.\r\n")
+    ]
+    assert b"".join(a.data for a in carried(mask((0, 4, 10), (0, 11, 12))) if isinstance(a, Send)) == talk.replace(
+        b"secret", b"******"
+    ).replace(b"two", b"*wo")
+    spanning = b"".join(a.data for a in carried(mask((0, 8, 13))) if isinstance(a, Send))
+    again = Session().up(spanning)
+    assert bodies(list(again[-1].events)) == ["one secr*****o"]
+
+
+def test_a_refused_multiline_coming_down_may_leave_a_placeholder() -> None:
+    """One line of the sender's in place of the batch."""
+    session = Session()
+    frames = session.down(
+        b":b!b@h BATCH +m draft/multiline #c\r\n@batch=m :b!b@h PRIVMSG #c :one\r\n:b!b@h BATCH -m\r\n"
+    )
+    acts = [a for f in frames for a in session.decoder.apply(f, (Verdict(Action.BLOCK, placeholder="[removed]"),))]
+    assert acts == [Send(DOWN, b":b PRIVMSG #c :[removed]\r\n")]
+
+
+def test_notices_are_one_line_of_at_most_510_bytes() -> None:
+    """Whatever the rule's words: no line break, no NUL, cut at a character."""
+    (act,) = Session().carry(UP, b"PRIVMSG #c :x\r\n", Verdict(Action.BLOCK, notice="a\r\nQUIT\0" + "é" * 600))
+    assert isinstance(act, Send)
+    assert len(act.data) <= PAYLOAD + 2
+    assert act.data.decode().count("\r") == act.data.count(b"\n") == 1
+    assert b"\0" not in act.data
+
+
+def test_injection_waits_for_registration_and_is_a_notice() -> None:
+    """ready() is false before 001; a notice about a message names its target; up only about a message."""
+    session = Session(signed=False)
+    assert not session.decoder.ready(DOWN)
+    session.down(b":irc.example.net 001 alice :Welcome\r\n")
+    assert session.decoder.ready(DOWN)
+    about = Message(recipients=("#c",))
+    assert session.decoder.inject(Notice("Hello", about), DOWN) == [
+        Send(DOWN, b":irc.example.net NOTICE alice :[#c] Hello\r\n")
+    ]
+    assert session.decoder.inject(Notice("Hello", about), UP) == [Send(UP, b"NOTICE #c :Hello\r\n")]
+    assert session.decoder.inject(Notice("Hello"), UP) == []
+
+
+def test_close_is_error_down_and_quit_up() -> None:
+    """The polite ending of both sides."""
+    assert Session().decoder.close("policy\r\nX") == [
+        Send(DOWN, b"ERROR :Closing Link: alice (policy  X)\r\n"),
+        Send(UP, b"QUIT :Closed\r\n"),
+    ]
+
+
+# -- framing
+
+
+def test_lines_that_are_none() -> None:
+    """Blank lines and lone line ends are frames of their own; a lone CR ends a line."""
+    frames = Session().up(b"\r\n\n  \r\nPRIVMSG #c :a\rPRIVMSG #c :b\r\r\n")
+    assert [f.kind for f in frames] == ["irc.empty"] * 3 + ["irc.PRIVMSG"] * 2 + ["irc.empty"]
+    assert bodies([e for f in frames for e in f.events]) == ["a", "b"]
+
+
+def test_a_line_with_nul_is_read_and_not_passed_on() -> None:
+    """Its words are judged, the line stays here; with the edit off it leaves as it came."""
+    raw = b"PRIVMSG #c :a\0b\r\n"
+    session = Session(edits=frozenset({DROP_NUL}))
+    (frame,) = session.up(raw)
+    assert (frame.edit, bodies(list(frame.events)), frame.oddities) == (DROP_NUL, ["ab"], (Oddity("irc.nul"),))
+    assert session.decoder.apply(frame, (PASSED,)) == []
+    assert session.decoder.apply(frame, (mask((0, 0, 1)),)) == []
+    assert Session().carry(UP, raw, PASSED) == [Send(UP, raw)]
+
+
+def test_an_endless_line_comes_in_judged_parts_of_bounded_size() -> None:
+    """Nothing longer than the limit is held; the parts do not depend on the cuts; each part's words are judged."""
+    raw = b"PRIVMSG #c :" + b"0123456789" * 3000 + b"\r\n"
+    whole = Session().up(raw)
+    session = Session()
+    pieces = [f for i in range(0, len(raw), 777) for f in session.up(raw[i : i + 777])]
+    assert [(f.raw, f.part, f.events) for f in pieces] == [(f.raw, f.part, f.events) for f in whole]
+    assert [f.part for f in whole] == ["first", "more", "more", "last"]
+    assert max(len(f.raw) for f in whole) == Limits().irc_line_bytes
+    assert all(f.events for f in whole)
+    assert b"".join(f.raw for f in whole) == raw
+
+
+def test_a_refused_part_ends_the_line() -> None:
+    """What was sent of it gets its line end; the rest is dropped; nothing is injected in between."""
+    session = Session()
+    frames = session.up(b"PRIVMSG #c :" + b"x" * 30000 + b"\r\n")
+    verdicts = [PASSED, BLOCK, PASSED, PASSED]
+    sent = b""
+    for frame, verdict in zip(frames, verdicts, strict=True):
+        for act in session.decoder.apply(frame, (verdict,) * len(frame.events)):
+            if isinstance(act, Send) and act.way is UP:
+                sent += act.data
+        assert session.decoder.ready(UP) == (frame.part == "last")
+    assert sent == frames[0].raw + b"\r\n"
+    session = Session()
+    frames = session.up(b"PRIVMSG #c :" + b"x" * 30000 + b"\r\n")
+    acts = [a for f, v in zip(frames, [BLOCK, *[PASSED] * 3], strict=True) for a in session.decoder.apply(f, (v,))]
+    assert acts == [Send(DOWN, f":irc.example.net NOTICE alice :[#c] {NOTICE}\r\n".encode())]
+
+
+def test_after_a_gap_reading_goes_on_at_a_line() -> None:
+    """The line with the hole is not read; the next one is, and one that starts behind the hole."""
+    session = Session()
+    session.up(b"PRIVMSG #c :first ha")
+    frames = session.feed(UP, b"lf\r\nPRIVMSG #c :second\r\n", gap=10)
+    assert [f.kind for f in frames] == ["irc.partial", "irc.partial", "irc.PRIVMSG"]
+    frames = session.feed(UP, b"PRIVMSG #c :third\r\n", gap=10)
+    assert bodies([e for f in frames for e in f.events]) == ["third"]
+
+
+def test_the_rest_at_the_end_is_a_line() -> None:
+    """A stream that ends without a line end: its last words are judged, too."""
+    frames = Session().feed(UP, b"PRIVMSG #c :unended", end=True)
+    assert bodies(list(frames[0].events)) == ["unended"]
+    assert Oddity("irc.unended_line") in frames[0].oddities
+
+
+def test_a_source_from_a_client_is_not_believed() -> None:
+    """Clients must not send one; the sender stays the own nick."""
+    (frame,) = Session().up(b":mallory PRIVMSG bob :hi\r\n")
+    assert isinstance(frame.events[0], Message)
+    assert frame.events[0].sender == "alice"
+    assert Oddity("irc.client_source") in frame.oddities
+
+
+def test_a_server_link_is_told() -> None:
+    """TS6 traffic is opaque and an oddity; messages in it are still read, with their senders."""
+    session = Session(signed=False)
+    frames = session.up(
+        b"PASS link TS 6 :0AA\r\nCAPAB :QS ENCAP\r\nSERVER a.example 1 :a link\r\n"
+        b":0AA UID bob 1 1 +i b h 0 0AAAAAAAA :Bob\r\n:0AA SJOIN 1 #c +n :@0AAAAAAAA\r\n:0AAAAAAAA PRIVMSG #c :hi\r\n"
+    )
+    assert [o.name for f in frames for o in f.oddities] == ["irc.server_link"] * 3
+    assert isinstance(frames[-1].events[0], Message)
+    assert frames[-1].events[0].sender == "0AAAAAAAA"
+    assert not session.decoder.ready(DOWN)
+
+
+# -- STARTTLS
+
+
+def test_starttls_is_held_at_670() -> None:
+    """The driver sends the 670 once TLS stands upstream; then the same session goes on inside."""
+    session = Session(signed=False)
+    raw = b":irc.example.net 670  :STARTTLS successful\r\n"
+    assert session.carry(UP, b"STARTTLS\r\n") == [Send(UP, b"STARTTLS\r\n")]
+    (frame,) = session.down(raw)
+    (act,) = session.decoder.apply(frame, ())
+    assert isinstance(act, StartTls)
+    assert act.proceed == raw
+    assert act.failure.startswith(b":irc.example.net 691 ")
+    session.up(b"NICK alice\r\nUSER a 0 * :A\r\n")
+    assert isinstance(session.event(DOWN, b":irc.example.net 001 alice :Welcome\r\n"), SignOn)
+
+
+def test_plain_text_behind_starttls_is_injection() -> None:
+    """In the same read, whole line or not, at either side; or sent before the answer came."""
+
+    def broken(frames: list[Frame]) -> bool:
+        assert [f.kind for f in frames].count(BROKEN) <= 1
+        return frames[-1].kind == BROKEN and frames[-1].fault is not None and "injection" in frames[-1].fault.name
+
+    assert broken(Session(signed=False).up(b"STARTTLS\r\nNICK mallory\r\n"))
+    assert broken(Session(signed=False).up(b"STARTTLS\r\nNI"))
+    ok = b":s.example 670 * :go\r\n"
+    for behind in (b":s.example NOTICE * :x\r\n", b":s"):
+        session = Session(signed=False)
+        session.up(b"STARTTLS\r\n")
+        frames = session.down(ok + behind)
+        assert broken(frames)
+        assert b"".join(f.raw for f in frames) == ok + behind
+    session = Session(signed=False)
+    session.up(b"STARTTLS\r\n")
+    session.up(b"NICK mallory\r\n")
+    assert broken(session.down(ok))
+
+
+def test_starttls_that_is_not_answered_or_refused_changes_nothing() -> None:
+    """After 691 the client may go on in plain; a 670 that nobody asked for starts nothing."""
+    session = Session(signed=False)
+    session.up(b"STARTTLS\r\n")
+    session.down(b":s.example 691 * :no\r\n")
+    session.up(b"NICK alice\r\nUSER a 0 * :A\r\n")
+    (frame,) = session.down(b":s.example 670 * :go\r\n")
+    assert session.decoder.apply(frame, ()) == [Send(DOWN, frame.raw)]
+
+
+# -- recognising
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "want"),
+    [
+        (b"NICK joe\r\nUSER joe 0 * :Joe\r\n", b"", Match.STRONG),
+        (b"user joe 0 * Joe x\nnick :joe\n", b"", Match.STRONG),
+        (b"CAP LS 302\r\nPASS oauth:x\r\n", b"", Match.STRONG),
+        (b"GET / HTTP/1.0\r\n\r\n\r\nNICK joe\r\nUSER joe 0 * :Joe\r\n", b"", Match.STRONG),
+        (b"\r\n\r\nFOO\r\nCAP LS\r\nNICK joe\r\n", b"", Match.STRONG),
+        (b"NICK joe\r\n", b"", Match.WEAK),
+        (b"NICK joe\r\n", b":s NOTICE * :*** hi\r\n", Match.STRONG),
+        (b"", b":s NOTICE * :*** hi\r\n", Match.WEAK),
+        (b"", b":s.example 001 joe :Welcome\r\n", Match.STRONG),
+        (b"", b":joe!j@h PRIVMSG #c :hi\r\n", Match.STRONG),
+        (b"PRIVMSG bob :\x01DCC SEND a 1 2 3\x01\r\n", b"", Match.STRONG),
+        (b"PRIVMSG bob :hi\r\n", b"", Match.WEAK),
+        (b"", b"", Match.MORE),
+        (b"NIC", b"", Match.MORE),
+        (b"PASS x\r\n", b"", Match.MORE),
+        (b"\x16\x03\x01\x00", b"", Match.NO),
+        (b"USER joe\r\nPASS x\r\n", b"220 ftp.example ready\r\n", Match.NO),
+        (b"USER joe\r\nPASS x\r\n", b"+OK ready\r\n", Match.NO),
+        (b"EHLO x\r\nSTARTTLS\r\n", b"220 mx.example ESMTP\r\n", Match.NO),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"", Match.NO),
+        (b"<?xml version='1.0'?>\n<stream:stream>\n", b"", Match.NO),
+        (b"a001 CAPABILITY\r\n", b"* OK IMAP4rev1\r\n", Match.NO),
+    ],
+)
+def test_probe(up: bytes, down: bytes, want: Match) -> None:
+    """Two registration lines are proof, junk in front hides nothing, other text protocols are none."""
+    assert probe(up, down) is want
+
+
+def test_the_spec_names_what_it_can() -> None:
+    """A topic can be refused like a message; a file offer cannot be masked."""
+    assert SPEC.can["message"].placeholder
+    assert not SPEC.can["file"].mask
+    assert {edit.name for edit in SPEC.edits} == {DROP_NUL}
+    assert irc.SPEC is SPEC

@@ -1016,8 +1016,10 @@ def test_refused_channels_go_with_their_keys() -> None:
 
 def test_a_multiline_message_goes_or_stays_whole() -> None:
     """One verdict for all its lines; a mask finds each line's part; one labelled answer."""
-    talk = b"@label=5 BATCH +1 draft/multiline #c\r\n@batch=1 PRIVMSG #c :one secret\r\n"
-           b"@batch=1 PRIVMSG #c :two\r\nBATCH -1\r\n"
+    talk = (
+        b"@label=5 BATCH +1 draft/multiline #c\r\n@batch=1 PRIVMSG #c :one secret\r\n"
+        b"@batch=1 PRIVMSG #c :two\r\nBATCH -1\r\n"
+    )
 
     def carried(verdict: Verdict) -> list[Act]:
         session = Session()

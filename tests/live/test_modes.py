@@ -184,6 +184,7 @@ def serve(sock):
             sock.sendall(f":irc.test 001 {nick} :welcome\\r\\n".encode())
         elif words[0] == "PRIVMSG":
             peers[words[1]].sendall(f":{nick}!u@h PRIVMSG {words[1]} {words[2]}\\r\\n".encode())
+    sock.shutdown(socket.SHUT_RDWR)
 while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 """
@@ -197,8 +198,8 @@ def test_transparent(namespaces: Namespaces, start_gateway: Start, tmp_path: Pat
     server = Child("server", [*namespaces.inside(namespaces.srv), sys.executable, "-c", SERVER, "6667"], tmp_path)
     try:
         gateway = start_gateway(
-            {"mode": "transparent", "address": "0.0.0.0:9300", "clients": ["10.77.1.0/24"]},
-            {"mode": "transparent", "address": "[::]:9300", "clients": ["fd77:1::/64"]},
+            {"mode": "transparent", "address": "0.0.0.0:9300", "clients": ["10.77.1.0/24"], "destinations": own},
+            {"mode": "transparent", "address": "[::]:9300", "clients": ["fd77:1::/64"], "destinations": own},
             prefix=namespaces.inside(namespaces.gw), io=kind)
         namespaces.redirect([6667], 9300)
         for host in (namespaces.SERVER, namespaces.SERVER6):
@@ -206,10 +207,10 @@ def test_transparent(namespaces: Namespaces, start_gateway: Start, tmp_path: Pat
                 [*namespaces.inside(namespaces.cli), sys.executable, "-c", CLIENT, str(ROOT), host, "6667"],
                 capture_output=True, text=True, timeout=60, check=False)
             assert done.returncode == 0, done.stderr + gateway.child.text()
-            row = gateway.wait_row("flow", state="end", server={"ip": host, "port": 6667})
-            assert row["protocol"] == "irc"
-            verdict = [row for row in gateway.rows("verdict") if row["flow"] == row["flow"]][-1]
-            assert verdict["reference"] in done.stdout
+            verdicts = [verdict for verdict in gateway.rows("verdict") if verdict["reference"] in done.stdout]
+            assert [verdict["rule"] for verdict in verdicts] == ["forbidden"]
+            flow = gateway.wait_row("flow", state="end", flow=verdicts[0]["flow"])
+            assert (flow["protocol"], flow["server"]) == ("irc", {"ip": host, "port": 6667})
         # The listener itself, without the redirect: it would reach ourselves
         refused = subprocess.run(
             [*namespaces.inside(namespaces.cli), sys.executable, "-c", CLIENT, str(ROOT), "10.77.1.1", "9300"],

@@ -1768,15 +1768,9 @@ class IrcDecoder:
             at = multi.offsets[note.index]
             length = len(multi.pieces[note.index])
             spans = [(max(s - at, 0), e - at) for _, s, e in verdict.masks if e > at and s < at + length]
-            start, end = line.spans[1]
-            text = masked(out[start:end], spans) if spans else out[start:end]
-            broken = at > 0 and note.index > 0 and multi.pieces[note.index - 1][-1:] == "\n"
-            if broken and any(s < at <= e for _, s, e in verdict.masks) and line.end - line.body < PAYLOAD:
-                # The line break in front is masked as well: one character, one star.
-                out = with_param(out, line, 1, _MASK.encode() + text)
-                out = out[:1 + len(line.tags)] + b";draft/multiline-concat" + out[1 + len(line.tags):]
-            elif spans:
-                out = with_param(out, line, 1, text)
+            if spans:  # line breaks in a span stay: they are what holds the lines apart
+                start, end = line.spans[1]
+                out = with_param(out, line, 1, masked(out[start:end], spans))
         return [Send(way, out), *self._told(way, told, line, False, multi.label)]
 
     def _placeholder(self, raw: bytes, line: Line, index: int, text: str) -> bytes:

@@ -1,0 +1,9 @@
+"""A capture packed by gzip."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from making import irc, save
+
+save(__file__, irc().packets, 101)

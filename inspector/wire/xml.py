@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import xml.parsers.expat as expat
 from collections.abc import Iterable, Sequence
-from xml.etree.ElementTree import Element, TreeBuilder
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 from xml.parsers.expat import ExpatError, XMLParserType, errors
 
 STREAMS = "http://etherx.jabber.org/streams"
@@ -479,8 +479,12 @@ class Reader:
             raise
         self._fed = fed = self._fed + len(raw)
         # An open element would take the mark as its child; an unfinished token would hold the byte index back.
-        self._start(_MARK, _NONE)
-        self._end(_MARK)
+        try:
+            self._start(_MARK, _NONE)
+            self._end(_MARK)
+        except ParseError:    # an end tag too many has ended the document
+            self._renew()
+            raise XmlFault("not-well-formed", "an end tag too many") from None
         root = self._root
         if root[-1].tag is not _MARK or self._parser.CurrentByteIndex != fed:
             self._renew()

@@ -981,7 +981,7 @@ class TestStartTls:
         assert frame.fault is not None
 
 
-BAD = {
+BAD: dict[str, tuple[str | bytes, str]] = {
     "comment": ("<message><!-- x --><body>a</body></message>", "restricted-xml"),
     "instruction": ("<message><?x y?></message>", "restricted-xml"),
     "doctype": ("<!DOCTYPE x [<!ENTITY a 'b'>]><message/>", "restricted-xml"),

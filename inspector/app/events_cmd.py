@@ -114,7 +114,7 @@ def _print(line: bytes, table: Table | None) -> None:
 class Table:
     """Events as a table, a line each, as they come. On a terminal a line is as long as the terminal is wide."""
 
-    COLUMNS = (("TIME (UTC)", 19), ("EVENT", 9), ("PROTOCOL", 8), ("WHO", 34), ("DID", 6))
+    COLUMNS = (("TIME (UTC)", 19), ("EVENT", 14), ("PROTOCOL", 8), ("WHO", 34), ("DID", 6))
 
     def __init__(self, terminal: bool) -> None:
         self.width = shutil.get_terminal_size().columns if terminal else None

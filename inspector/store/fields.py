@@ -136,7 +136,6 @@ KINDS: dict[str, tuple[Field, ...]] = {
         Field("held", "text", "quarantine id of a held item"),
         Field("about", "text", "which kind of event was judged: message, file, sign_on …"),
         Field("hits", "hits", "every rule that matched, shadow rules included, in the order of the policy"),
-        Field("copy", "copy", "as in the message"),
         Field("notice", "text", "what the sender was told; null: nothing"),
         Field("latency", "number", "seconds from the message's arrival to this verdict"), _LATE,
         _APPLICATION,

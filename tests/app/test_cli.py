@@ -53,7 +53,8 @@ def test_every_command_has_help_with_an_example_that_is_right(prog: str, capsys:
     for example in examples:
         [ours] = [part for part in example.partition(" > ")[0].split(" | ") if part.split()[0] == "inspector"]
         args = parser()[0].parse_args(shlex.split(ours)[1:])
-        assert prog in ("inspector", f"inspector {args.command}", f"inspector {args.command} {getattr(args, 'what', '')}")
+        what = getattr(args, "what", "")
+        assert prog in ("inspector", f"inspector {args.command}", f"inspector {args.command} {what}")
 
 
 def test_commands_that_look_at_a_gateway_take_its_configuration() -> None:

@@ -668,15 +668,18 @@ class IrcDecoder:
                 frames.append(self._resync(way, at, raw))
             else:
                 frames.append(self._frame(way, at, raw))
-            if self._stop:
+            if frames[-1].fault is not None or (self._stop and not self._broken):
                 rest = b"".join(piece for piece, _ in pieces[index + 1:])
-                if lines.pending and not self._broken:
-                    held = lines.flush()
-                    rest += held[0] if held else b""
-                if rest and not self._broken:
+                held = lines.flush()
+                if held is not None:
+                    rest += held[0]
+                if frames[-1].fault is not None:
+                    frames[-1] = msgspec.structs.replace(frames[-1], raw=raw + rest)
+                    return frames
+                if rest:
                     frames.append(self._injection(way, at, rest))
                     return frames
-        if unended is not None and frames[-1].fault is None:
+        if unended is not None:
             frames[-1] = msgspec.structs.replace(
                 frames[-1], oddities=(*frames[-1].oddities, Oddity("irc.unended_line")))
         return frames
@@ -1490,7 +1493,7 @@ class IrcDecoder:
             self._asked_tls = False
             self._set_slow()
             if number == "670":
-                if self._asked_behind:
+                if self._asked_behind and not self._broken:
                     self._broken = True
                     case.fault = PeerError("irc.starttls_injection", "plain text behind STARTTLS")
                 else:
@@ -2009,7 +2012,7 @@ def probe(up: bytes, down: bytes) -> Match:
             said += 2
         elif IRC_WORDS_LINE.match(line):
             words += 1
-    registering = len(seen & {b"NICK", b"USER", b"CAP", b"PASS"})
+    registering = len(seen)
     if max(registering, said, words) >= 2 or sum(map(bool, (registering, said, words))) >= 2:
         return Match.STRONG
     if (registering and seen != {b"PASS"}) or said or words:

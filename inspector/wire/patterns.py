@@ -32,9 +32,11 @@ formatting)."""
 
 IRC_UP_LINE: Final = re.compile(
     rb"(?i)\A *+(CAP(?= ++(?:LS|REQ|END|LIST)[ \r\n])|NICK(?= ++:?[^\s:,*?!@]{1,64}+ *+[\r\n])"
-    rb"|USER(?= ++[^\s]++ ++[^\s]++ ++[^\s]++ ++[^\r\n]++[\r\n])|PASS(?= ++:?[^\s]++ *+[\r\n]))"
+    rb"|USER(?= ++[^\s]++ ++[^\s]++ ++[^\s]++ ++[^\r\n]++[\r\n])|PASS(?= ++:?[^\s]++ *+[\r\n])"
+    rb"|SERVER(?= ++[^\s]++ ++[0-9]++ ++[^\r\n]++[\r\n])|CAPAB(?= ++:?[A-Z]))"
 )
-"""A line that a client registers with, at the line's start (RFC 2812 3.1, IRCv3 capability negotiation)."""
+"""A line that a client (or a server, at another) registers with, at the line's start (RFC 2812 3.1, RFC 2813 4.1, IRCv3
+capability negotiation)."""
 
 IRC_DOWN_LINE: Final = re.compile(
     rb"\A(?:@[^\s]++ ++)?+"

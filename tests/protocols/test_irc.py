@@ -1203,7 +1203,9 @@ def test_plain_text_behind_starttls_is_injection() -> None:
     session = Session(signed=False)
     session.up(b"STARTTLS\r\n")
     session.up(b"NICK mallory\r\n")
-    assert broken(session.down(ok))
+    frames = session.down(ok + b":s.example NOTICE * :x\r\n:s")
+    assert broken(frames)
+    assert len(frames) == 1
 
 
 def test_starttls_that_is_not_answered_or_refused_changes_nothing() -> None:
@@ -1228,6 +1230,7 @@ def test_starttls_that_is_not_answered_or_refused_changes_nothing() -> None:
         (b"GET / HTTP/1.0\r\n\r\n\r\nNICK joe\r\nUSER joe 0 * :Joe\r\n", b"", Match.STRONG),
         (b"\r\n\r\nFOO\r\nCAP LS\r\nNICK joe\r\n", b"", Match.STRONG),
         (b"NICK joe\r\n", b"", Match.WEAK),
+        (b"CAPAB :QS EX\r\nSERVER a.example 1 :A\r\n", b"", Match.STRONG),
         (b"NICK joe\r\n", b":s NOTICE * :*** hi\r\n", Match.STRONG),
         (b"", b":s NOTICE * :*** hi\r\n", Match.WEAK),
         (b"", b":s.example 001 joe :Welcome\r\n", Match.STRONG),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,8 @@ import pytest
 from inspector.app import cli, events_cmd
 from inspector.app.cli import main, parser
 from inspector.app.errors import UserError
+from inspector.store.sqlite import Writer
+from tests.store.rows import message
 
 HOUSE = Path(__file__).resolve().parents[2]
 
@@ -193,6 +197,26 @@ def test_a_real_process(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (1, "")
         assert sentence in done.stderr and done.stderr.count("\n") == 1
     assert os.listdir(tmp_path) == []
+
+
+def test_following_ends_well_with_the_keyboard(tmp_path: Path) -> None:
+    """`events --follow` prints a row as soon as it is written, and Ctrl-C is its usual end: exit 0, no words."""
+    writer = Writer(tmp_path / "var" / "inspector.db")
+    writer.start()
+    told = threading.Event()
+    writer.put(message(1), lambda ok: told.set())
+    assert told.wait(20)
+    command = [sys.executable, "-m", "inspector.app.cli", "events", "--follow", "--format", "jsonl"]
+    env = {**os.environ, "PYTHONPATH": str(HOUSE)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=env) as child:
+        assert child.stdout is not None and child.stderr is not None
+        assert b'"id":"00f1-1"' in child.stdout.readline()
+        writer.put(message(2))
+        assert b'"id":"00f1-2"' in child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        assert child.stdout.read() == b"" and child.stderr.read() == b""
+        assert child.wait(20) == 0
+    writer.close()
 
 
 def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:

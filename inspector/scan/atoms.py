@@ -7,6 +7,7 @@ doubt there is none, and the rule runs always. Too many atoms cost time, never a
 from __future__ import annotations
 
 import base64
+import itertools
 
 import msgspec
 
@@ -21,17 +22,33 @@ _LONGEST = 24
 _EXACT = 16
 """Texts an exact expression may stand for before it is taken as vague."""
 _XOR_LONGEST = 8
+_RARE = 1e-6
+"""Literals rarer than this are good enough by themselves: an expression costs more than a literal on every text."""
+_GAP = 16
+_GAP_RANGE = 8
+"""Longest gap between two literals that are looked for as one expression, and how much it may vary: both engines of the
+prefilter compile such ones quickly (a class of letters, repeated, costs hyperscan a hundred times more)."""
 _COMMON = (
     b"http", b"www.", b"://", b"com", b"the", b"and", b"you", b"ing", b"ion", b"tion", b"this", b"that", b"have",
     b"with", b"for", b"are", b"not", b"your", b"from", b"here", b"what", b"can", b"all", b"his", b"her", b"ent",
 )
 
 
-class Atom(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A literal; `caseless`: ASCII letters match in either case."""
+class Atom(msgspec.Struct, frozen=True, gc=False):
+    """What to look for: a literal, or (pattern True) a regular expression that the prefilter's engines share.
+    `caseless`: ASCII letters match in either case. `literal` says what it costs: all of the expression's letters."""
 
     literal: bytes
     caseless: bool = False
+    expression: bytes | None = None
+
+    @property
+    def source(self) -> bytes:
+        return self.literal if self.expression is None else self.expression
+
+    @property
+    def pattern(self) -> bool:
+        return self.expression is not None
 
 
 Atoms = frozenset[Atom]
@@ -46,7 +63,7 @@ def _frequency(literal: bytes) -> float:
     length = len(literal.replace(b"\0", b""))
     lowered = literal.lower()
     common = max((len(word) for word in _COMMON if word in lowered), default=0)
-    return float(10.0 ** -min(length - 0.7 * common, 12))
+    return float(10.0 ** -min(length - 0.7 * common, 16))
 
 
 def of_string(string: String) -> Atoms | None:
@@ -64,8 +81,12 @@ def of_string(string: String) -> Atoms | None:
             return None
         caseless = string.kind == "regex" and ("i" in string.flags or "nocase" in modifiers)
         atoms = frozenset(
-            Atom(form, caseless) for literal in found for form in _widths(literal[:_LONGEST], modifiers)
+            Atom(form, caseless) for literal in found for form in _widths(_part(literal), modifiers)
         )
+        two = _pair(node) if cost(atoms) > _RARE else None
+        if two is not None and _frequency(two[0] + two[3]) < cost(atoms) / 4:
+            wides = [False, True] if {"wide", "ascii"} <= modifiers else ["wide" in modifiers]
+            return frozenset(Atom(two[0] + two[3], caseless, _expression(*two, wide)) for wide in wides)
     if not atoms or any(len(atom.literal) < LEAST for atom in atoms):
         return None
     return atoms
@@ -76,6 +97,21 @@ def _widths(literal: bytes, modifiers: frozenset[str]) -> list[bytes]:
     if "wide" not in modifiers:
         return [literal]
     return [literal, wide] if "ascii" in modifiers else [wide]
+
+
+def _part(literal: bytes) -> bytes:
+    """The part of a literal to look for: one that ends four bytes into a word, behind the longest two neighbours.
+
+    Hyperscan looks at the last eight bytes of a literal first. Where these are a word, every text with that word, and
+    every other rule's phrase that ends in it, costs time; half of one word and half of another are rarer by far.
+    """
+    words = literal.split(b" ")
+    best, most, at = len(literal), 0, 0
+    for left, right in itertools.pairwise(words):
+        at += len(left) + 1
+        if len(left) >= 4 and len(right) >= 4 and len(left) + len(right) > most:
+            most, best = len(left) + len(right), at + 4
+    return literal[max(best - _LONGEST, 0):best]
 
 
 def _of_text(string: String) -> Atoms | None:
@@ -103,7 +139,7 @@ def _of_text(string: String) -> Atoms | None:
             for form in _widths(string.body[:_XOR_LONGEST], modifiers) for key in range(low, high + 1)
         )
     return frozenset(
-        Atom(form, "nocase" in modifiers) for form in _widths(string.body[:_LONGEST], modifiers)
+        Atom(form, "nocase" in modifiers) for form in _widths(_part(string.body), modifiers)
     )
 
 
@@ -156,6 +192,79 @@ def required(node: Node) -> frozenset[bytes] | None:
             candidates.append(whole)
     usable = [one for one in candidates if one and all(len(literal) >= LEAST for literal in one)]
     return min(usable, key=lambda one: cost(frozenset(map(Atom, one))), default=None)
+
+
+def _pair(node: Node) -> tuple[bytes, int, int, bytes] | None:
+    """The rarest two literals with a small gap between them that every match contains: (first, least and most bytes of
+    the gap, second)."""
+    best: tuple[bytes, int, int, bytes] | None = None
+    first = b""
+    low, high = 0, 0
+    open_ = True
+    for part in [*_flat(node), (b"", 0, None)]:
+        literal, least, most = part
+        if literal:
+            if first and not open_:
+                found = (first, low, high, literal)
+                if best is None or _frequency(first + literal) < _frequency(best[0] + best[3]):
+                    best = found
+            first, low, high, open_ = literal, 0, 0, False
+        elif most is None:
+            open_ = True
+        else:
+            low, high = low + least, high + most
+            open_ = open_ or high > _GAP or high - low > _GAP_RANGE
+    return best
+
+
+def _flat(node: Node) -> list[tuple[bytes, int, int | None]]:
+    """A sequence as literals (bytes, 0, 0) and gaps (b"", least, most bytes), neighbouring literals joined."""
+    parts: list[tuple[bytes, int, int | None]] = []
+    for one in node.parts if isinstance(node, Sequence) else (node,):
+        inside = _flat(one) if isinstance(one, Sequence) else [_piece(one)]
+        for literal, least, most in inside:
+            if literal and parts and parts[-1][0]:
+                parts[-1] = (parts[-1][0] + literal, 0, 0)
+            elif literal or most != 0:
+                parts.append((literal, least, most))
+    return parts
+
+
+def _piece(node: Node) -> tuple[bytes, int, int | None]:
+    whole = exact(node)
+    if whole is not None and len(whole) == 1:
+        return next(iter(whole)), 0, 0
+    return b"", *_lengths(node)
+
+
+def _lengths(node: Node) -> tuple[int, int | None]:
+    """The fewest and the most bytes of a match; most None: without end."""
+    if isinstance(node, Bytes):
+        return 1, 1
+    if isinstance(node, Nothing):
+        return 0, 0
+    if isinstance(node, Repeat):
+        least, most = _lengths(node.part)
+        return least * node.low, None if most is None or node.high is None else most * node.high
+    pairs = [_lengths(part) for part in node.parts]
+    mosts = [most for _, most in pairs if most is not None]
+    unbounded = len(mosts) < len(pairs)
+    if isinstance(node, Either):
+        return min(least for least, _ in pairs), None if unbounded else max(mosts)
+    return sum(least for least, _ in pairs), None if unbounded else sum(mosts)
+
+
+def _expression(first: bytes, low: int, high: int, second: bytes, wide: bool) -> bytes:
+    """Two literals with a gap as an expression for the prefilter."""
+    times = 2 if wide else 1
+    one, two = (b"".join(bytes((byte, 0)) for byte in part) if wide else part for part in (first, second))
+    gap = rb"[\x00-\xff]{%d,%d}" % (low * times, high * times)
+    return hexadecimal(one) + gap + hexadecimal(two)
+
+
+def hexadecimal(literal: bytes) -> bytes:
+    """A literal as an expression."""
+    return b"".join(b"\\x%02x" % byte for byte in literal)
 
 
 def exact(node: Node) -> frozenset[bytes] | None:

@@ -147,7 +147,7 @@ def all_entries(built: Built, table: Table) -> list[Entry]:
         entries += [Entry(test, HOSTS, pattern=True) for test in HOST_TESTS]
     if table.has_hashes:
         entries += [Entry(test, HASHES, pattern=True) for test in HASH_TESTS]
-    entries += [Entry(e.source, SHARDS + e.number, e.caseless) for e in built.atoms]
+    entries += [Entry(e.source, SHARDS + e.number, e.caseless, e.pattern) for e in built.atoms]
     first = SHARDS + len(built.shards)
     return entries + table.entries((i, first + k) for k, i in enumerate(table.phrases))
 
@@ -212,7 +212,8 @@ def _components(members: Sequence[PackRule]) -> list[list[PackRule]]:
 
 def _needed(rule: PackRule, others: Mapping[str, Atoms | None]) -> Atoms | None:
     """Atoms one of which is in every text that the rule is true for. Empty: it is never true."""
-    table: dict[str, Atoms | None] = dict(others)
+    named = {token.text for token in rule.rule.condition} & others.keys()
+    table: dict[str, Atoms | None] = {name: others[name] for name in named}
     names: list[str] = []
     for i, string in enumerate(rule.rule.strings):
         name = string.name if string.name != "$" else f"$\0{i}"
@@ -225,7 +226,7 @@ def _needed(rule: PackRule, others: Mapping[str, Atoms | None]) -> Atoms | None:
             return None
         return sum(atoms.cost(found) for found in sets if found is not None)
 
-    references = {name: None if one is None else frozenset({name}) for name, one in others.items()}
+    references = {name: None if others[name] is None else frozenset({name}) for name in named}
     needs = conditions.needs(rule.rule.condition, names, price, references)
     if needs is None or any(table.get(name) is None for name in needs):
         return None
@@ -254,8 +255,8 @@ def _shards(
             size += len(unit.names)
             if not run_always:
                 for name in unit.names:
-                    for atom in sorted(needed[unit.namespace, name] or (), key=lambda one: one.literal):
-                        entries[Entry(atom.literal, len(shards) - 1, atom.caseless)] = None
+                    for atom in sorted(needed[unit.namespace, name] or (), key=lambda one: one.source):
+                        entries[Entry(atom.source, len(shards) - 1, atom.caseless, atom.pattern)] = None
     return shards, always, list(entries)
 
 

@@ -73,7 +73,9 @@ class HyperscanPrefilter:
             self._database = _hyperscan.Database(mode=_hyperscan.HS_MODE_BLOCK)
             caseless, single = _hyperscan.HS_FLAG_CASELESS, _hyperscan.HS_FLAG_SINGLEMATCH
             self._database.compile(
-                expressions=[entry.source if entry.pattern else escape(entry.source) for entry in entries],
+                expressions=[
+                    b"(?s)" + entry.source if entry.pattern else escape(entry.source) for entry in entries
+                ],
                 ids=[entry.number for entry in entries],
                 flags=[single | (caseless if entry.caseless else 0) for entry in entries],
             )

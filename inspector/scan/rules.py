@@ -47,7 +47,7 @@ def read_rules(packs: Iterable[Pack]) -> tuple[list[PackRule], list[Fault]]:
     """All rules of all packs, and what is wrong with them. Private rules have no id and make no findings."""
     rules: list[PackRule] = []
     faults: list[Fault] = []
-    ids: dict[str, str] = {}
+    ids: dict[str, PackRule] = {}
     for pack in packs:
         for file in pack.files:
             if file.kind != "yara":
@@ -59,10 +59,11 @@ def read_rules(packs: Iterable[Pack]) -> tuple[list[PackRule], list[Fault]]:
                 if made is None:
                     continue
                 if made.id in ids and made.id:
-                    faults.append(source.fault(rule.meta["id"].at, f'the id "{made.id}" is in {ids[made.id]} too'))
+                    first = ids[made.id]
+                    where = f"{first.source.path}:{first.source.place(first.rule.at)[0]}"
+                    faults.append(source.fault(rule.meta["id"].at, f'the id "{made.id}" is in {where} too'))
                     continue
-                line, column = source.place(rule.at)
-                ids[made.id] = f"{source.path}:{line}:{column}"
+                ids[made.id] = made
                 rules.append(made)
     return rules, faults
 

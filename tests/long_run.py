@@ -23,29 +23,37 @@ PAGE = HOUSE / "docs" / "measurements.md"
 BEGIN, END = "<!-- long run: begin -->", "<!-- long run: end -->"
 
 
+def targets() -> dict[str, list[str]]:
+    """Name -> arguments for Python: the common target of each decoder, and the special ones beside it."""
+    found = {f"{spec.name} decoder": ["-m", "tests.fuzz", spec.name] for spec in SPECS}
+    for path in sorted((HOUSE / "tests" / "fuzz").glob("fuzz_*.py")):
+        found[f"{path.stem.removeprefix('fuzz_')} ways"] = ["-m", f"tests.fuzz.{path.stem}"]
+    return found
+
+
 def fuzz(seconds: int) -> list[tuple[str, str, bool]]:
     """All targets, as many at a time as there are cores: (name, outcome, clean)."""
-    waiting = [spec.name for spec in SPECS]
+    waiting = targets()
     running: dict[str, subprocess.Popen[bytes]] = {}
     done = []
     logs = HOUSE / "build" / "fuzz"
     logs.mkdir(parents=True, exist_ok=True)
     while waiting or running:
         while waiting and len(running) < (os.cpu_count() or 1):
-            name = waiting.pop(0)
-            with (logs / f"{name}.log").open("wb") as log:
-                command = [sys.executable, "-m", "tests.fuzz", name, f"-max_total_time={seconds}"]
+            name = next(iter(waiting))
+            command = [sys.executable, *waiting.pop(name), f"-max_total_time={seconds}"]
+            with (logs / f"{name.replace(' ', '-')}.log").open("wb") as log:
                 running[name] = subprocess.Popen(command, cwd=HOUSE, stdout=log, stderr=log)
         time.sleep(1)
         for name, process in list(running.items()):
             if process.poll() is None:
                 continue
-            text = (logs / f"{name}.log").read_text(errors="replace")
+            text = (logs / f"{name.replace(' ', '-')}.log").read_text(errors="replace")
             runs = re.findall(r"Done (\d+) runs in (\d+) second", text)
             clean = process.returncode == 0 and bool(runs)
             outcome = (
                 f"clean: {int(runs[-1][0]):,} inputs in {int(runs[-1][1])} s" if clean
-                else f"FAILED (exit {process.returncode}), see build/fuzz/{name}.log"
+                else f"FAILED (exit {process.returncode}), see build/fuzz/{name.replace(' ', '-')}.log"
             )
             print(f"fuzz {name}: {outcome}", flush=True)
             done.append((name, outcome, clean))
@@ -65,7 +73,7 @@ def long_tests() -> tuple[str, bool]:
 
 def section(outcomes: list[tuple[str, str, bool]], tests: str, commit: str, day: str) -> str:
     """The page's section."""
-    rows = "".join(f"| {name} decoder, fuzzed | {outcome} |\n" for name, outcome, _ in outcomes)
+    rows = "".join(f"| fuzzed: {name} | {outcome} |\n" for name, outcome, _ in outcomes)
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     return (
         f"{BEGIN}\n## The long run\n\n{day}, commit {commit}, {machine} (`make test-long`).\n\n"

@@ -363,7 +363,8 @@ class _Reader:
                 self.wrong("nothing is named here", *keys)
             return self.condition(value, depth + 1, *keys)
         if not isinstance(value, list) or not value:
-            self.wrong(f"{keys[-1]} takes a list of conditions: [{{…}}, {{…}}]", *keys)
+            wanted = "conditions or a list of them" if keys[-1] == "not" else "a list of conditions"
+            self.wrong(f"{keys[-1]} takes {wanted}: [{{…}}, {{…}}]", *keys)
             return All(())
         items = tuple(self.condition(item, depth + 1, *keys, index) for index, item in enumerate(value))
         return AnyOf(items) if any_of else All(items)
@@ -373,8 +374,6 @@ class _Reader:
         matcher: Matcher | None = None
         if field.takes in ("words", "names"):
             words = self.words(asked, *keys)
-            if not words and len(self.faults) == before:
-                self.wrong("a value is wanted here", *keys)
             self.check_words(field, asked, beside, *keys)
             matcher = Names(words, fold=field.takes == "names")
         elif field.takes == "numbers":
@@ -497,7 +496,7 @@ class _Reader:
                 continue
             start, end = DAYS.index(first), DAYS.index(last)
             days.update((start + n) % 7 for n in range((end - start) % 7 + 1))
-        if not days:
+        if asked == []:
             self.wrong("no days", *keys)
         return frozenset(days)
 

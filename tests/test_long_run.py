@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspector.protocols.registry import SPECS
 from tests import long_run
 
 
@@ -22,5 +23,5 @@ def test_the_section_replaces_the_former_one() -> None:
 def test_every_decoder_and_every_target_file_is_run() -> None:
     """Each registry entry has its target, each fuzz_*.py beside it too."""
     found = long_run.targets()
-    assert {f"{spec.name} decoder" for spec in long_run.SPECS} <= set(found)
-    assert len(found) == len(long_run.SPECS) + len(list((long_run.HOUSE / "tests" / "fuzz").glob("fuzz_*.py")))
+    assert {f"{spec.name} decoder" for spec in SPECS} <= set(found)
+    assert len(found) == len(SPECS) + len(list((long_run.HOUSE / "tests" / "fuzz").glob("fuzz_*.py")))

@@ -67,7 +67,7 @@ from inspector.model import (
     Way,
 )
 from inspector.wire.lines import Lines
-from inspector.wire.patterns import IRC_DOWN_LINE, IRC_FORMATTING, IRC_PEER_LINE, IRC_UP_LINE, IRC_WORDS_LINE
+from inspector.wire.patterns import IRC_DOWN_LINE, IRC_FORMATTING, IRC_UP_LINE, IRC_WORDS_LINE
 
 PAYLOAD = 510
 """Bytes of a line without tags and line end that every server takes (RFC 1459 2.3)."""
@@ -1983,7 +1983,8 @@ _NUMERICS: dict[str, _Handler] = {
 # -- recognising
 
 
-_PROBE_LINES = 64
+PROBE_BYTES = 8192
+"""Bytes looked at by the probe at each end of what came one way."""
 _FOREIGN = (b"220", b"+OK", b"* OK", b"HTTP/", b"SSH-", b"RFB ", b"<?xml", b"<stream", b"\x16\x03")
 
 
@@ -1993,25 +1994,26 @@ def probe(up: bytes, down: bytes) -> Match:
     Two different registration commands, or a server's numeric, are proof; one line alone is a hint. Lines that are no
     commands may stand in front: servers skip them.
     """
-    if down.lstrip(b"\r\n ").startswith(_FOREIGN):
+    if down[:64].lstrip(b"\r\n ").startswith(_FOREIGN):
         return Match.NO
     seen: set[bytes] = set()
-    words = 0
-    for line in _complete(up):
-        found = IRC_UP_LINE.match(line)
-        if found:
-            seen.add(found.group(1).upper())
-        elif IRC_WORDS_LINE.match(line):
-            words += 2 if b"\x01DCC " in line else 1
-    said = 0
-    for line in _complete(down):
-        found = IRC_DOWN_LINE.match(line)
-        if found:
-            said += 2 if found.group(1) in (b"001", b"002", b"003", b"004", b"005") else 1
-        elif IRC_PEER_LINE.match(line):
-            said += 2
-        elif IRC_WORDS_LINE.match(line):
-            words += 1
+    words = said = 0
+    window = _window(up)
+    for found in IRC_UP_LINE.finditer(window):
+        seen.add(found.group(1).upper())
+        if len(seen) > 1:
+            return Match.STRONG
+    for found in IRC_WORDS_LINE.finditer(window):
+        words += 2 if b"\x01DCC " in found.group() else 1
+        if words > 1:
+            break
+    window = _window(down)
+    for found in IRC_DOWN_LINE.finditer(window):
+        said += 2 if found.group(2) or found.group(1) in (b"001", b"002", b"003", b"004", b"005") else 1
+        if said > 1:
+            break
+    if not said and IRC_WORDS_LINE.search(window):
+        words += 1
     registering = len(seen)
     if max(registering, said, words) >= 2 or sum(map(bool, (registering, said, words))) >= 2:
         return Match.STRONG
@@ -2019,20 +2021,18 @@ def probe(up: bytes, down: bytes) -> Match:
         return Match.WEAK
     if not up and not down:
         return Match.MORE
-    if len(up) + len(down) < 512 and _texty(up) and _texty(down) and not (_complete(up) or _complete(down)):
+    if len(up) + len(down) < 512 and _texty(up) and _texty(down) and b"\n" not in up.strip() + down.strip():
         return Match.MORE
     if seen:
         return Match.MORE
     return Match.NO
 
 
-def _complete(data: bytes) -> list[bytes]:
-    """The first whole lines that are not blank."""
-    head = data[:16384]
-    lines = head.splitlines(True)
-    if lines and lines[-1][-1:] not in (b"\n", b"\r"):
-        lines.pop()
-    return [line for line in lines if line.strip()][:_PROBE_LINES]
+def _window(data: bytes) -> bytes:
+    """What of the first bytes is looked at: the probe is asked again with each chunk, so a beginning and an end do."""
+    if len(data) <= 2 * PROBE_BYTES:
+        return data
+    return data[:PROBE_BYTES] + b"\n" + data[-PROBE_BYTES:]
 
 
 def _texty(data: bytes) -> bool:

@@ -31,25 +31,24 @@ IRC_FORMATTING: Final = re.compile(
 formatting)."""
 
 IRC_UP_LINE: Final = re.compile(
-    rb"(?i)\A *+(CAP(?= ++(?:LS|REQ|END|LIST)[ \r\n])|NICK(?= ++:?[^\s:,*?!@]{1,64}+ *+[\r\n])"
+    rb"(?i)(?<![^\r\n]) *+(CAP(?= ++(?:LS|REQ|END|LIST)[ \r\n])|NICK(?= ++:?[^\s:,*?!@]{1,64}+ *+[\r\n])"
     rb"|USER(?= ++[^\s]++ ++[^\s]++ ++[^\s]++ ++[^\r\n]++[\r\n])|PASS(?= ++:?[^\s]++ *+[\r\n])"
     rb"|SERVER(?= ++[^\s]++ ++[0-9]++ ++[^\r\n]++[\r\n])|CAPAB(?= ++:?[A-Z]))"
 )
-"""A line that a client (or a server, at another) registers with, at the line's start (RFC 2812 3.1, RFC 2813 4.1, IRCv3
-capability negotiation)."""
+"""A line that a client (or a server, at another) registers with (RFC 2812 3.1, RFC 2813 4.1, IRCv3 capability
+negotiation)."""
 
 IRC_DOWN_LINE: Final = re.compile(
-    rb"\A(?:@[^\s]++ ++)?+"
-    rb"(?::[^\s:][^\s]*+ ++(?:NOTICE ++[^\s]++ ++:|CAP ++[^\s]++ ++(?:LS|ACK|NAK)\b|([0-9]{3}) ++[^\s:])"
+    rb"(?<![^\r\n])(?:@[^\s]++ ++)?+"
+    rb"(?::(?:[^\s:][^\s]*+ ++(?:NOTICE ++[^\s]++ ++:|CAP ++[^\s]++ ++(?:LS|ACK|NAK)\b|([0-9]{3}) ++[^\s:])"
+    rb"|[^\s!@:]++![^\s@]++@[^\s]++ ++(PRIVMSG|NOTICE|JOIN|PART|QUIT|NICK|TOPIC|KICK|MODE|INVITE|AWAY)[ \r\n])"
     rb"|PING ++:?[^\s]++[\r\n]|ERROR ++:|NOTICE ++(?:AUTH|\*) ++:)"
 )
-"""A line that a server begins with, at the line's start (RFC 2812 5)."""
+"""A line that a server begins with (RFC 2812 5), its numeric; or one about another person, as only a server sends it,
+its command."""
 
-IRC_PEER_LINE: Final = re.compile(
-    rb"\A(?:@[^\s]++ ++)?+:[^\s!@:]++![^\s@]++@[^\s]++ ++"
-    rb"(?:PRIVMSG|NOTICE|JOIN|PART|QUIT|NICK|TOPIC|KICK|MODE|INVITE|AWAY)[ \r\n]"
+IRC_WORDS_LINE: Final = re.compile(
+    rb"(?i)(?<![^\r\n]) *+"
+    rb"(?:(?:PRIVMSG|NOTICE) ++[^\s:]++ ++:[^\r\n]*+|JOIN ++:?[#&!+][^\s]++(?: ++[^\s]++)?+ *+)[\r\n]"
 )
-"""A line about another person, as only a server sends it (RFC 2812 2.3.1)."""
-
-IRC_WORDS_LINE: Final = re.compile(rb"(?i)\A *+(?:PRIVMSG|NOTICE|JOIN) ++[^\s:]++(?: ++:[^\r\n]*+)?+[\r\n]")
 """A line that says something, without a source."""

@@ -1230,6 +1230,8 @@ def test_starttls_that_is_not_answered_or_refused_changes_nothing() -> None:
         (b"GET / HTTP/1.0\r\n\r\n\r\nNICK joe\r\nUSER joe 0 * :Joe\r\n", b"", Match.STRONG),
         (b"\r\n\r\nFOO\r\nCAP LS\r\nNICK joe\r\n", b"", Match.STRONG),
         (b"NICK joe\r\n", b"", Match.WEAK),
+        (b"x\n" * 9000 + b"NICK joe\r\nUSER joe 0 * :Joe\r\n" + b"y\n" * 900, b"", Match.STRONG),
+        (b"POST / HTTP/1.1\r\n\r\nJoin us\r\nNotice that\r\n", b"", Match.NO),
         (b"CAPAB :QS EX\r\nSERVER a.example 1 :A\r\n", b"", Match.STRONG),
         (b"NICK joe\r\n", b":s NOTICE * :*** hi\r\n", Match.STRONG),
         (b"", b":s NOTICE * :*** hi\r\n", Match.WEAK),

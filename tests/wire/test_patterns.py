@@ -20,8 +20,9 @@ WORST: dict[str, Callable[[int], list[str | bytes]]] = {
     ],
     "IRC_DOWN_LINE": lambda n: [
         b":" + b"a" * n, b":a " + b" " * n, b"@a " * (n // 3), b":a 001" + b" a" * (n // 2), b"PING " * (n // 5),
+        b":a!b@c " * (n // 7), b":" + b"!" * n, b":a!" + b"b@" * (n // 2), b":a!b@" + b"c" * n, b"\n" * n,
+        b"\n:" * (n // 2),
     ],
-    "IRC_PEER_LINE": lambda n: [b":a!b@c " * (n // 7), b":" + b"!" * n, b":a!" + b"b@" * (n // 2), b":a!b@" + b"c" * n],
     "IRC_WORDS_LINE": lambda n: [b"PRIVMSG " * (n // 8), b"PRIVMSG a :" + b"x" * n, b"PRIVMSG a" + b" " * n],
 }
 """For each pattern: texts of about n characters that are worst for it."""
@@ -82,6 +83,9 @@ def test_irc_lines() -> None:
         b":irc.example 001 joe :Welcome\r\n", b"NOTICE AUTH :*** hello\r\n", b"PING :x\r\n",
         b"220 mail ready\r\n", b"+OK\r\n",
     )] == [True, True, True, False, False]
-    assert patterns.IRC_PEER_LINE.match(b":joe!j@host PRIVMSG #c :x")
-    assert not patterns.IRC_PEER_LINE.match(b":irc.example PRIVMSG #c :x")
-    assert patterns.IRC_WORDS_LINE.match(b"PRIVMSG #c :x\r\n")
+    assert down.match(b":joe!j@host PRIVMSG #c :x")
+    assert not down.match(b":irc.example PRIVMSG #c :x")
+    assert [m.group(1) for m in up.finditer(b"x NICK a\rNICK b\n\nUSER a b c d\n")] == [b"NICK", b"USER"]
+    words = patterns.IRC_WORDS_LINE
+    lines = (b"PRIVMSG #c :x\r\n", b" join #c key\n", b"Join us\n", b"Notice that\n")
+    assert [bool(words.match(x)) for x in lines] == [True, True, False, False]

@@ -515,8 +515,9 @@ class _Reader:
                 self.wrong(f"{address} is open to others: clients must say which networks may connect",
                            *keys, "address")
             return Listener().clients
+        before = len(self.faults)
         clients = self.networks(body, *keys, "clients")
-        if not clients:
+        if not clients and len(self.faults) == before:
             self.wrong("clients is a list of networks; nobody could connect", *keys, "clients")
         return tuple(clients)
 

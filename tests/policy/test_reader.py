@@ -236,7 +236,10 @@ def test_a_name_that_looks_like_a_number_is_a_name() -> None:
     assert matches("{finding.rule: 5}", None, None, 0, finding("5"))  # type: ignore[arg-type]
 
 
-KEYS = ["rules", "groups", "inside", "on_trouble", "name", "when", "then", "not", "any", "text", "time", "port", "user", "days", "from", "notify", "event", "group", "x", "default", "addresses"]
+KEYS = [
+    "rules", "groups", "inside", "on_trouble", "name", "when", "then", "not", "any", "text", "time", "port", "user",
+    "days", "from", "notify", "event", "group", "x", "default", "addresses",
+]
 VALUES = ["rules", "block", "irc", "x", "", "high", "5-9", ">5", "mon", "08:00", "("]
 
 

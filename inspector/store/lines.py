@@ -23,11 +23,21 @@ Row = dict[str, Any]
 Privacy = Literal["full", "masked", "none"]
 
 _EMPTY: dict[str, Any] = {"flag!": False, "copy": "no", "encryption": {"inspectable": "full", "scheme": None}}
-_PLAN: dict[str, tuple[tuple[str, str, str], ...]] = {
-    event: tuple((field.name, ALIASES.get(event, {}).get(field.name, field.name), field.type) for field in fields)
-    for event, fields in KINDS.items()
-}
 _PLAIN_TYPES = frozenset({"text", "number", "count", "flag", "flag!", "direction", "identity", "copy"})
+"""Written as they are."""
+_BARE: dict[str, Row] = {
+    event: {
+        field.name: [] if field.type in LISTS else _EMPTY.get(field.type) for field in (*HEAD[:5], HEAD[6], *fields)
+    } for event, fields in KINDS.items()
+}
+"""Event -> a line of which nothing is known, all fields in their order, without "file"."""
+_PLACES: dict[str, dict[str, tuple[str, str | None]]] = {
+    event: {
+        ALIASES.get(event, {}).get(field.name, field.name):
+            (field.name, None if field.type in _PLAIN_TYPES else field.type) for field in fields
+    } for event, fields in KINDS.items()
+}
+"""Event -> what a row calls a field -> (field, its type where it is not written as it is)."""
 _KNOWN: dict[str, frozenset[str]] = {
     event: frozenset(ALIASES.get(event, {}).get(field.name, field.name) for field in (*HEAD, *fields)) | {"spans"}
     for event, fields in KINDS.items()
@@ -42,20 +52,18 @@ def render(row: Mapping[str, Any], gateway: str | None) -> bytes:
     not in the catalogue, and for a row without "t".
     """
     event = row["event"]
-    when = rfc3339(row["t"])
-    line: Row = {"event": event, "schema": SCHEMA, "id": row.get("id") or "", "t": when, "gateway": gateway}
-    if (file := row.get("file")) is not None:
-        line["file"] = file
-    line["flow"] = row.get("flow")
-    get = row.get
-    for name, called, shape in _PLAN[event]:
-        value = get(called)
-        if value is None:
-            line[name] = [] if shape in LISTS else _EMPTY.get(shape)
-        elif shape in _PLAIN_TYPES:
-            line[name] = value
-        else:
-            line[name] = _shape(shape, value)
+    if (file := row.get("file")) is None:
+        line = _BARE[event].copy()
+    else:
+        bare = iter(_BARE[event].items())
+        line = dict(next(bare) for _ in range(5)) | {"file": file} | dict(bare)
+    line["event"], line["schema"], line["gateway"] = event, SCHEMA, gateway
+    line["id"], line["t"], line["flow"] = row.get("id") or "", rfc3339(row["t"]), row.get("flow")
+    places = _PLACES[event]
+    for called, value in row.items():
+        if value is not None and (place := places.get(called)) is not None:
+            name, shape = place
+            line[name] = value if shape is None else _shape(shape, value)
     try:
         return _visible(_encode(line))
     except (UnicodeEncodeError, TypeError):
@@ -164,7 +172,7 @@ def _shape(shape: str, value: Any) -> Any:
 
 def _of(item: Any, name: str, default: Any = None) -> Any:
     """A field of a mapping or of an object of the model."""
-    if isinstance(item, Mapping):
+    if type(item) is dict or isinstance(item, Mapping):
         return item.get(name, default)
     return getattr(item, name, default)
 

@@ -1,0 +1,19 @@
+"""A server-to-server stream with dialback: told as such, not read."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from making import Conversation, save
+
+STREAMS = "http://etherx.jabber.org/streams"
+TALK = [
+    ("up", f"<stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' xmlns:stream='{STREAMS}' "
+           "from='garden.example' to='meadow.example' version='1.0'>"),
+    ("down", f"<stream:stream xmlns='jabber:server' xmlns:stream='{STREAMS}' from='meadow.example' id='d1' "
+             "version='1.0'><stream:features/>"),
+    ("up", "<db:result from='garden.example' to='meadow.example'>0a1b</db:result>"),
+    ("down", "<db:result type='valid' from='meadow.example' to='garden.example'/>"),
+]
+
+save(__file__, Conversation(ports=(40100, 5222)).say(TALK).close().packets)

@@ -46,7 +46,7 @@ def gateway(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         answers["asked"].append((command, more))
         return answers[command]
     monkeypatch.setattr(status_cmd, "ask", ask)
-    monkeypatch.setattr(status_cmd.time, "time", lambda: NOW)
+    monkeypatch.setattr(time, "time", lambda: NOW)
     monkeypatch.setattr(status_cmd, "control_path", lambda config: tmp_path / "c.sock")
     monkeypatch.setattr(status_cmd, "store_path", lambda config: tmp_path / "events.db")
     return answers

@@ -1,0 +1,173 @@
+"""app.check: what a path is, what is wrong with it, and the table of policy tests."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from inspector.app.check import (
+    check_command,
+    check_paths,
+    compile_policy,
+    kind_of,
+    policy_test_command,
+    run_policy_tests,
+    tell,
+)
+from inspector.app.errors import UserError
+from inspector.wire.located import Faults
+
+HERE = Path(__file__).parents[2]
+
+
+def test_the_project_s_own_files_have_no_fault() -> None:
+    """The default policy, its tests and the complete example pass what they are checked with."""
+    paths = [HERE / "rules" / "policy.yaml", *sorted((HERE / "rules" / "tests").glob("*.yaml"))]
+    checked = check_paths(paths)
+    assert checked.faults == []
+    assert len(checked.what) == len(paths)
+
+
+def test_the_default_policy_passes_its_tests_and_none_of_its_rules_is_untested() -> None:
+    """rules/tests sees every rule of rules/policy.yaml match, and everything come out as written."""
+    results = run_policy_tests([HERE / "rules" / "tests"], HERE / "rules" / "policy.yaml")
+    assert [str(result.fault) for result in results.failed] == []
+    assert results.untested == ()
+    assert len(results.results) > 30
+
+
+def test_the_default_policy_can_be_run() -> None:
+    """Nothing in it that does not work yet, no rule hidden by another."""
+    policy = compile_policy(HERE / "rules" / "policy.yaml")
+    assert policy.refusals_for_run() == () and policy.hidden() == ()
+    assert policy.enforce
+
+
+@pytest.mark.parametrize(("keys", "kind"), [
+    (["listeners", "policy"], "config"), (["rules"], "policy"), (["enforce", "groups", "typo"], "policy"),
+    (["name", "version", "content"], "pack"), (["tests"], "tests"), (["tests", "given", "description"], "tests"),
+    (["limits"], "config"), (["nothing"], None), ([], None),
+])
+def test_kinds(keys: list[str], kind: str | None) -> None:
+    """By keys, so that a misspelled one does not change what the file is."""
+    assert kind_of(keys) == kind
+
+
+def test_told_by_content_never_by_name(tmp_path: Path) -> None:
+    """A policy called inspector.yaml is a policy, a configuration called policy.txt a configuration."""
+    (tmp_path / "inspector.yaml").write_text("rules:\n  - {name: r, when: {}, then: blok}\n")
+    (tmp_path / "policy.txt").write_text("workers: 0\n")
+    (tmp_path / "tests.conf").write_text("tests: [{name: t, expect: blok}]\n")
+    (tmp_path / "notes.yaml").write_text("hello: world\n")
+    (tmp_path / "list.yaml").write_text("- 5\n")
+    (tmp_path / "broken.yaml").write_text("a: [\n")
+    names = ["inspector.yaml", "policy.txt", "tests.conf", "notes.yaml", "list.yaml", "broken.yaml", "missing.yaml"]
+    checked = check_paths([tmp_path / name for name in names])
+    assert [str(fault).removeprefix(f"{tmp_path}/") for fault in checked.faults] == [
+        'inspector.yaml:2:31: unknown action "blok" (did you mean "block"?)',
+        "policy.txt:1:10: workers is a whole number from 1 to 256",
+        'tests.conf:1:27: unknown action "blok" (did you mean "block"?)',
+        "notes.yaml:1:1: neither a configuration, a policy, tests of one nor a pack: no key of any of them",
+        "list.yaml:1:1: neither a configuration, a policy, tests of one nor a pack: no key of any of them",
+        "broken.yaml:2:1: not YAML: while parsing a flow node, expected the node content, but found '<stream end>'",
+        "missing.yaml: there is no such file or folder",
+    ]
+
+
+def test_a_configuration_is_checked_with_what_it_names(tmp_path: Path) -> None:
+    """Its policy, its packs, and the groups of one that the other must have."""
+    (tmp_path / "signatures").mkdir()
+    (tmp_path / "p.yaml").write_text(
+        "groups: {a: {users: [x]}}\nrules:\n  - {name: r, when: {}, then: cut}\n  - {name: s, when: {}, then: warn}\n",
+    )
+    (tmp_path / "i.yaml").write_text("policy: p.yaml\nprivacy: {never_inspect: [b]}\n")
+    told = [str(fault).removeprefix(f"{tmp_path}/") for fault in check_paths([tmp_path / "i.yaml"]).faults]
+    assert told[0] == 'p.yaml:4:12: rule "s" is never reached: "r" (line 3) decides all that it matches'
+    assert told[1] == 'i.yaml:2:27: the policy has no group "b"'
+    assert len(told) == 3 and told[2].startswith("signatures: no signature pack is here")
+
+
+def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
+    """A configuration that names a missing policy or folder is told so."""
+    (tmp_path / "i.yaml").write_text("policy: none.yaml\nsignatures: none\n")
+    assert [str(fault) for fault in check_paths([tmp_path / "i.yaml"]).faults] == [
+        f"{tmp_path}/none.yaml: cannot be read: no such file or directory",
+        f"{tmp_path}/i.yaml:2:13: there is no folder {tmp_path}/none",
+    ]
+
+
+def test_check_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No fault: what was checked on stdout, 0. Faults: all of them in the error, which exits 1."""
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text("rules: []\n")
+    bad.write_text("rules: 5\nenforce: 5\n")
+    assert check_command(Namespace(paths=[str(good)], config=None)) == 0
+    assert capsys.readouterr().out == f"{good}: policy with 0 rules\n"
+    with pytest.raises(UserError) as caught:
+        check_command(Namespace(paths=[str(good), str(bad)], config=None))
+    assert caught.value.sentence == f"{bad}:1:8: rules is a list\n{bad}:2:10: enforce is true or false"
+    assert caught.value.exit == 1
+
+
+POLICY = """rules:
+  - {name: no secrets, when: {text: secret}, then: block}
+  - {name: other, when: {copy: leg}, then: warn}
+"""
+TESTS = """tests:
+  - name: a secret
+    given: {text: "my secret"}
+    expect: {action: block, rule: no secrets}
+  - name: no secret
+    given: {text: "nothing"}
+    expect: block
+"""
+
+
+def test_policy_test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table of all tests; a failing one says with file and line what was expected and what came; exit 1."""
+    (tmp_path / "rules" / "tests").mkdir(parents=True)
+    (tmp_path / "rules" / "policy.yaml").write_text(POLICY)
+    tests = tmp_path / "rules" / "tests" / "t.yaml"
+    tests.write_text(TESTS)
+    (tmp_path / "i.yaml").write_text("policy: rules/policy.yaml\n")
+    args = Namespace(paths=[], config=str(tmp_path / "i.yaml"), explain=False)
+    with pytest.raises(UserError) as caught:
+        policy_test_command(args)
+    assert (caught.value.sentence, caught.value.exit) == ("1 of 2 tests failed", 1)
+    assert capsys.readouterr().out == f"""{tests}
+  ok    a secret   block   no secrets
+  FAIL  no secret  pass    -
+        {tests}:5: expected action "block", got "pass"
+no test sees these rules match: other
+2 tests, 1 failed
+"""
+    tests.write_text(TESTS.replace("expect: block", "expect: pass"))
+    assert policy_test_command(args) == 0
+
+
+def test_explain_tells_of_each_rule(tmp_path: Path) -> None:
+    """Below each test a line for each rule: matched or not, and why."""
+    (tmp_path / "p.yaml").write_text(POLICY)
+    (tmp_path / "t.yaml").write_text(TESTS)
+    lines: list[str] = []
+    tell(run_policy_tests([tmp_path / "t.yaml"], tmp_path / "p.yaml"), True, lines.append)
+    assert lines[2:4] == [
+        "        matched  no secrets (line 2): text: secret",
+        '        -        other (line 3): not reached: "no secrets" had decided',
+    ]
+    assert "        no       no secrets (line 2): not text: secret (not in the text)" in lines
+
+
+def test_faults_of_policy_and_tests_come_together(tmp_path: Path) -> None:
+    """A broken policy does not hide the faults of its tests, nor does an empty folder pass for tested."""
+    (tmp_path / "p.yaml").write_text("rules: 5\n")
+    (tmp_path / "t.yaml").write_text("tests: [{name: t, expect: blok}]\n")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Faults) as caught:
+        run_policy_tests([tmp_path / "t.yaml", tmp_path / "empty"], tmp_path / "p.yaml")
+    assert [str(fault).removeprefix(f"{tmp_path}/") for fault in caught.value.faults] == [
+        "empty: no tests there", "p.yaml:1:8: rules is a list",
+        't.yaml:1:27: unknown action "blok" (did you mean "block"?)',
+    ]

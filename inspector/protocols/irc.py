@@ -12,7 +12,7 @@ Identity: 001 claims a nick; 900 (or an account seen on the own JOIN or ACCOUNT)
 
 Never in an event: passwords (PASS, OPER, AUTHENTICATE, services), channel keys.
 
-Not decoded: server-to-server links (told, passed as opaque), WebSocket framing, DCC side connections, the text of the
+Not decoded: server-to-server links (told, `undecryptable`), WebSocket framing, DCC side connections, the text of the
 MOTD, WHO and LIST answers; a client that ends its lines with a lone CR is always one line behind.
 """
 
@@ -72,7 +72,7 @@ from inspector.wire.patterns import IRC_DOWN_LINE, IRC_FORMATTING, IRC_UP_LINE, 
 PAYLOAD = 510
 """Bytes of a line without tags and line end that every server takes (RFC 1459 2.3)."""
 HEADS = 128
-"""Heads of plain messages remembered a session; all are forgotten when full."""
+"""Heads of plain messages remembered per way of a session; all are forgotten when full."""
 HEAD_BYTES = 256
 """A longer head is not remembered: what a peer can make a session keep has a bound."""
 OFFER_SECONDS = 180.0
@@ -290,7 +290,11 @@ def _wire(text: str) -> bytes:
 
 
 def _shown(name: bytes) -> str:
-    return name.decode("utf-8", "replace")
+    """A name as text: there are channels in CP1252, too."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return decode(name)[0]
 
 
 def _when(value: str | None) -> float | None:
@@ -577,6 +581,7 @@ class IrcDecoder:
         "_slow",
         "_statusmsg",
         "_stop",
+        "undecryptable",
     )
 
     def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:
@@ -585,7 +590,7 @@ class IrcDecoder:
         self._limits = limits
         self._edits = edits
         self._lines = (Lines(limits.irc_line_bytes), Lines(limits.irc_line_bytes))
-        self._heads: dict[bytes, _Head] = {}
+        self._heads: tuple[dict[bytes, _Head], dict[bytes, _Head]] = ({}, {})
         self._careful = [not flow.from_start, not flow.from_start]
         """Per way: the next line may be the rest of one whose beginning is not known."""
         self._midway = not flow.from_start
@@ -621,6 +626,8 @@ class IrcDecoder:
         self._slow = [not flow.from_start, not flow.from_start]
         """Per way: something is going on that the short way does not know."""
         self._link = False
+        self.undecryptable: str | None = None
+        """Why this connection cannot be judged, for the engine."""
         self._dropping = [False, False]
         """The rest of an over-long line is not passed on."""
         self._partway = [False, False]
@@ -637,7 +644,7 @@ class IrcDecoder:
             if size and data.find(b"\n") == size - 1 and size <= lines.limit:
                 start = data.find(b" ") + 1 if data[0] == 64 else 0
                 head = data.find(b" :", start)
-                known = self._heads.get(data[start:head]) if head > 0 else None
+                known = self._heads[way].get(data[start:head]) if head > 0 else None
                 if known is not None:
                     frame = self._short(way, chunk.at, data, head, known, start)
                     if frame is not None:
@@ -750,7 +757,7 @@ class IrcDecoder:
         if not self._slow[way] and raw[-1] == 10 and len(raw) <= self._limits.irc_line_bytes:
             start = raw.find(b" ") + 1 if raw[0] == 64 else 0
             head = raw.find(b" :", start)
-            known = self._heads.get(raw[start:head]) if head > 0 else None
+            known = self._heads[way].get(raw[start:head]) if head > 0 else None
             if known is not None:
                 frame = self._short(way, at, raw, head, known, start)
                 if frame is not None:
@@ -809,6 +816,7 @@ class IrcDecoder:
             self._in_batch(case)
         if command in _LINK_COMMANDS and way is UP and not self._registered and len(line.params) >= 2:
             self._link = True
+            self.undecryptable = "a link between two servers"
             self._set_slow()
         if self._link and command in _LINK_COMMANDS:
             self._linked(case)
@@ -853,10 +861,16 @@ class IrcDecoder:
             or line.body != (len(line.tags) + 2 if line.tags else 0)
         ):
             return
-        if len(self._heads) >= HEADS:
-            self._heads.clear()
-        self._heads[case.raw[line.body:line.spans[1][0] - 2]] = (
+        heads = self._heads[case.way]
+        if len(heads) >= HEADS:
+            heads.clear()
+        heads[case.raw[line.body:line.spans[1][0] - 2]] = (
             event.sender, event.recipients, event.conversation or "", event.copy, event.answerable)
+
+    def _forget(self) -> None:
+        """Something changed that heads were read by."""
+        for heads in self._heads:
+            heads.clear()
 
     # -- names
 
@@ -899,7 +913,7 @@ class IrcDecoder:
 
     def _renamed(self, nick: str) -> None:
         self._nick = nick
-        self._heads.clear()
+        self._forget()
         self._set_slow()
 
     def _signed(self, case: _Case, mechanism: str | None) -> None:
@@ -1014,7 +1028,7 @@ class IrcDecoder:
         encryption = _encryption(plain)
         if encryption.scheme == "openpgp" and len(self._armoured) < self._limits.irc_batches:
             self._armoured |= {key}
-            self._heads.clear()
+            self._forget()
             self._set_slow()
         return encryption
 
@@ -1035,7 +1049,7 @@ class IrcDecoder:
     def _identify_on(self) -> None:
         self._identify = True
         self._marked = -1
-        self._heads.clear()
+        self._forget()
         self._set_slow()
 
     def _learn(self, case: _Case, targets: list[str]) -> None:
@@ -1180,7 +1194,7 @@ class IrcDecoder:
                 multi = _Multi(f"{int(way)}.{self._serial}", params[2], self._sender(case), case.tags)
                 case.group, case.part, case.multi = multi.group, FIRST, (multi, -1)
             batches[ref] = _Batch(kind, copy, multi)
-            self._heads.clear()
+            self._forget()
         elif params[0][:1] == b"-":
             batch = batches.pop(ref, None)
             if batch is not None and batch.multi is not None:
@@ -1478,7 +1492,7 @@ class IrcDecoder:
                 self._identify_on()
         elif verb == "DEL":
             self._caps -= set(names)
-        self._heads.clear()
+        self._forget()
 
     def _numeric(self, case: _Case) -> None:
         """Server replies; only the few that carry a user's words or identity make events."""
@@ -1487,7 +1501,7 @@ class IrcDecoder:
             self._server = case.line.source
             if self._flow.server_name is None:
                 self._network = _shown(case.line.source)
-                self._heads.clear()
+                self._forget()
         nick = case.param(0)
         if self._asked_tls:
             self._asked_tls = False
@@ -1505,6 +1519,7 @@ class IrcDecoder:
         if nick not in ("", "*") and (welcome or late):
             self._registered = True
             self._link = False
+            self.undecryptable = None
             self._renamed(nick)
             self._signed(case, number)
         handler = _NUMERICS.get(number)
@@ -1523,7 +1538,7 @@ class IrcDecoder:
                 self._chantypes = value[:16]
             elif key == "STATUSMSG" and value:
                 self._statusmsg = value[:16]
-        self._heads.clear()
+        self._forget()
 
     def _reply_topic(self, case: _Case) -> None:
         texts, places = case.text(2, "topic")

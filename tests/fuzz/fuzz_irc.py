@@ -10,13 +10,16 @@ import os
 import sys
 from pathlib import Path
 
-from inspector.engine.world import Table
-from inspector.model import UP, Address, Chunk, Flow, Frame, Limits
-from inspector.protocols.irc import IrcDecoder
-from tests.fuzz.decoder import pack, unpack
-from tests.protocols import contract
-from tests.protocols.test_irc import TALKS
-from tests.talk import talks
+import atheris  # type: ignore[import-untyped]
+
+with atheris.instrument_imports(include=["inspector.protocols", "inspector.wire"]):
+    from inspector.engine.world import Table
+    from inspector.model import UP, Address, Chunk, Flow, Frame, Limits
+    from inspector.protocols.irc import IrcDecoder
+    from tests.fuzz.decoder import pack, unpack
+    from tests.protocols import contract
+    from tests.protocols.test_irc import TALKS
+    from tests.talk import talks
 
 FLOW = Flow("f", Address("192.0.2.7", 40000), Address("198.51.100.1", 6667))
 
@@ -32,7 +35,7 @@ def read(said: contract.Said, *, short: bool, size: int) -> list[tuple[object, .
     """What the decoder makes of it, up to the first fault; conservation is checked on the way."""
     decoder = IrcDecoder(FLOW, Limits(), Table(100), frozenset())
     if not short:
-        decoder._heads = Forgetful()  # type: ignore[assignment]
+        decoder._heads = (Forgetful(), Forgetful())  # type: ignore[assignment]
     frames: list[Frame] = []
     for way, data in said:
         got: list[Frame] = []
@@ -71,11 +74,8 @@ def seeds(folder: Path) -> None:
 
 
 def main() -> None:
-    import atheris  # type: ignore[import-untyped]
-
     corpus = Path("build", "fuzz", "irc-ways")
     seeds(corpus)
-    atheris.instrument_all()
     words = [sys.argv[0], str(corpus), "-max_len=8192", "-timeout=10", "-rss_limit_mb=2048",
              f"-artifact_prefix={corpus.parent}{os.sep}", *sys.argv[1:]]
     atheris.Setup(words, one)

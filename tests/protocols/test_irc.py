@@ -522,11 +522,31 @@ def test_a_remembered_head_is_not_taken_for_a_line_without_text() -> None:
     assert bodies(session.events(UP, b"PRIVMSG #c :two :three\r\n")) == ["two :three"]
 
 
+def test_a_head_remembered_of_one_way_is_not_taken_for_one_of_the_other() -> None:
+    """The same words from the server, without a source, are not the user's."""
+    session = Session()
+    session.up(b"PRIVMSG bob :one\r\n")
+    event = session.event(DOWN, b"PRIVMSG bob :one\r\n")
+    assert isinstance(event, Message)
+    assert (event.kind, event.sender) == ("server", None)
+
+
 def test_several_targets_are_a_message_each() -> None:
     """Each target gets its own verdict; too many share the last one's."""
     session = Session(limits=Limits(irc_targets=2))
     events = session.events(UP, b"PRIVMSG a,,#b,c :hi\r\n")
     assert [e.recipients for e in events if isinstance(e, Message)] == [("a",), ("#b", "c")]
+
+
+def test_names_in_other_charsets_are_readable() -> None:
+    """A channel's name may be in CP1252; on the wire it stays as it was."""
+    session = Session()
+    raw = "PRIVMSG #grün,#b :hi\r\n".encode("cp1252")
+    (frame,) = session.up(raw)
+    assert [e.recipients for e in frame.events if isinstance(e, Message)] == [("#grün",), ("#b",)]
+    assert session.decoder.apply(frame, (PASSED, Verdict(Action.BLOCK))) == [
+        Send(UP, "PRIVMSG #grün :hi\r\n".encode("cp1252"))
+    ]
 
 
 def test_a_status_prefix_belongs_to_the_recipient_not_to_the_conversation() -> None:
@@ -1165,6 +1185,8 @@ def test_a_server_link_is_told() -> None:
     assert isinstance(frames[-1].events[0], Message)
     assert frames[-1].events[0].sender == "0AAAAAAAA"
     assert not session.decoder.ready(DOWN)
+    assert session.decoder.undecryptable
+    assert Session().decoder.undecryptable is None
 
 
 # -- STARTTLS

@@ -124,13 +124,14 @@ def of_hit(hit: Hit) -> dict[str, Any]:
 
 def of_verdict(
     event: Event, ident: str, message: str | None, at: float, way: Way, context: Context, asked: Verdict, did: Action,
-    rules: Rules, findings: tuple[Finding, ...], *, late: bool, mode: str, latency: float | None,
+    rules: Rules, findings: tuple[Finding, ...], *, late: bool, mode: str, notice: str | None, latency: float | None,
 ) -> dict[str, Any]:
     """The row of a verdict: what was asked, what was done, why, by which versions."""
     row = head("verdict", ident, at, context.flow)
     row["message"] = message
     row["about"] = event.name
     row["protocol"] = context.protocol
+    row["application"] = context.application
     row["kind"] = getattr(event, "kind", None)
     row["way"] = _WAYS[way]
     row["direction"] = context.directions[way]
@@ -150,6 +151,7 @@ def of_verdict(
     row["packs"] = list(rules.scanner.packs)
     row["findings"] = [of_finding(f) for f in findings]
     row["hits"] = [of_hit(h) for h in asked.hits]
+    row["notice"] = notice
     row["late"] = late
     row["latency"] = latency
     row["held"] = None

@@ -557,14 +557,15 @@ class Session:
         if message:
             tally.messages += 1
         tally.events[event.name] = tally.events.get(event.name, 0) + 1
-        noted: str | None = None
         if asked is None:
             tally.passed += 1
             if not self._logged(event):
                 return PASSED
-            noted = self._note_event(event, frame, out)
+            noted = self._note_event(event, frame, None, out)
             if self._kit.archive == "none" or not message:
                 return PASSED
+        else:
+            noted = self._note_event(event, frame, findings, out)
         verdict = PASSED if asked is None else asked
         for hit in verdict.hits:
             key = (hit.rule, "shadow" if hit.mode == "shadow" else hit.action.name.lower())
@@ -585,12 +586,13 @@ class Session:
             did = Verdict(Action.CUT, reason=verdict.reason)
         name = did.action.name.lower()
         tally.actions[name] = tally.actions.get(name, 0) + 1
-        if noted is None:
-            noted = self._note_event(event, frame, out)
         verdict = msgspec.structs.replace(verdict, reference=reference)
+        notice = did.notice
+        if notice is not None:
+            notice = notice.replace("{reference}", reference)
         row = rows.of_verdict(
             event, ident, noted, at, way, self.context, verdict, did.action, rules, findings,
-            late=late, mode=mode, latency=None if self.dry else round(max(0.0, at - frame.at), 6),
+            late=late, mode=mode, notice=notice, latency=None if self.dry else round(max(0.0, at - frame.at), 6),
         )
         durable = did.action >= Action.REDACT and not self.dry
         if durable:
@@ -603,9 +605,6 @@ class Session:
             self._wake_at(item.deadline, out)
         else:
             out.append(Note(0, row))
-        notice = did.notice
-        if notice is not None:
-            notice = notice.replace("{reference}", reference)
         return msgspec.structs.replace(did, reference=reference, notice=notice)
 
     def _degrade(self, asked: Verdict, event: Event, way: Way) -> Verdict:
@@ -1022,10 +1021,17 @@ class Session:
         }
         return row
 
-    def _note_event(self, event: Event, frame: Frame, out: list[Effect]) -> str:
+    def _note_event(
+        self, event: Event, frame: Frame, findings: tuple[Finding, ...] | None, out: list[Effect],
+    ) -> str:
+        """The event's row. `findings` None: no rule had a say, so it is an archive's row, with text if it is full."""
         ident = self._ident()
-        text = self._kit.archive != "metadata" and not self._unread()
-        out.append(Note(0, rows.of_event(event, ident, frame.at, frame.way, self.context, text=text)))
+        text = (findings is not None or self._kit.archive != "metadata") and not self._unread()
+        findings = findings or ()
+        row = rows.of_event(event, ident, frame.at, frame.way, self.context, text=text)
+        # For `privacy.text: masked`; a finding without a place means that nothing of the text may be shown.
+        row["spans"] = None if any(not f.spans for f in findings) else [span for f in findings for span in f.spans]
+        out.append(Note(0, row))
         return ident
 
     def _ident(self) -> str:

@@ -394,3 +394,22 @@ def test_a_capture_is_judged_but_nothing_is_sent() -> None:
         Row("message", text="cut"), Row("verdict", did="cut"),
         Row("message", text="fine"), Row("verdict", did="pass"),
     ]
+
+
+def test_an_archive_of_metadata_keeps_no_words_of_what_passes() -> None:
+    """metadata: a row without text for what passes; what is refused keeps its text, as privacy says."""
+    play = signed_on(Play(*toy_session(toy_kit(archive="metadata"))))
+    play >> up(b"SAY bob hello\n") << [
+        Row("message", text=None, texts=[]), Row("verdict", did="pass"), sent_up(b"SAY bob hello\n")]
+    play >> up(b"SAY bob block it\n") << [Row("message", text="block it"), Row("verdict", durable=True)]
+    play >> Kept(play.durable, START) << play.last
+
+
+def test_rows_say_what_a_mask_has_to_cover_and_what_the_sender_was_told() -> None:
+    """`spans` for privacy.text: masked; None when a finding has no place; the notice as it was sent."""
+    play = signed_on()
+    play >> up(b"SAY bob mask the secret\n") << [Row("message", spans=[(0, 9, 15)]), Row("verdict", durable=True)]
+    play >> Kept(play.durable, START) << play.last
+    play >> up(b"SAY bob block\n") << [Row("message", spans=[]), Row("verdict", durable=True)]
+    told = play.notes[-1].row["notice"]
+    play >> Kept(play.durable, START) << sent_down(f"NOTE {told}\n".encode())

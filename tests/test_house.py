@@ -34,8 +34,8 @@ ONLY_IN = {
     "uvloop": ("inspector/app/*.py",),
 }
 
-# Where the alternative is worse: the layer's top (design §6); the command line, which turns it into exit 70 and a report
-# file; the child process in which scapy's dissectors raise what they like.
+# Where the alternative is worse: the layer's top (design §6); the command line, which turns it into exit 70 and a
+# report file; the child process in which scapy's dissectors raise what they like.
 MAY_CATCH_ALL = {
     "inspector/drivers/mitm_layer.py": 1, "inspector/app/cli.py": 1, "inspector/drivers/scapy_child.py": 1,
 }

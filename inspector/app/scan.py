@@ -26,6 +26,7 @@ from inspector.app.places import load
 from inspector.classify.probes import classifier
 from inspector.drivers.pcap import Capture, CaptureError, find, open_capture
 from inspector.drivers.reassembly import Reassembly, Track
+from inspector.drivers.scapy_child import Dissector
 from inspector.engine import rows
 from inspector.engine.kit import Kit
 from inspector.engine.session import Session
@@ -94,11 +95,16 @@ class Inspection:
         self.file = capture.name
         self.world = World(self.kit.limits)
         self._wakes = []
-        reassembly = self._reassembly = Reassembly(self.kit.limits, self._begin, self.ports, self._patience)
+        dissector = Dissector(self.kit.limits)
+        reassembly = Reassembly(self.kit.limits, self._begin, self.ports, self._patience, dissector)
+        self._reassembly = reassembly
         reassembly.woken = self._woken
-        reassembly.run(capture)
+        try:
+            reassembly.run(capture)
+        finally:
+            dissector.close()
         reassembly.finish()
-        self._tell_rest(reassembly)
+        self._tell_rest(reassembly, dissector)
         self._reassembly = None
 
     def _ask(self, up: bytes, down: bytes, flow: Flow, protocols: frozenset[str]) -> Guess:
@@ -119,10 +125,11 @@ class Inspection:
             return limits.idle_seconds
         return limits.capture_flow_idle_seconds
 
-    def _tell_rest(self, reassembly: Reassembly) -> None:
+    def _tell_rest(self, reassembly: Reassembly, dissector: Dissector) -> None:
         """What belongs to the capture and to no flow."""
         told = [("oddity", name, f"{number} packets") for name, number in sorted(reassembly.packets.strange.items())]
-        told += [("oddity", f"link.{link}_not_read", f"{number} packets of link type {link}")
+        why = " (scapy is not installed)" if dissector.missing else ""
+        told += [("oddity", f"link.{link}_not_read", f"{number} packets of link type {link}{why}")
                  for link, number in sorted(reassembly.packets.unknown.items())]
         if reassembly.evicted:
             told.append(("trouble", "overload", f"{reassembly.evicted} flows left early: limits.capture_flows"))

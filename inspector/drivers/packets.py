@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from socket import AF_INET, AF_INET6, inet_ntop
+from typing import Protocol
 
 from inspector.model import Address, Limits
 
@@ -175,10 +176,20 @@ LINKS: dict[int, Callable[[bytes, int, int], Where]] = {
 """Link types that are read here; others are work for scapy_child."""
 
 
+class Dissect(Protocol):
+    """Finds the IP packet inside a packet of a foreign link type (`scapy_child`)."""
+
+    @property
+    def usable(self) -> bool: ...
+    def __call__(self, link: int, packet: bytes) -> bytes | None: ...
+
+
 class Packets:
     """Decodes packets; keeps IP fragments until their datagram is whole. One per capture."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, dissect: Dissect | None = None) -> None:
+        """`dissect` finds IP in packets of link types that are not read here."""
+        self.dissect = dissect
         self._limits = limits
         self._pieces: dict[bytes, _Pieces] = {}
         self._held = 0
@@ -203,8 +214,7 @@ class Packets:
                         return 17, data[start + 26:start + 38], data, start + 42, end, 0, 0, 0, 0
         reader = LINKS.get(link)
         if reader is None:
-            self.unknown[link] = self.unknown.get(link, 0) + 1
-            return None
+            return self._foreign(at, link, data[start:stop])
         where = reader(data, start, stop)
         if where is None:
             return None
@@ -212,6 +222,15 @@ class Packets:
         if kind == _IPV4:
             return self._ip4(at, data, at_ip, stop, wire - (at_ip - start), 0)
         return self._ip6(at, data, at_ip, stop, wire - (at_ip - start), 0)
+
+    def _foreign(self, at: float, link: int, packet: bytes) -> Datagram | None:
+        if self.dissect is not None:
+            inner = self.dissect(link, packet)
+            if inner is not None:
+                return self.decode(at, 101, inner, 0, len(inner), len(inner))
+        if self.dissect is None or not self.dissect.usable:
+            self.unknown[link] = self.unknown.get(link, 0) + 1
+        return None
 
     def _odd(self, name: str) -> None:
         self.strange[name] = self.strange.get(name, 0) + 1

@@ -20,7 +20,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from inspector.drivers.packets import ACK, FIN, RST, SYN, TCP, Packets, ends, turned
+from inspector.drivers.packets import ACK, FIN, RST, SYN, TCP, Dissect, Packets, ends, turned
 from inspector.drivers.pcap import Packet
 from inspector.model import DOWN, UP, Address, Chunk, Limits, Way
 
@@ -128,16 +128,16 @@ class Reassembly:
     """All flows of one capture.
 
     `begin` makes the sink of a new flow; `servers` are ports that tell a server; `idle` says how many seconds a silent
-    flow is kept (None: limits.capture_flow_idle_seconds). When a packet of or after the time `wake` comes, `woken` is
-    called with its time before the packet is worked on.
+    flow is kept (None: limits.capture_flow_idle_seconds); `dissect` reads foreign link types. When a packet of or after
+    the time `wake` comes, `woken` is called with its time before the packet is worked on.
     """
 
     def __init__(
         self, limits: Limits, begin: Callable[[Track], Sink], servers: frozenset[int] = frozenset(),
-        idle: Callable[[Track], float] | None = None,
+        idle: Callable[[Track], float] | None = None, dissect: Dissect | None = None,
     ) -> None:
         self.limits = limits
-        self.packets = Packets(limits)
+        self.packets = Packets(limits, dissect)
         self.undecoded = 0
         """Packets that carry neither TCP nor UDP, or are not understood."""
         self.evicted = 0

@@ -51,6 +51,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayChild]:
          {"mode": "connect", "address": f"127.0.0.1:{free_port()}", "destinations": {"allow": ["127.0.0.0/8"]}}],
         policy=load_yaml((PCAPS / "policy.yaml").read_text(), "policy.yaml").value,
         signatures=str(PCAPS / "packs"), archive="full", edits=dict.fromkeys(names, False),
+        # What waits for a sign-on that never comes (a server link) is judged before the replay goes on.
+        limits={"sign_on_seconds": 0.2},
     )
     yield child
     child.stop()

@@ -16,6 +16,9 @@ from inspector.policy.fields import conversation, file_types, packs, peers, sche
 from inspector.policy.matchers import Names, Pattern, PatternSet
 from inspector.policy.rules import AnyOf, Atom, Condition, Matched, Not, Rule, atoms
 
+USUAL: Mapping[str, str] = {"kind": "chat", "copy": "no", "inspectable": "full"}
+"""What nearly every message is: most rules that ask ask for something else."""
+
 Judge = Callable[[Event, Context, float, str | None, tuple[Finding, ...]], list[Matched] | None]
 """(event, context, at, peer, findings) -> the rules that matched, up to and with the first final one; None: none.
 `peer`: the one recipient of several that is judged; None: there is one at most, and it is looked up when asked for."""
@@ -37,9 +40,20 @@ def judge(
     are XMPP addresses; `texts` and `pattern_index`: all text patterns, and the index of each text condition (by id).
     """
     writer = _Writer(known, found, jids, pattern_index)
-    for rule in rules:
-        if not writer.rule(rule):
-            break
+    writer.write(rules)
+    if writer.read and not found:
+
+        def usually(atom: Atom) -> bool | None:
+            value = known(atom)
+            if value is None and atom.field.name in USUAL:
+                return atom.matcher.holds(USUAL[atom.field.name])  # type: ignore[arg-type]
+            return value
+
+        plain = _Writer(usually, found, jids, pattern_index)
+        plain.write(rules)
+        if not plain.lines:
+            # None of them is about usual events: say so before anything else is looked at.
+            writer.guard = " and ".join(f'{name} == "{USUAL[name]}"' for name in writer.read)
     return writer.function(texts, lambda event: next(iter(peers(event, way)), None)), writer.asks_peer
 
 
@@ -54,8 +68,20 @@ class _Writer:
         self.asks_peer = False
         self.read: dict[str, str] = {}
         """Local names of what is read of the event once, and where from."""
+        self.guard = ""
+        """What holds where none of the rules can match."""
         self.lines: list[str] = []
         self.names: dict[str, object] = {}
+
+    def write(self, rules: Sequence[Rule]) -> None:
+        """Write all rules, up to the first that always matches and is final."""
+        for rule in rules:
+            if not self.rule(rule):
+                break
+        # Of rules that vanished in the end parts may have been folded before.
+        body = "".join(self.lines)
+        self.asks_peer = "P(event)" in body
+        self.read = {name: read for name, read in self.read.items() if f"({name} " in body}
 
     def name(self, value: object) -> str:
         name = f"c{len(self.names)}"
@@ -126,7 +152,6 @@ class _Writer:
             return f"{self.name(matcher.holds)}(at)", _COST["time"]
         if field.name == "peer":
             assert isinstance(matcher, Names)
-            self.asks_peer = True
             holds = self.name(matcher.holds_jid if self.jids else matcher.holds)
             return f"((peer := peer or P(event)) is not None and {holds}(peer))", _COST["peer"]
         if field.name == "application":
@@ -144,7 +169,10 @@ class _Writer:
     def function(self, texts: PatternSet | None, one_peer: Callable[[Event], str | None]) -> Judge | None:
         if not self.lines:
             return None
-        body = "\n".join([*(f"    {name} = {read}" for name, read in self.read.items()), *self.lines])
+        first = [f"    {name} = {read}" for name, read in self.read.items()]
+        if self.guard:
+            first.append(f"    if {self.guard}: return None")
+        body = "\n".join([*first, *self.lines])
         source = f"def judge(event, context, at, peer, findings):\n    hits = t = None\n{body}\n    return hits\n"
         namespace: dict[str, Any] = {"__builtins__": {"all": all, "tuple": tuple}, "P": one_peer, **self.names}
         if texts is not None:

@@ -79,3 +79,22 @@ def test_a_field_that_no_event_has_is_our_fault() -> None:
         made("{name: a, when: {identity: claimed}, then: block}")
     assert SignOn.name == "sign_on"
     assert Pattern(["a"]).holds("a")
+
+
+def test_usual_messages_are_told_apart_first() -> None:
+    """Rules about unusual kinds, copies and encryption cost a usual message one question, and still hold for others."""
+    run, asks = made("{name: a, when: {kind: topic, text: x}, then: warn},"
+                     "{name: b, when: {copy: history, peer: '*'}, then: warn}")
+    assert run is not None and asks
+    assert run(message("x"), context(), AT, None, ()) is None
+    assert [rule.name for rule, _ in run(message("x", kind="topic", copy="history"), context(), AT, None, ())] == [
+        "a", "b",
+    ]
+    assert [rule.name for rule, _ in run(message("y", kind="topic", copy="history"), context(), AT, None, ())] == ["b"]
+
+
+def test_what_vanishes_is_not_asked_for() -> None:
+    """A rule that is known to be false only at its last condition leaves nothing of its first ones."""
+    run, asks = made("{name: a, when: {kind: topic, peer: x, protocol: irc}, then: warn},"
+                     "{name: b, when: {text: x}, then: warn}", protocol=False)
+    assert run is not None and not asks

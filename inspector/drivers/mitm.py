@@ -22,7 +22,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import tls
 from mitmproxy.proxy.mode_specs import ProxyMode
 
-from inspector.drivers.mitm_io import Posted, drop, prepare
+from inspector.drivers.mitm_io import Posted, drop, gone, prepare
 from inspector.drivers.mitm_layer import Conversation
 from inspector.drivers.mitm_modes import REFUSED, UNREACHABLE, UNRESOLVED, Dialog, could_be_hello
 from inspector.drivers.mitm_tls import Pipe
@@ -387,6 +387,8 @@ class StockLink(proxy_server.LiveConnectionHandler):
         self.moved = asyncio.Event()
         """Set whenever something happened that may let a held way go on."""
         self.connecting: Any = None
+        self.waiting = 0
+        """Readers that wait in drain_writers."""
         writer.transport.set_write_buffer_limits(high=host.limits.write_buffer_bytes)
         prepare(writer.get_extra_info("socket"))
 
@@ -458,6 +460,13 @@ class StockLink(proxy_server.LiveConnectionHandler):
         self.abort()
 
     async def drain_writers(self) -> None:
+        self.waiting += 1
+        try:
+            await self._drain_writers()
+        finally:
+            self.waiting -= 1
+
+    async def _drain_writers(self) -> None:
         """Runs after each read: go on reading only while this way's target and queue have room."""
         task = asyncio.current_task()
         source = next((conn for conn, io in self.transports.items() if io.handler is task), None)
@@ -523,6 +532,14 @@ class StockLink(proxy_server.LiveConnectionHandler):
             if io.handler is not None:
                 io.handler.cancel("aborted")
         self.moved.set()
+
+    def check(self) -> None:
+        """A side that is not read cannot tell that its peer is gone: ask the kernel."""
+        if not self.lingering and self.client in self.transports and self.waiting:
+            for io in list(self.transports.values()):
+                if isinstance(io.writer, asyncio.StreamWriter) and gone(io.writer.get_extra_info("socket")):
+                    self.abort()
+                    return
 
     async def run(self) -> None:
         """The whole life of the connection."""

@@ -89,6 +89,15 @@ def prepare(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
 
 
+_TCP_CLOSE = 7
+"""linux/tcp_states.h"""
+
+
+def gone(sock: socket.socket) -> bool:
+    """Whether the kernel knows that the connection is over (RST, keep-alive), though nobody reads it."""
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+
+
 def drop(data: bytes) -> None:
     """The writer of a way that has been finished."""
 
@@ -468,6 +477,12 @@ class Link:
                     side.transport.close()
                 else:
                     side.release(SETUP | WRITER | QUEUE | NOTICES)
+
+    def check(self) -> None:
+        """A side that is not read cannot tell that its peer is gone: ask the kernel."""
+        for side in (self.client_side, self.server_side):
+            if side is not None and side.held and side.open and gone(side.transport.get_extra_info("socket")):
+                side.transport.abort()
 
     def crashed(self, error: Exception) -> None:
         """An error in I/O or layers (the session's own are caught in Conversation)."""

@@ -54,6 +54,8 @@ MakeSession = Callable[[Flow, frozenset[str], bool], SessionLike]
 _log = logging.getLogger("inspector.gateway")
 
 SCAN_THREADS = 4
+_SWEEP = 5.0
+"""Seconds between two looks at all sessions."""
 REJECTIONS = 2
 """Rejections of our certificate by one client after which an exception is proposed."""
 _REJECTED = 4096
@@ -654,10 +656,11 @@ class Gateway:
     # -- idle sessions
 
     def _sweep(self) -> None:
-        """End sessions in which nothing has moved for `limits.idle_seconds`."""
+        """End sessions in which nothing has moved for `limits.idle_seconds`, and those whose peer is gone unnoticed."""
         idle = self.limits.idle_seconds
         before = self.clock() - idle
         for link in list(self.links):
+            link.check()
             conversation = link.conversation
             if (conversation.last if conversation is not None else link.since) < before:
                 self.counters.idle_ended += 1
@@ -665,7 +668,7 @@ class Gateway:
                     conversation.kill("idle")
                 else:
                     link.abort()
-        self._sweeper = self._loop.call_later(max(0.05, min(60.0, idle / 4)), self._sweep)
+        self._sweeper = self._loop.call_later(max(0.05, min(_SWEEP, idle / 4)), self._sweep)
 
 
 _REJECTING = ("unknown ca", "bad certificate", "certificate unknown", "connection closed")

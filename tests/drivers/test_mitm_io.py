@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from inspector.drivers import mitm_server
 from inspector.drivers.mitm_server import ListenerSettings
 from inspector.model import DOWN, UP, Chunk, Effect, Input, Limits, Send, WakeAt, Way, Woke
 from tests.drivers.mitm_harness import Running, Script, echo, running, serving, until
@@ -56,6 +57,13 @@ async def flood(writer: asyncio.StreamWriter, size: int) -> None:
             await writer.drain()
     except OSError:
         pass
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection by RST."""
+    sock: socket.socket = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 def silent(started: asyncio.Event, go_on: asyncio.Event) -> Any:
@@ -244,11 +252,6 @@ def test_rst_ends_both(tmp_path: Path, stock_io: bool, who: str) -> None:
     async def scenario() -> None:
         ended = asyncio.Event()
 
-        def reset(writer: asyncio.StreamWriter) -> None:
-            sock: socket.socket = writer.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            writer.transport.abort()
-
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             assert await reader.readexactly(2) == b"hi"
             if who == "server":
@@ -328,3 +331,27 @@ def sockets(gateway: Running) -> list[socket.socket]:
     if hasattr(link, "client_side"):
         return [side.transport.get_extra_info("socket") for side in (link.client_side, link.server_side)]
     return [io.writer.get_extra_info("socket") for io in link.transports.values()]
+
+
+def test_a_reset_is_noticed_while_nothing_is_read(
+    tmp_path: Path, stock_io: bool, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server does not read, so the client is not read either: its RST ends the session all the same."""
+
+    async def scenario() -> None:
+        monkeypatch.setattr(mitm_server, "_SWEEP", 0.1)
+        started, go_on = asyncio.Event(), asyncio.Event()
+        async with (
+            serving(silent(started, go_on)) as upstream,
+            running(tmp_path, reverse(upstream), limits=LIMITS, stock_io=stock_io) as gateway,
+        ):
+            _, writer = await gateway.connect()
+            task = asyncio.create_task(flood(writer, 320 * 65536))
+            await until(lambda: bool(gateway.sessions))
+            await stalls(lambda: seen(gateway.sessions[0], UP))
+            task.cancel()
+            reset(writer)
+            await until(lambda: not gateway.gateway.links)
+            go_on.set()
+
+    run(scenario)

@@ -215,7 +215,10 @@ BLOCK = {
 
 
 class GatewayChild:
-    """`inspector run` with a configuration of its own in `folder`."""
+    """`inspector run` with a configuration of its own in `folder`.
+
+    `prefix`: words before the command (a namespace); `patch`: Python that is run in the gateway before it starts.
+    """
 
     def __init__(
         self,
@@ -226,6 +229,7 @@ class GatewayChild:
         io: str = "fast",
         loop: str = "asyncio",
         prefix: Sequence[str] = (),
+        patch: str = "",
         **more: Any,
     ) -> None:
         self.folder = folder
@@ -242,8 +246,9 @@ class GatewayChild:
         }
         settings["tls"] = {"authority": "ca", **more.get("tls", {})}
         self.config.write_text(json.dumps(settings))  # JSON is YAML
+        main = f"import sys\n{patch}\nfrom inspector.app.cli import main\nsys.exit(main())"
         self.child = Child(
-            "gateway", [*prefix, sys.executable, "-m", "inspector.app.cli", "run", "-c", str(self.config)], folder,
+            "gateway", [*prefix, sys.executable, "-c", main, "run", "-c", str(self.config)], folder,
             {"INSPECTOR_IO": io, "INSPECTOR_LOOP": loop, "PYTHONPATH": str(ROOT)})
         try:
             self.child.wait_text("inspector: clients must trust")

@@ -17,6 +17,7 @@ from inspector.app.check import (
     tell,
 )
 from inspector.app.errors import UserError
+from inspector.policy import compile
 from inspector.wire.located import Faults
 
 HERE = Path(__file__).parents[2]
@@ -36,6 +37,35 @@ def test_the_default_policy_passes_its_tests_and_none_of_its_rules_is_untested()
     assert [str(result.fault) for result in results.failed] == []
     assert results.untested == ()
     assert len(results.results) > 30
+
+
+def blocks(page: Path) -> list[str]:
+    """The indented blocks of a page of the docs, without their indent."""
+    found: list[list[str]] = [[]]
+    for line in page.read_text().splitlines():
+        if line.startswith("    ") or (not line and found[-1]):
+            found[-1].append(line[4:])
+        elif found[-1]:
+            found.append([])
+    return ["\n".join(block) for block in found if block]
+
+
+def test_the_examples_of_the_docs_are_valid(tmp_path: Path) -> None:
+    """Every policy, condition and test on the page about rules can be copied as it stands."""
+    kinds = []
+    for block in blocks(HERE / "docs" / "write-a-rule.md"):
+        first = block.partition(":")[0]
+        kinds.append(first)
+        if first in ("rules", "enforce"):
+            compile(block, "docs")
+        elif first == "when":
+            indented = block.replace("\n", "\n    ")
+            compile(f"groups: {{finance: {{users: [x]}}}}\nrules:\n  - name: r\n    {indented}\n    then: warn", "docs")
+        elif first == "given":
+            (tmp_path / "t.yaml").write_text(block)
+            results = run_policy_tests([tmp_path / "t.yaml"], HERE / "rules" / "policy.yaml")
+            assert [str(result.fault) for result in results.failed] == []
+    assert {"rules", "enforce", "when", "given"} <= set(kinds)
 
 
 def test_the_default_policy_can_be_run() -> None:

@@ -80,6 +80,8 @@ OFFER_SECONDS = 180.0
 OWN_NAME = b"inspector"
 """The source of own notices while the server's name is not known."""
 DROP_NUL = "irc.drop_nul"
+MOST_EVENTS = 256
+"""Events of one line; with more, its CTCP pieces are read as one text."""
 _SEGMENTS = 16
 """CTCP pieces of one line that are told apart."""
 
@@ -271,7 +273,17 @@ def masked(data: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
         if not (hidden and hide[seen]):
             out.append(found.group())
         at = found.end()
-    return "".join(out).encode(charset, "replace")
+    stars = "".join(out)
+    new = stars.encode(charset, "replace")
+    if len(new) > len(data):
+        # Only ISO-2022-JP grows, by its escapes: its end is given up rather than the line limit.
+        low, high = 0, len(stars)
+        while low < high:
+            middle = (low + high + 1) // 2
+            fits = len(stars[:middle].encode(charset, "replace")) <= len(data)
+            low, high = (middle, high) if fits else (low, middle - 1)
+        new = stars[:low].encode(charset, "replace")
+    return new
 
 
 def fit(data: bytes, room: int) -> bytes:
@@ -835,7 +847,8 @@ class IrcDecoder:
         if command == "PRIVMSG" and len(case.events) == 1 and _plain_tags(line.tags):
             self._remember(case)
         return Frame(
-            way, at, raw, f"irc.{command}" if command.isalnum() and command.isascii() else "irc.unknown",
+            way, at, raw,
+            f"irc.{command}" if command.isalnum() and command.isascii() and len(command) <= 20 else "irc.unknown",
             tuple(case.events), tuple(case.oddities), case.part, case.group, None, case.edit, self._note(case),
         )
 
@@ -964,6 +977,8 @@ class IrcDecoder:
             self._multi_line(case, case.multi[0], data)
             return
         pieces = _pieces(data)
+        if len(pieces) * len(targets) > MOST_EVENTS:
+            pieces = [(False, 0, len(data)), *[p for p in pieces if data[p[1]:p[1] + 4].upper() == b"DCC "][:1]]
         case.mode = "targets"
         for unit, target in enumerate(targets):
             recipients = (target,) if unit < len(targets) - 1 or len(targets) == len(case.entries) else tuple(
@@ -1158,9 +1173,10 @@ class IrcDecoder:
 
     def _tag_words(self, case: _Case) -> None:
         """Client-only tags may carry anything: what is not known is looked at."""
+        known = _KNOWN_TAGS if case.line.command == "TAGMSG" else _REFERENCES
         words = [
             value for key, value in case.tags.items()
-            if key[:1] == "+" and value and (key not in _KNOWN_TAGS or len(value) > 128 or " " in value)
+            if key[:1] == "+" and value and (key not in known or len(value) > 64 or " " in value)
         ]
         if words:
             for unit in range(max(1, min(len(case.entries), self._limits.irc_targets))):
@@ -1965,10 +1981,9 @@ def _mode_words(params: list[str]) -> list[str]:
     return out
 
 
-_KNOWN_TAGS = frozenset({
-    "+typing", "+draft/typing", "+draft/reply", "+reply", "+draft/react", "+react", "+draft/unreact",
-    "+draft/channel-context",
-})
+_REFERENCES = frozenset({"+draft/reply", "+reply", "+draft/channel-context"})
+_KNOWN_TAGS = _REFERENCES | {"+typing", "+draft/typing", "+draft/react", "+react", "+draft/unreact"}
+"""Client-only tags that are read as what they are."""
 _WELCOME = frozenset({"001", "002", "003", "004", "005", "251", "372", "375", "376", "422"})
 """Numerics that only a registered client gets; servers that leave out 001 exist."""
 

@@ -327,6 +327,14 @@ def test_masks_keep_the_charset_and_drop_codes_inside() -> None:
     assert masked("schön".encode(), [(4, 99), (0, 1)]) == "*chö*".encode()
 
 
+def test_a_mask_never_makes_a_text_longer() -> None:
+    """ISO-2022-JP needs escapes around each star: its end is given up rather than the line limit."""
+    data = "庭のトマト庭のトマト".encode("iso2022_jp")
+    stars = masked(data, [(i, i + 1) for i in range(0, 10, 2)])
+    assert len(stars) <= len(data)
+    assert stars.decode("iso2022_jp").startswith("*の*")
+
+
 def test_a_text_is_cut_at_a_character() -> None:
     """No half of a UTF-8 character is left behind."""
     assert fit("aéé".encode(), 4) == "aé".encode()
@@ -606,6 +614,15 @@ def test_several_ctcp_in_one_line_are_all_seen() -> None:
     assert [type(e).__name__ for e in events] == ["Message", "FileOffer"]
 
 
+def test_many_pieces_to_many_targets_are_read_as_one_text() -> None:
+    """The events of one line have a bound; a file offer among the pieces is still named."""
+    targets = b",".join(b"u%d" % i for i in range(60))
+    raw = b"PRIVMSG " + targets + b" :" + b"\x01A b\x01" * 8 + b"\x01DCC SEND f 1 2 3\x01\r\n"
+    (frame,) = Session().up(raw)
+    assert [type(e).__name__ for e in frame.events[:2]] == ["Message", "FileOffer"]
+    assert len(frame.events) == 120
+
+
 def test_echoes_are_copies() -> None:
     """echo-message: the own words come back."""
     session = Session().caps(b"echo-message")
@@ -691,6 +708,7 @@ def test_typing_reactions_and_tags_that_nobody_knows() -> None:
     )
     events = session.events(UP, b"@+x.example/y=the\\splan PRIVMSG #c :hi\r\n")
     assert bodies(events) == ["hi", "the plan"]
+    assert bodies(session.events(UP, b"@+draft/react=plan PRIVMSG #c :hi\r\n")) == ["hi", "plan"]
     assert Session().carry(UP, b"@+x.example/y=the\\splan PRIVMSG #c :hi\r\n", PASSED, BLOCK) == [
         Send(DOWN, f":irc.example.net NOTICE alice :[#c] {NOTICE}\r\n".encode())
     ]

@@ -5,8 +5,9 @@ May import: model, wire, yara, hyperscan, re2.
 Never: policy, engine, drivers.
 """
 
+from inspector.scan.check import check
 from inspector.scan.loading import LoadedPacks, load
 from inspector.scan.packs import PackError
 from inspector.scan.scanner import PackScanner
 
-__all__ = ["LoadedPacks", "PackError", "PackScanner", "load"]
+__all__ = ["LoadedPacks", "PackError", "PackScanner", "check", "load"]

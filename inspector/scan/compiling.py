@@ -104,7 +104,7 @@ def build(packs: Sequence[Pack], limits: Limits) -> Built:
             faults.extend(
                 rule.source.fault(string.at, text) for string in rule.rule.strings for text in linearity.faults(string)
             )
-    units, needed = _units(rules)
+    units, needed = units_of(rules)
     shards, always, entries = _shards(units, needed, limits.yara_rules_per_shard)
     compiled: list[Shard] = []
     for group in shards:
@@ -112,7 +112,7 @@ def build(packs: Sequence[Pack], limits: Limits) -> Built:
             compiled.append(Shard(_compile(group), tuple(group)))
         except yara.Error:
             faults.extend(_located(rules, group))
-    files = [unit for unit in _units(rules, messages=False)[0] if unit.names]
+    files = [unit for unit in units_of(rules, messages=False)[0] if unit.names]
     for start in range(0, len(files), _FILE_SHARD):
         group = files[start:start + _FILE_SHARD]
         try:
@@ -157,7 +157,7 @@ def _space(rule: PackRule) -> str:
     return rule.namespace
 
 
-def _units(
+def units_of(
     rules: Iterable[PackRule], messages: bool = True,
 ) -> tuple[list[Unit], dict[tuple[str, str], Atoms | None]]:
     """Rules in groups that need one another, and the atoms that each rule needs (None: it runs always)."""

@@ -1995,12 +1995,14 @@ _COMMON: dict[str, _Handler] = {
     "PART": _D._part, "KICK": _D._kick, "QUIT": _D._quit, "AWAY": _D._away, "INVITE": _D._invite,
     "NICK": _D._nick_change, "MODE": _D._mode, "SETNAME": _D._realname, "WALLOPS": _D._broadcast,
     "OPERWALL": _D._broadcast, "GLOBOPS": _D._broadcast, "LOCOPS": _D._broadcast, "CHATOPS": _D._broadcast,
-    "KNOCK": _D._knock, "REDACT": _D._redact, "METADATA": _D._metadata, "AUTHENTICATE": _D._credentials,
+    "KNOCK": _D._knock, "REDACT": _D._redact, "METADATA": _D._metadata,
+    **dict.fromkeys(_SERVICE_COMMANDS, _D._service_command),
+    **dict.fromkeys(_SECRET_COMMANDS, _D._credentials),
 }
+"""Both ways: a capture may have its ends the wrong way round, and a secret is one there, too."""
 _HANDLERS: tuple[dict[str, _Handler], dict[str, _Handler]] = (
     {
         **_COMMON, "USER": _D._realname, "STARTTLS": _D._starttls, "REMOVE": _D._kick,
-        **dict.fromkeys(_SERVICE_COMMANDS, _D._service_command), **dict.fromkeys(_SECRET_COMMANDS, _D._credentials),
     },
     {**_COMMON, "CAP": _D._cap, "ACCOUNT": _D._account_change},
 )

@@ -3,7 +3,7 @@
 `Link` runs the layers of one client connection: asyncio tells its two `Side`s of bytes and ends, it gives the layers
 their events and carries out their commands. Once set-up is over (plain, or TLS standing on both legs) it goes *fast*:
 bytes go straight into the Conversation, through the two TLS objects where there are any, and layers, context and
-connection objects are let go. STARTTLS takes it back to layers until TLS stands. (decision 0002, hotpath §3.5)
+connection objects are let go. STARTTLS takes it back to layers until TLS stands. (decision 0020, hotpath §3.5)
 
 Back-pressure: a side is read only while the other side's writer, and the session's queue of that way, have room.
 """

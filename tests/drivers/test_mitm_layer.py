@@ -1,0 +1,258 @@
+"""One conversation: inputs, effects, timers, and errors of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from inspector.drivers.mitm_layer import Conversation, trouble_row, where
+from inspector.model import (
+    DOWN,
+    UP,
+    Address,
+    Chunk,
+    Closed,
+    Cut,
+    Effect,
+    Expect,
+    Finish,
+    Flow,
+    Input,
+    Kept,
+    Killed,
+    Note,
+    Scan,
+    Scanned,
+    Secured,
+    Send,
+    Spliced,
+    StartTls,
+    Troubled,
+    WakeAt,
+    Way,
+    Woke,
+)
+
+FLOW = Flow("f00", Address("192.0.2.1", 1000), Address("192.0.2.2", 5222), opened=100.0, listener="127.0.0.1:1080")
+
+
+class Timer:
+    """A call that is to come."""
+
+    def __init__(self, at: float, call: Callable[[], None]) -> None:
+        self.at, self.call, self.cancelled = at, call, False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class World:
+    """Host, outlet and session in one, each as simple as can be."""
+
+    def __init__(self, *answers: list[Effect] | Exception) -> None:
+        self.now = 100.0
+        self.world = None
+        self.answers = list(answers)
+        self.inputs: list[Input] = []
+        self.done: list[Any] = []
+        self.timers: list[Timer] = []
+        self.sentences: list[str] = []
+        self.over = False
+        self.talk = Conversation(FLOW, self, self, self, self.up, self.down)
+
+    # the session
+    def step(self, given: Input, world: Any) -> list[Effect]:
+        self.inputs.append(given)
+        answer = self.answers.pop(0) if self.answers else []
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def queued(self, way: Way) -> int:
+        return 10 if way is UP else 0
+
+    # the writers and the outlet
+    def up(self, data: bytes) -> None:
+        self.done.append(("up", data))
+
+    def down(self, data: bytes) -> None:
+        self.done.append(("down", data))
+
+    def finish(self, way: Way) -> None:
+        self.done.append(("finish", way))
+
+    def cut(self) -> None:
+        self.done.append("cut")
+
+    def secure(self, effect: StartTls) -> None:
+        self.done.append(effect)
+
+    def post(self, news: Input) -> None:
+        self.talk.step(news)
+
+    # the host
+    def clock(self) -> float:
+        return self.now
+
+    def scan(self, effect: Scan, done: Callable[[Scanned], None]) -> None:
+        done(Scanned(effect.id, self.now))
+
+    def note(self, note: Note, done: Callable[[Kept], None] | None) -> None:
+        self.done.append(note.row.get("name"))
+        if done is not None:
+            done(Kept(note.id, self.now))
+
+    def later(self, delay: float, call: Callable[[], None]) -> Timer:
+        self.timers.append(Timer(self.now + delay, call))
+        return self.timers[-1]
+
+    def log(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+
+    def pass_time(self, until: float) -> None:
+        """Fire what is due, in order."""
+        while due := [timer for timer in self.timers if not timer.cancelled and timer.at <= until]:
+            timer = min(due, key=lambda one: one.at)
+            self.timers.remove(timer)
+            self.now = timer.at
+            timer.call()
+        self.now = until
+
+
+def test_effects_are_carried_out_in_order() -> None:
+    """Send, Note, Finish, Expect, and the end by Cut; what follows a Cut is nothing's."""
+    world = World([
+        Send(UP, b"1"), Note(0, {"name": "row"}), Expect("a", "dcc"), Send(DOWN, b"2"), Finish(UP), Cut("x"),
+        Send(UP, b"never"),
+    ])
+    world.talk.receive(UP, b"in")
+    assert world.done == [("up", b"1"), "row", ("down", b"2"), ("finish", UP), "cut"]
+    world.talk.receive(UP, b"more")
+    world.talk.closed(UP)
+    assert world.inputs == [Chunk(UP, 100.0, b"in")]
+    assert (world.talk.bytes, world.talk.over) == (2, True)
+
+
+def test_scans_and_durable_notes_come_back() -> None:
+    """Each answer is a step of its own."""
+    scan = Scan(3, None, (), None)  # type: ignore[arg-type]
+    world = World([scan, Note(4, {"name": "durable"}, True), Note(0, {"name": "light"})])
+    world.talk.receive(DOWN, b"x")
+    assert world.inputs[1:] == [Scanned(3, 100.0), Kept(4, 100.0)]
+    assert world.done == ["durable", "light"]
+
+
+def test_both_ends() -> None:
+    """Each way closes once; after both the session's connections are closed."""
+    world = World([Finish(UP)], [Finish(DOWN)])
+    for _ in range(2):
+        world.talk.closed(UP)
+    assert world.done == [("finish", UP)]
+    world.talk.closed(DOWN)
+    assert world.inputs == [Closed(UP, 100.0), Closed(DOWN, 100.0)]
+    assert world.done == [("finish", UP), ("finish", DOWN), "cut"]
+
+
+def test_a_session_that_is_over_is_closed() -> None:
+    """The engine may say so without a Cut."""
+    world = World([])
+    world.over = True
+    world.talk.receive(UP, b"x")
+    assert world.done == ["cut"]
+
+
+def test_one_timer_a_session() -> None:
+    """A later WakeAt replaces an earlier one, in both directions of time; the end cancels it."""
+    world = World([WakeAt(110.0), WakeAt(120.0)], [WakeAt(105.0)], [])
+    world.talk.receive(UP, b"x")
+    assert [timer.at for timer in world.timers] == [110.0]
+    world.pass_time(115.0)
+    assert world.inputs == [Chunk(UP, 100.0, b"x")]
+    world.pass_time(120.0)
+    assert world.inputs[1:] == [Woke(120.0), Woke(120.0)]  # 105 was over when it was asked for: at once
+    assert world.timers == []
+    sooner = World([WakeAt(110.0)], [WakeAt(102.0)])
+    sooner.talk.receive(UP, b"x")
+    sooner.talk.receive(UP, b"x")
+    assert [timer.at for timer in sooner.timers if not timer.cancelled] == [102.0]
+    sooner.talk.end()
+    assert all(timer.cancelled for timer in sooner.timers)
+
+
+def test_plain_text_while_tls_is_being_opened_is_an_injection() -> None:
+    """The session is told, and it is over, whatever it answers."""
+    start = StartTls("a.test", b"proceed", b"failure")
+    world = World([start], [])
+    world.talk.receive(DOWN, b"agreed")
+    assert world.done == [start]
+    world.talk.receive(UP, b"<injected/>")
+    told = world.inputs[-1]
+    assert isinstance(told, Troubled)
+    assert told.name == "injection"
+    assert world.done == [start, "cut"]
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_the_outcome_of_tls(ok: bool) -> None:
+    """Success goes on; failure ends."""
+    world = World([StartTls(None, b"", b"")])
+    world.talk.receive(DOWN, b"agreed")
+    world.talk.secured(ok, "detail")
+    assert world.inputs[-1] == Secured(100.0, ok, "detail")
+    assert world.talk.over is not ok
+    assert world.talk.securing is None
+
+
+def test_splice_and_kill() -> None:
+    """Both are inputs."""
+    world = World()
+    world.talk.splice("tls", "never")
+    world.talk.kill("drain")
+    assert world.inputs == [Spliced(100.0, "tls", "never"), Killed(100.0, "drain")]
+
+
+def test_an_error_of_ours_is_trouble_internal() -> None:
+    """The engine is told and ends the session; neither log nor event holds the error's text."""
+    world = World(ValueError("the secret word"), [Send(DOWN, b"ERROR"), Cut("internal")])
+    world.talk.receive(UP, b"x")
+    told = world.inputs[1]
+    assert isinstance(told, Troubled)
+    assert told.name == "internal"
+    assert "ValueError" in told.detail
+    assert world.done == [("down", b"ERROR"), "cut"]
+    assert "secret" not in told.detail + world.sentences[0]
+
+
+def test_an_error_in_the_answer_to_an_error_cuts_too() -> None:
+    """If not even the engine's own ending works, the row is written for it."""
+    world = World(KeyError("a"), KeyError("b"))
+    world.talk.receive(UP, b"x")
+    assert world.done == ["internal", "cut"]
+
+
+def test_held() -> None:
+    """More than the limit waits that way."""
+    world = World()
+    assert world.talk.held(UP, 9)
+    assert not world.talk.held(UP, 10)
+    assert not world.talk.held(DOWN, 0)
+
+
+def test_a_trouble_row_has_the_shape_of_the_log() -> None:
+    """Every field of the table of events, and none beside it."""
+    from inspector.store.fields import KINDS
+
+    row = trouble_row(FLOW, 1, 5.0, "overload", "too many")
+    assert set(row) == {"event", "id", "t", "flow", *(field.name for field in KINDS["trouble"])}
+    assert row["client"] == {"ip": "192.0.2.1", "port": 1000}
+
+
+def test_where_names_the_place_without_the_text() -> None:
+    """Type, file, line and function."""
+    try:
+        int("a secret")
+    except ValueError as error:
+        assert where(error).startswith("ValueError at test_mitm_layer.py:")
+        assert "secret" not in where(error)

@@ -70,27 +70,29 @@ from inspector.model import (
 from inspector.wire import xml
 from inspector.wire.xml import LANG, STREAMS, Place, Reader, Splitter, XmlFault, escape
 
-_C = "jabber:client}"
+_C = "{jabber:client}"
 _MESSAGE, _PRESENCE, _IQ = _C + "message", _C + "presence", _C + "iq"
 _BODY, _SUBJECT, _THREAD, _ERROR = _C + "body", _C + "subject", _C + "thread", _C + "error"
 _STATUS, _SHOW, _PRIORITY = _C + "status", _C + "show", _C + "priority"
 _STANZAS = frozenset({"message", "presence", "iq"})
 
-_TLS = "urn:ietf:params:xml:ns:xmpp-tls}"
-_SASL = "urn:ietf:params:xml:ns:xmpp-sasl}"
-_SASL2 = "urn:xmpp:sasl:2}"
-_BIND = "urn:ietf:params:xml:ns:xmpp-bind}"
+_TLS = "{urn:ietf:params:xml:ns:xmpp-tls}"
+_SASL = "{urn:ietf:params:xml:ns:xmpp-sasl}"
+_SASL2 = "{urn:xmpp:sasl:2}"
+_BIND = "{urn:ietf:params:xml:ns:xmpp-bind}"
 _STANZA_ERROR = "urn:ietf:params:xml:ns:xmpp-stanzas"
+_ERROR_TEXT = f"{{{_STANZA_ERROR}}}text"
+_STREAM = f"{{{STREAMS}}}stream"
 _STREAM_ERROR = "urn:ietf:params:xml:ns:xmpp-streams"
-_COMPRESS = "http://jabber.org/protocol/compress}"
-_COMPRESS_FEATURE = "http://jabber.org/features/compress}compression"
+_COMPRESS = "{http://jabber.org/protocol/compress}"
+_COMPRESS_FEATURE = "{http://jabber.org/features/compress}compression"
 _SM = frozenset({"urn:xmpp:sm:2", "urn:xmpp:sm:3"})
-_CHANNEL_BINDING = "urn:xmpp:sasl-cb:0}sasl-channel-binding"
-_FEATURES = STREAMS + "}features"
+_CHANNEL_BINDING = "{urn:xmpp:sasl-cb:0}sasl-channel-binding"
+_FEATURES = f"{{{STREAMS}}}features"
 
 _CHATSTATES = "http://jabber.org/protocol/chatstates"
-_XHTML_IM = "http://jabber.org/protocol/xhtml-im}html"
-_XHTML = "http://www.w3.org/1999/xhtml}"
+_XHTML_IM = "{http://jabber.org/protocol/xhtml-im}html"
+_XHTML = "{http://www.w3.org/1999/xhtml}"
 _XHTML_BODY = _XHTML + "body"
 _XHTML_BREAK = _XHTML + "br"
 _BLOCKS = frozenset(_XHTML + name for name in (
@@ -98,44 +100,44 @@ _BLOCKS = frozenset(_XHTML + name for name in (
     "table", "tr", "td", "th",
 ))
 _READ_ATTRIBUTES = ("href", "src", "cite", "longdesc", "alt", "title")
-_MUC = "http://jabber.org/protocol/muc}x"
-_MUC_USER = "http://jabber.org/protocol/muc#user}"
-_CONFERENCE = "jabber:x:conference}x"
+_MUC = "{http://jabber.org/protocol/muc}x"
+_MUC_USER = "{http://jabber.org/protocol/muc#user}"
+_CONFERENCE = "{jabber:x:conference}x"
 _CARBONS = frozenset({"urn:xmpp:carbons:2", "urn:xmpp:carbons:1"})
-_FORWARDED = "urn:xmpp:forward:0}forwarded"
-_DELAYS = frozenset({"urn:xmpp:delay}delay", "jabber:x:delay}x"})
-_RTT = "urn:xmpp:rtt:0}rtt"
-_OOB = "jabber:x:oob}x"
-_FORM = "jabber:x:data}x"
-_NICK = "http://jabber.org/protocol/nick}nick"
-_SIGNED = "jabber:x:signed}x"
-_URL_DATA = "http://jabber.org/protocol/url-data}url-data"
+_FORWARDED = "{urn:xmpp:forward:0}forwarded"
+_DELAYS = frozenset({"{urn:xmpp:delay}delay", "{jabber:x:delay}x"})
+_RTT = "{urn:xmpp:rtt:0}rtt"
+_OOB = "{jabber:x:oob}x"
+_FORM = "{jabber:x:data}x"
+_NICK = "{http://jabber.org/protocol/nick}nick"
+_SIGNED = "{jabber:x:signed}x"
+_URL_DATA = "{http://jabber.org/protocol/url-data}url-data"
 _JINGLE_FILES = tuple(f"urn:xmpp:jingle:apps:file-transfer:{n}" for n in (5, 4, 3, 2, 1))
 _JINGLE_RTP = frozenset({"urn:xmpp:jingle:apps:rtp:1", "urn:xmpp:jingle:apps:rtp:0"})
-_SI_FILE = "http://jabber.org/protocol/si/profile/file-transfer}"
+_SI_FILE = "{http://jabber.org/protocol/si/profile/file-transfer}"
 _HASHES = frozenset({"urn:xmpp:hashes:2", "urn:xmpp:hashes:1", "urn:xmpp:hashes:0"})
 
 _QUIET = frozenset({
-    *(f"{_CHATSTATES}}}{state}" for state in ("active", "composing", "paused", "inactive", "gone")),
-    "urn:xmpp:receipts}request", "urn:xmpp:receipts}received",
-    *(f"urn:xmpp:chat-markers:0}}{mark}" for mark in ("markable", "received", "displayed", "acknowledged")),
-    "urn:xmpp:sid:0}origin-id", "urn:xmpp:sid:0}stanza-id", "urn:xmpp:occupant-id:0}occupant-id",
-    *(f"urn:xmpp:hints}}{hint}" for hint in ("no-store", "no-permanent-store", "no-copy", "store")),
-    "urn:xmpp:carbons:2}private", "urn:xmpp:reply:0}reply", "urn:xmpp:styling:0}unstyled",
-    "http://jabber.org/protocol/caps}c", "urn:xmpp:attention:0}attention",
+    *(f"{{{_CHATSTATES}}}{state}" for state in ("active", "composing", "paused", "inactive", "gone")),
+    "{urn:xmpp:receipts}request", "{urn:xmpp:receipts}received",
+    *(f"{{urn:xmpp:chat-markers:0}}{mark}" for mark in ("markable", "received", "displayed", "acknowledged")),
+    "{urn:xmpp:sid:0}origin-id", "{urn:xmpp:sid:0}stanza-id", "{urn:xmpp:occupant-id:0}occupant-id",
+    *(f"{{urn:xmpp:hints}}{hint}" for hint in ("no-store", "no-permanent-store", "no-copy", "store")),
+    "{urn:xmpp:carbons:2}private", "{urn:xmpp:reply:0}reply", "{urn:xmpp:styling:0}unstyled",
+    "{http://jabber.org/protocol/caps}c", "{urn:xmpp:attention:0}attention",
 })
 """Parts of a message without words; when one does hold text it is read as an extension's."""
 
 _ENCRYPTED = {
-    "eu.siacs.conversations.axolotl}encrypted": "omemo",
-    "urn:xmpp:omemo:0}encrypted": "omemo",
-    "urn:xmpp:omemo:1}encrypted": "omemo",
-    "urn:xmpp:omemo:2}encrypted": "omemo",
-    "urn:xmpp:openpgp:0}openpgp": "openpgp",
-    "jabber:x:encrypted}x": "openpgp",
-    "urn:ietf:params:xml:ns:xmpp-e2e}e2e": "smime",
+    "{eu.siacs.conversations.axolotl}encrypted": "omemo",
+    "{urn:xmpp:omemo:0}encrypted": "omemo",
+    "{urn:xmpp:omemo:1}encrypted": "omemo",
+    "{urn:xmpp:omemo:2}encrypted": "omemo",
+    "{urn:xmpp:openpgp:0}openpgp": "openpgp",
+    "{jabber:x:encrypted}x": "openpgp",
+    "{urn:ietf:params:xml:ns:xmpp-e2e}e2e": "smime",
 }
-_HINT = "urn:xmpp:eme:0}encryption"
+_HINT = "{urn:xmpp:eme:0}encryption"
 _EME = {
     "eu.siacs.conversations.axolotl": "omemo", "urn:xmpp:omemo:0": "omemo", "urn:xmpp:omemo:1": "omemo",
     "urn:xmpp:omemo:2": "omemo", "urn:xmpp:otr:0": "otr", "jabber:x:encrypted": "openpgp",
@@ -145,8 +147,8 @@ _OTR_TAG = " \t  \t\t\t\t \t \t \t  "
 """White space that offers OTR (XEP-0364); the sheet prints the same as bytes."""
 
 _BLOBS = frozenset({
-    "vcard-temp}BINVAL", "urn:xmpp:avatar:data}data", "urn:xmpp:bob}data", "http://jabber.org/protocol/ibb}data",
-    "urn:ietf:params:xml:ns:vcard-4.0}uri",
+    "{vcard-temp}BINVAL", "{urn:xmpp:avatar:data}data", "{urn:xmpp:bob}data", "{http://jabber.org/protocol/ibb}data",
+    "{urn:ietf:params:xml:ns:vcard-4.0}uri",
 })
 _SECRETS = frozenset({"password", "digest", "token", "hash", "fast"})
 """Local names whose content is a secret: it never becomes a Text."""
@@ -207,16 +209,23 @@ class _Note(msgspec.Struct):
     expects: Sequence[Expect] = ()
 
 
+def _nothing_read(_raw: bytes) -> Element | None:
+    return None
+
+
 class _Side:
     """One way of a stream."""
 
     __slots__ = (
-        "broken", "closed", "loose", "open", "qname", "quick", "reader", "skipping", "spaces", "split", "started",
+        "broken", "closed", "loose", "open", "qname", "quick", "read", "reader", "skipping", "spaces", "split",
+        "started",
     )
 
     def __init__(self, limit: int, depth: int) -> None:
         self.split = Splitter(limit, depth)
         self.reader: Reader | None = None
+        self.read: Callable[[bytes], Element | None] = _nothing_read
+        """The reader's method: None or XmlFault when the bytes are not one whole element."""
         self.qname = "stream:stream"
         """The header's tag name as written."""
         self.started = False
@@ -292,15 +301,32 @@ class XmppDecoder:
         side = self._sides[way]
         frames: list[Frame] = []
         if side.quick and not chunk.gap:
+            closing = _CLOSINGS.get(data[:2])
             at = 0
-            size = len(data)
-            while at < size:
-                after = self._whole(way, side, chunk.at, data, at, frames)
-                if not after:
-                    break
-                at = after
+            if closing is not None and data.endswith(closing) and data.find(closing, 0, -1) < 0:
+                # One stanza, as most chunks are.
+                try:
+                    element = side.read(data) if len(data) <= side.split.limit else None
+                except XmlFault:
+                    element = None
+                if element is not None and (len(data) <= self._small or self._excess(data, element) is None):
+                    tag = element.tag
+                    side.spaces = 0
+                    if tag == _MESSAGE:
+                        return [self._message(way, chunk.at, data, element)]
+                    if tag == _IQ:
+                        return [self._iq(way, chunk.at, data, element)]
+                    if tag == _PRESENCE:
+                        return [self._presence(way, chunk.at, data, element)]
             else:
-                return frames
+                size = len(data)
+                while at < size:
+                    after = self._whole(way, side, chunk.at, data, at, frames)
+                    if not after:
+                        break
+                    at = after
+                else:
+                    return frames
             if at:
                 data = data[at:]
         if data or chunk.gap:
@@ -338,10 +364,8 @@ class XmppDecoder:
         raw = data if not start and end == len(data) else data[start:end]
         if len(raw) > side.split.limit:
             return 0
-        reader = side.reader
-        assert reader is not None
         try:
-            element = reader.read(raw)
+            element = side.read(raw)
         except XmlFault:
             return 0
         if element is None or (len(raw) > self._small and self._excess(raw, element) is not None):
@@ -465,7 +489,11 @@ class XmppDecoder:
         side.split.limit = self._stanza_bytes
         side.closed = False
         if side.reader is None:
-            side.reader = xml.reader(xml.CLIENT_STREAM, self._limits.xmpp_parser_bytes)
+            self._parse_with(side, xml.CLIENT_STREAM)
+
+    def _parse_with(self, side: _Side, namespaces: xml.Namespaces) -> None:
+        side.reader = xml.reader(namespaces, self._limits.xmpp_parser_bytes)
+        side.read = side.reader.read
 
     def _skip(self, way: Way, side: _Side, at: float, frames: list[Frame]) -> bool:
         """Pass over bytes up to the next thing that looks like the beginning of a stanza; False: none yet."""
@@ -529,7 +557,7 @@ class XmppDecoder:
             return self._iq(way, at, raw, element)
         if tag == _PRESENCE:
             return self._presence(way, at, raw, element)
-        namespace, _, local = tag.rpartition("}")
+        namespace, local = _parts(tag)
         if local in _STANZAS:
             raise XmlFault("invalid-namespace", "a stanza outside the namespace of client streams")
         handler = _NONZAS.get((way, tag))
@@ -543,7 +571,7 @@ class XmppDecoder:
         if side.started and self._signed and not side.loose:
             raise XmlFault("not-well-formed", "a stream header inside a stream", "unexpected_restart")
         header = xml.read_header(raw)
-        if header.name != STREAMS + "}stream":
+        if header.name != _STREAM:
             raise XmlFault("invalid-namespace", "a stream header outside the streams namespace")
         attributes = header.attributes
         bound = self._limits.xmpp_attributes
@@ -562,7 +590,7 @@ class XmppDecoder:
         if content != "jabber:client":
             raise XmlFault("invalid-namespace", "stanzas of no known namespace")
         side.started = True
-        side.reader = xml.reader(header.namespaces, self._limits.xmpp_parser_bytes)
+        self._parse_with(side, header.namespaces)
         if way is UP:
             self._to = attributes.get("to") or self._to
             if self._domain is None:
@@ -600,7 +628,7 @@ class XmppDecoder:
         binding: list[Element] = []
         mechanisms: list[str] = []
         for each in element.iter():
-            namespace, _, local = each.tag.rpartition("}")
+            namespace, local = _parts(each.tag)
             if each.tag == _COMPRESS_FEATURE:
                 compression.append(each)
             elif (namespace in _SM and local == "sm") or (
@@ -666,7 +694,7 @@ class XmppDecoder:
         if STRIP_SM in self._edits:
             removals = [
                 each for each in element.iter()
-                if each.tag.rpartition("}")[0] in _SM and each.tag.rpartition("}")[2] in ("enable", "resume")
+                if _parts(each.tag)[0] in _SM and each.tag.rpartition("}")[2] in ("enable", "resume")
             ]
         if removals:
             return Frame(UP, at, raw, "xmpp.auth", (), oddities, edit=STRIP_SM, note=_Note(element, (), removals))
@@ -723,7 +751,7 @@ class XmppDecoder:
                 identifier = (each.text or "").strip()
             elif each.tag.endswith("}bound"):
                 bound = True
-            elif each.tag.rpartition("}")[0] in _SM and each.tag.rpartition("}")[2] in ("enabled", "resumed"):
+            elif _parts(each.tag)[0] in _SM and each.tag.rpartition("}")[2] in ("enabled", "resumed"):
                 self._sm = True
                 bound = bound or each.tag.endswith("}resumed")
         if identifier and (bound or "/" in identifier):
@@ -878,25 +906,25 @@ class XmppDecoder:
                 bodies += 1
                 continue
             if tag in _QUIET and not len(child) and not child.text:
-                if tag.startswith(_CHATSTATES):
+                if tag.startswith(_CHATSTATES, 1):
                     typing = tag.rpartition("}")[2]
                 continue
             if tag == _HINT and encryption is CLEAR:
                 encryption = Encryption("metadata", _EME.get(child.get("namespace", ""), "eme"))
-            namespace, _, local = tag.rpartition("}")
+            namespace, local = _parts(tag)
             if tag == _SUBJECT:
                 subjects.append(child)
             elif tag == _THREAD:
                 gather.add("thread", child)
             elif tag == _ERROR:
                 for part in child.iter():
-                    if part.tag == f"{_STANZA_ERROR}}}text" or (part is child and part.text and part.text.strip()):
+                    if part.tag == _ERROR_TEXT or (part is child and part.text and part.text.strip()):
                         gather.add("error", part, part.get(LANG), deep=False)
             elif tag == _XHTML_IM:
                 _read_xhtml(child, gather)
             elif tag in _ENCRYPTED:
                 encryption = Encryption("metadata", _ENCRYPTED[tag])
-                if encryption.scheme == "omemo" and not any(c.tag == f"{namespace}}}payload" for c in child):
+                if encryption.scheme == "omemo" and not any(c.tag == f"{{{namespace}}}payload" for c in child):
                     keys_only = True
             elif tag == _SIGNED:
                 signed = True
@@ -925,7 +953,7 @@ class XmppDecoder:
                 gather.attribute("reason", child, "reason")
                 gather.attribute("room", child, "jid")
                 _read_rest(child, "reason", gather)
-            elif namespace == _MUC_USER[:-1]:
+            elif namespace == _MUC_USER[1:-1]:
                 for each in child:
                     if each.tag in (_MUC_USER + "invite", _MUC_USER + "decline"):
                         kind = "invite"
@@ -974,7 +1002,7 @@ class XmppDecoder:
                 others.append(_opaque("pubsub", child, sender, recipients, get("id"), False))
             elif tag == _NICK:
                 gather.add("nick", child)
-            elif tag == "http://jabber.org/protocol/ibb}data":
+            elif tag == "{http://jabber.org/protocol/ibb}data":
                 pass
             else:
                 _read_rest(child, "extension", gather)
@@ -1091,7 +1119,7 @@ class XmppDecoder:
             elif local == "reference" and each.get("uri"):
                 address = address or each.get("uri")
         for each in element.iter():
-            namespace, _, local = each.tag.rpartition("}")
+            namespace, local = _parts(each.tag)
             if local == "file" and (namespace in _JINGLE_FILES or namespace == "urn:xmpp:file:metadata:0"):
                 method = "sfs" if namespace == "urn:xmpp:file:metadata:0" else "sims"
                 read.append(_file(each, method, sender, recipients, ident, address))
@@ -1114,12 +1142,12 @@ class XmppDecoder:
         recipients = (to,) if to else ()
         ident = get("id")
         for child in element:
-            namespace, _, local = child.tag.rpartition("}")
+            namespace, local = _parts(child.tag)
             if namespace == "urn:ietf:params:xml:ns:xmpp-bind" and way is DOWN and typed == "result":
                 event = self._signing(element)
                 if event is not None:
                     read.append((event, []))
-            elif child.tag == "jabber:iq:auth}query":
+            elif child.tag == "{jabber:iq:auth}query":
                 if way is UP and typed == "set":
                     self._legacy_auth(child, ident)
             elif namespace == "jabber:iq:roster":
@@ -1133,29 +1161,29 @@ class XmppDecoder:
                     ] or [(ContactChange(action=local, contact="*", sender=sender), [])]
             elif namespace == "jabber:iq:privacy":
                 if typed == "set":
-                    for item in child.iter("jabber:iq:privacy}item"):
+                    for item in child.iter("{jabber:iq:privacy}item"):
                         action = "block" if item.get("action") == "deny" else "unblock"
                         read.append((ContactChange(action=action, contact=item.get("value", "*"), sender=sender), []))
             elif namespace in ("urn:xmpp:http:upload:0", "urn:xmpp:http:upload"):
                 read += _upload(child, local, sender, recipients, ident, asked)
-            elif child.tag == "jabber:iq:oob}query":
+            elif child.tag == "{jabber:iq:oob}query":
                 read += self._read_oob(child, _Gather(), sender, recipients, "oob", ident)
             elif namespace == "http://jabber.org/protocol/si":
                 read += _stream_initiation(child, sender, recipients, ident, asked)
-            elif child.tag == "http://jabber.org/protocol/ibb}open":
+            elif child.tag == "{http://jabber.org/protocol/ibb}open":
                 read.append((FileOffer(
                     sender=sender, recipients=recipients, method="ibb", id=child.get("sid"), answerable=asked,
                 ), []))
-            elif child.tag == "http://jabber.org/protocol/bytestreams}query":
+            elif child.tag == "{http://jabber.org/protocol/bytestreams}query":
                 expects += self._bytestream(child, get("from") or sender, to)
                 if typed == "set" and expects:
                     host = expects[0].address
                     read.append((FileOffer(
                         sender=sender, recipients=recipients, method="s5b", address=host, id=child.get("sid"),
                     ), []))
-            elif child.tag == "urn:xmpp:jingle:1}jingle" or child.tag == "http://jabber.org/protocol/jingle}jingle":
+            elif child.tag == "{urn:xmpp:jingle:1}jingle" or child.tag == "{http://jabber.org/protocol/jingle}jingle":
                 read += _jingle(child, sender, recipients, asked)
-            elif child.tag == "http://www.google.com/session}session":
+            elif child.tag == "{http://www.google.com/session}session":
                 read.append((CallSetup(
                     action=_known(child.get("type", ""), _CALL_ACTIONS), sender=sender, recipients=recipients,
                     media=("audio",), id=child.get("id"),
@@ -1163,7 +1191,7 @@ class XmppDecoder:
             elif child.tag == _ERROR:
                 texts = _Gather()
                 for part in child:
-                    if part.tag == f"{_STANZA_ERROR}}}text":
+                    if part.tag == _ERROR_TEXT:
                         texts.add("error", part, part.get(LANG))
                 if texts.texts:
                     read.append((Opaque(
@@ -1260,10 +1288,10 @@ class XmppDecoder:
                 signed = True
             elif tag == _ERROR:
                 for part in child:
-                    if part.tag == f"{_STANZA_ERROR}}}text":
+                    if part.tag == _ERROR_TEXT:
                         words.add("error", part, part.get(LANG))
             elif tag not in _QUIET and tag != _PRIORITY:
-                if tag == "vcard-temp:x:update}x":
+                if tag == "{vcard-temp:x:update}x":
                     continue
                 _read_rest(child, "extension", words)
         if typed is None:
@@ -1729,7 +1757,7 @@ def _file(
     declared: str | None = None
     hashes: list[tuple[str, str]] = []
     for child in element:
-        namespace, _, local = child.tag.rpartition("}")
+        namespace, local = _parts(child.tag)
         said = (child.text or "").strip()
         if local == "name":
             name = said
@@ -1811,7 +1839,7 @@ def _jingle(element: Element, sender: str | None, recipients: tuple[str, ...], a
     read: list[Read] = []
     media: list[str] = []
     for each in element.iter():
-        namespace, _, local = each.tag.rpartition("}")
+        namespace, local = _parts(each.tag)
         if local == "file" and namespace in _JINGLE_FILES and action in ("session-initiate", "content-add"):
             read.append(_file(each, "jingle", sender, recipients, session, answerable=asked))
         elif local == "description" and namespace in _JINGLE_RTP and len(media) < 8:
@@ -1901,7 +1929,7 @@ def _replaced(raw: bytes, element: Element, placeholder: str) -> bytes:
 def _wrapped(element: Element, place: Place) -> tuple[Element, Place] | None:
     """The message inside a carbon or an archive's result."""
     for child, kid in zip(element, place.kids, strict=True):
-        namespace, _, local = child.tag.rpartition("}")
+        namespace, local = _parts(child.tag)
         if (namespace in _CARBONS and local in ("received", "sent")) or (
             namespace.startswith("urn:xmpp:mam:") and local == "result"
         ):
@@ -1917,10 +1945,16 @@ def _stays(child: Element) -> bool:
     """Whether a part of a message is about its delivery only."""
     if child.tag in _DELAYS:
         return not (child.text and child.text.strip())
-    namespace = child.tag.rpartition("}")[0]
+    namespace, _ = _parts(child.tag)
     return not child.text and not len(child) and namespace in (
         "urn:xmpp:sid:0", "urn:xmpp:occupant-id:0", "urn:xmpp:hints", "urn:xmpp:receipts",
     )
+
+
+def _parts(tag: str) -> tuple[str, str]:
+    """Namespace and local name of a tag."""
+    namespace, _, local = tag.rpartition("}")
+    return namespace[1:], local
 
 
 def _line(text: str) -> str:
@@ -1980,7 +2014,7 @@ _CALL_ACTIONS = frozenset({
     "transport-reject", "description-info", "security-info", "propose", "ringing", "proceed", "accept", "reject",
     "retract", "finish", "initiate", "terminate", "candidates", "info",
 })
-_PRESENCE_KEPT = frozenset({_SHOW, _PRIORITY, _MUC, _MUC_USER + "x", _SIGNED, "vcard-temp:x:update}x"})
+_PRESENCE_KEPT = frozenset({_SHOW, _PRIORITY, _MUC, _MUC_USER + "x", _SIGNED, "{vcard-temp:x:update}x"})
 _REFUSALS = {
     "http_upload": ("not-allowed", "cancel"), "oob": ("not-acceptable", "modify"), "si": ("forbidden", "cancel"),
     "ibb": ("not-acceptable", "cancel"), "s5b": ("not-acceptable", "cancel"), "jingle": ("not-allowed", "cancel"),
@@ -2002,10 +2036,10 @@ _OTHER_STREAMS = {
     "jabber:component:connect": ("component", "a component stream (XEP-0114)"),
 }
 _KINDS = {
-    STREAMS + "}error": "xmpp.error", _SASL + "challenge": "xmpp.challenge", _SASL + "failure": "xmpp.failure",
+    f"{{{STREAMS}}}error": "xmpp.error", _SASL + "challenge": "xmpp.challenge", _SASL + "failure": "xmpp.failure",
     _SASL + "abort": "xmpp.abort", _SASL2 + "challenge": "xmpp.challenge", _SASL2 + "failure": "xmpp.failure",
     _SASL2 + "continue": "xmpp.continue", _COMPRESS + "failure": "xmpp.failure",
-    "urn:xmpp:csi:0}active": "xmpp.active", "urn:xmpp:csi:0}inactive": "xmpp.inactive",
+    "{urn:xmpp:csi:0}active": "xmpp.active", "{urn:xmpp:csi:0}inactive": "xmpp.inactive",
 }
 _Handler = Callable[[XmppDecoder, float, bytes, Element], Frame]
 _NONZAS: dict[tuple[Way, str], _Handler] = {
@@ -2086,7 +2120,7 @@ def _looks(data: bytes) -> Match:
             header = xml.read_header(body[:end])
         except XmlFault:
             return Match.STRONG if STREAMS.encode() in body[:end] else Match.NO
-        return Match.STRONG if header.name == STREAMS + "}stream" else Match.NO
+        return Match.STRONG if header.name == _STREAM else Match.NO
     if name in (b"message", b"presence", b"iq"):
         tag = body[:body.find(b">")] if b">" in body else body[:512]
         return Match.WEAK if any(word in tag for word in (b" to=", b" from=", b" type=", b" id=")) else Match.NO

@@ -19,7 +19,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from xml.etree.ElementTree import Element
 
@@ -307,17 +307,17 @@ class XmppDecoder:
                 # One stanza, as most chunks are.
                 try:
                     element = side.read(data) if len(data) <= side.split.limit else None
+                    if element is not None and (len(data) <= self._small or self._excess(data, element) is None):
+                        tag = element.tag
+                        side.spaces = 0
+                        if tag == _MESSAGE:
+                            return [self._message(way, chunk.at, data, element)]
+                        if tag == _IQ:
+                            return [self._iq(way, chunk.at, data, element)]
+                        if tag == _PRESENCE:
+                            return [self._presence(way, chunk.at, data, element)]
                 except XmlFault:
-                    element = None
-                if element is not None and (len(data) <= self._small or self._excess(data, element) is None):
-                    tag = element.tag
-                    side.spaces = 0
-                    if tag == _MESSAGE:
-                        return [self._message(way, chunk.at, data, element)]
-                    if tag == _IQ:
-                        return [self._iq(way, chunk.at, data, element)]
-                    if tag == _PRESENCE:
-                        return [self._presence(way, chunk.at, data, element)]
+                    pass    # the long way says what is wrong, and of which bytes
             else:
                 size = len(data)
                 while at < size:
@@ -366,18 +366,18 @@ class XmppDecoder:
             return 0
         try:
             element = side.read(raw)
+            if element is None or (len(raw) > self._small and self._excess(raw, element) is not None):
+                return 0
+            tag = element.tag
+            if tag == _MESSAGE:
+                frames.append(self._message(way, at, raw, element))
+            elif tag == _IQ:
+                frames.append(self._iq(way, at, raw, element))
+            elif tag == _PRESENCE:
+                frames.append(self._presence(way, at, raw, element))
+            else:
+                return 0
         except XmlFault:
-            return 0
-        if element is None or (len(raw) > self._small and self._excess(raw, element) is not None):
-            return 0
-        tag = element.tag
-        if tag == _MESSAGE:
-            frames.append(self._message(way, at, raw, element))
-        elif tag == _IQ:
-            frames.append(self._iq(way, at, raw, element))
-        elif tag == _PRESENCE:
-            frames.append(self._presence(way, at, raw, element))
-        else:
             return 0
         side.spaces = 0
         return end
@@ -844,12 +844,18 @@ class XmppDecoder:
         oddities: list[Oddity] = []
         read: list[Read] = self._guessed_user(way, element)
         read += self._read_message(way, element, oddities)
-        removals = [child for child in element.iter() if child.tag == _RTT] if STRIP_RTT in self._edits else []
+        self._bound_events(read)
+        removals = list(element.iter(_RTT)) if STRIP_RTT in self._edits else []
         return Frame(
             way, at, raw, "xmpp.message", tuple(event for event, _ in read), tuple(oddities),
             edit=STRIP_RTT if removals else None,
             note=_Note(element, [spots for _, spots in read], removals),
         )
+
+    def _bound_events(self, read: list[Read]) -> None:
+        bound = self._limits.xmpp_events
+        if len(read) > bound:
+            raise XmlFault("policy-violation", f"more than {bound} events in one stanza", "too_much")
 
     def _guessed_user(self, way: Way, element: Element) -> list[Read]:
         """A sign-on from what stanzas say, where no login can be seen: serverless streams, flows joined late."""
@@ -1199,7 +1205,7 @@ class XmppDecoder:
                         answerable=False,
                     ), texts.spots))
             elif namespace in _SILENT_IQ:
-                for form in child.iter(_FORM):
+                for form in _outermost(child, _FORM):
                     read.append(_opaque("form", form, sender, recipients, ident, asked))
             else:
                 read.append(_opaque(_OPAQUE_IQ.get(namespace, "iq"), child, sender, recipients, ident, asked))
@@ -1210,6 +1216,7 @@ class XmppDecoder:
         ]
         if not read:
             return Frame(way, at, raw, "xmpp.iq")
+        self._bound_events(read)
         return Frame(
             way, at, raw, "xmpp.iq", tuple(event for event, _ in read),
             note=_Note(element, [spots for _, spots in read], (), expects),
@@ -1333,7 +1340,7 @@ class XmppDecoder:
             if joining and typed is None:
                 if rooms is None:
                     rooms = self._rooms = {}
-                if key in rooms or len(rooms) < self._limits.irc_channels:
+                if key in rooms or len(rooms) < self._limits.xmpp_rooms:
                     rooms[key] = nick
                 return GroupChange(action="join", group=room, member=nick), []
             if not known or rooms is None:
@@ -1949,6 +1956,15 @@ def _stays(child: Element) -> bool:
     return not child.text and not len(child) and namespace in (
         "urn:xmpp:sid:0", "urn:xmpp:occupant-id:0", "urn:xmpp:hints", "urn:xmpp:receipts",
     )
+
+
+def _outermost(element: Element, tag: str) -> Iterator[Element]:
+    """Elements of that name, none inside another."""
+    for child in element:
+        if child.tag == tag:
+            yield child
+        else:
+            yield from _outermost(child, tag)
 
 
 def _parts(tag: str) -> tuple[str, str]:

@@ -1003,6 +1003,9 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "children": ("<message>" + "<a/>" * 10001 + "</message>", "policy-violation"),
     "long-name": ("<message><" + "a" * 1025 + "/></message>", "policy-violation"),
     "big": ("<message><body>" + "a" * 262144 + "</body></message>", "policy-violation"),
+    "events": ("<iq type='set'><query xmlns='jabber:iq:roster'>" + "<item jid='a'/>" * 1001 + "</query></iq>",
+               "policy-violation"),
+    "copies": ("<message>" + "<x xmlns='jabber:x:oob'/>" * 1001 + "</message>", "policy-violation"),
     "big-attribute": ("<message a='" + ">" * 262144, "policy-violation"),
 }
 

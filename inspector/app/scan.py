@@ -24,6 +24,7 @@ from inspector.app.build import build_rules
 from inspector.app.errors import UserError
 from inspector.app.places import load
 from inspector.classify.probes import classifier
+from inspector.drivers.packets import community
 from inspector.drivers.pcap import Capture, CaptureError, find, open_capture
 from inspector.drivers.reassembly import Reassembly, Track
 from inspector.drivers.scapy_child import Dissector
@@ -34,6 +35,7 @@ from inspector.engine.world import World
 from inspector.model import (
     DOWN,
     UP,
+    Address,
     Chunk,
     Classify,
     Closed,
@@ -58,7 +60,7 @@ from inspector.model import (
     flow_id,
 )
 from inspector.protocols.registry import SPECS
-from inspector.store.lines import render
+from inspector.store.lines import render, rfc3339
 from inspector.wire.located import Faults
 
 if TYPE_CHECKING:
@@ -81,6 +83,8 @@ class Inspection:
         """False: the classifier is not to be asked for the chunk that is fed now."""
         self.nobody = False
         """Whether no protocol claimed the bytes that were looked at last."""
+        self.emit_unclaimed: Callable[[Flow, float, Track], None] | None = None
+        """A shorter way to tell flows that nobody claimed, in place of `emit`."""
         self._classify = classify
         self.world = World(limits)
         self.file = ""
@@ -107,12 +111,26 @@ class Inspection:
         self._tell_rest(reassembly, dissector)
         self._reassembly = None
 
+    def guess(self, up: bytes, down: bytes, flow: Flow) -> Guess:
+        """What the classifier says of a flow that has no session yet."""
+        return self._classify(up, down, flow, frozenset())
+
     def _ask(self, up: bytes, down: bytes, flow: Flow, protocols: frozenset[str]) -> Guess:
+        """The sessions' classifier."""
         if not self.asking:
             return _NOBODY
         guess = self._classify(up, down, flow, protocols)
         self.nobody = guess.spec is None and guess.match is Match.NO
         return guess
+
+    def unclaimed(self, flow: Flow, at: float, track: Track) -> None:
+        """Tell a flow that nobody claimed: nearly all of them are, so there may be a shorter way for them."""
+        if self.emit_unclaimed is not None:
+            self.emit_unclaimed(flow, at, track)
+            return
+        row = unknown_flow(flow, at)
+        row["packets"], row["bytes"], row["confidence"] = track.packets, track.bytes, 0.0
+        self.emit(row)
 
     def _begin(self, track: Track) -> _FlowSink:
         track.feeding = track.transport in self.transports
@@ -158,102 +176,132 @@ class Inspection:
 class _FlowSink:
     """Feeds one flow to its session.
 
-    A flow that no probe claims is looked at again only when twice as much of it was seen: the bytes that are looked at
-    grow with the flow then, not with its square. Until then its chunks wait here. A flow without a session (no bytes)
-    is listed all the same.
+    A flow gets its session when a probe claims its bytes or wants more of them. Until then they wait here, and are
+    looked at again only when twice as many were seen: the work grows with the flow, not with its square. Beyond
+    limits.probe_bytes or probe_seconds it is given up, as a session gives it up.
     """
 
-    __slots__ = ("_inspection", "_look_at", "_odd", "_row", "_seen", "_track", "_until", "_verdict", "_waiting",
-                 "session")
+    __slots__ = ("_flow", "_inspection", "_look_at", "_odd", "_row", "_seen", "_total", "_track", "_verdict",
+                 "_waiting", "session")
 
     def __init__(self, inspection: Inspection, track: Track) -> None:
         self._inspection = inspection
         self._track = track
+        self._flow: Flow | None = None
         self._row: Row | None = None
         self._verdict: int | None = None
         self._odd = 0
-        self._seen = 0
         self._look_at = 0
-        self._until = 0.0
+        self._total = 0
+        self._seen = (bytearray(), bytearray())
         self._waiting: list[Chunk] = []
         self.session: Session | None = None
 
     def chunk(self, chunk: Chunk) -> None:
         session = self.session
-        if session is not None and session.decoding:
-            effects = session.step(chunk, self._inspection.world)
-            if effects:
-                self._carry_out(effects, chunk.at)
-            self._track.feeding = not session.settled or session.decoding  # it may have given up
+        if session is None:
+            self._total += len(chunk.data)
+            self._seen[chunk.way].extend(chunk.data)
+            waiting = self._waiting
+            waiting.append(chunk)
+            limits = self._inspection.kit.limits
+            if self._total >= self._look_at or chunk.at - waiting[0].at > limits.probe_seconds:
+                self._look()
             return
-        self._seen += len(chunk.data)
-        self._waiting.append(chunk)
-        if self._seen >= self._look_at or chunk.at > self._until:
-            self._look()
+        inspection = self._inspection
+        if not session.decoding:
+            self._total += len(chunk.data)
+            inspection.asking = self._total >= self._look_at
+        effects = session.step(chunk, inspection.world)
+        if effects:
+            self._carry_out(effects, chunk.at)
+        if self._verdict is None:
+            self._after(session)
+        elif not session.decoding:  # the rest cannot be read
+            self._track.feeding = False
 
     def _look(self) -> None:
-        """Give the session what waits; only the last chunk makes it look again."""
-        inspection = self._inspection
-        session = self.session or self._start()
-        waiting, self._waiting = self._waiting, []
+        """Ask whose bytes these are; with the first claim there is a session, which gets all that waited."""
+        inspection, waiting = self._inspection, self._waiting
+        up, down = self._seen
+        guess = inspection.guess(bytes(up), bytes(down), self.flow)
+        if guess.spec is None and guess.match is Match.NO:
+            self._look_at = 2 * self._total
+            limits = inspection.kit.limits
+            if (
+                max(len(up), len(down)) > limits.probe_bytes
+                or waiting[-1].at - waiting[0].at > limits.probe_seconds
+            ):
+                self._track.feeding = False
+                self._waiting, self._seen = [], (bytearray(), bytearray())
+            return
+        self._waiting, self._seen = [], (bytearray(), bytearray())
         self._look_at = 0
+        session = self.session = Session(self.flow, inspection.kit, inspection.world, dry=True)
         for chunk in waiting:
             inspection.asking = chunk is waiting[-1]
             effects = session.step(chunk, inspection.world)
-            inspection.asking = True
             if effects:
                 self._carry_out(effects, chunk.at)
+        self._after(session)
+
+    def _after(self, session: Session) -> None:
+        """What a chunk of a session that was not decoding has brought."""
+        inspection = self._inspection
+        inspection.asking = True
         if session.decoding:
             self._verdict = self._track.packets
         elif session.settled:
             self._track.feeding = False
         elif inspection.nobody:
-            self._look_at = 2 * self._seen
-            if not self._until:
-                self._until = waiting[0].at + inspection.kit.limits.probe_seconds
+            if self._total >= self._look_at:
+                self._look_at = 2 * self._total
+        else:
+            self._look_at = 0
 
-    def _start(self) -> Session:
-        inspection = self._inspection
-        self.session = Session(self._described(), inspection.kit, inspection.world, dry=True)
-        return self.session
-
-    def _described(self) -> Flow:
-        track = self._track
-        return Flow(
-            flow_id(track.client, track.server, track.transport, track.opened), track.client, track.server,
-            transport=track.transport, opened=track.opened, file=self._inspection.file, from_start=track.from_start,
-        )
+    @property
+    def flow(self) -> Flow:
+        """The flow as the session knows it."""
+        if self._flow is None:
+            track = self._track
+            self._flow = Flow(
+                flow_id(track.client, track.server, track.transport, track.opened), track.client, track.server,
+                transport=track.transport, opened=track.opened, file=self._inspection.file,
+                from_start=track.from_start,
+            )
+        return self._flow
 
     def closed(self, way: Way, at: float) -> None:
-        if self._waiting:
+        if self._waiting and self._total * 2 != self._look_at:
             self._look()
         session = self.session
-        if session is not None and not self._look_at and (session.decoding or not session.settled):
+        if session is not None and (session.decoding or not session.settled):
             self._step(Closed(way, at))
 
     def woke(self, at: float) -> None:
-        if self.session is not None and not self.session.over and not self._look_at:
+        if self.session is not None and not self.session.over:
             self._step(Woke(max(at, self._track.last)))
 
     def oddity(self, name: str, detail: str, way: Way, at: float) -> None:  # noqa: ARG002 - the shape of a Sink
-
-        session = self.session or self._start()
         self._odd += 1
-        row = rows.head("oddity", f"{session.flow.id}-tcp{self._odd}", at, session.flow)
-        row |= {"protocol": session.context.protocol, "name": name, "detail": detail}
-        self._inspection.emit(row)
+        row = rows.head("oddity", f"{self.flow.id}-tcp{self._odd}", at, self.flow)
+        protocol = None if self.session is None else self.session.context.protocol
+        self._inspection.emit(row | {"protocol": protocol, "name": name, "detail": detail})
 
     def gone(self, at: float) -> None:
         self.closed(UP, at)
         self.closed(DOWN, at)
         session, track = self.session, self._track
-        row = self._row or (unknown_flow(self._described(), at) if session is None else session.flow_row(at))
+        if session is None:
+            self._inspection.unclaimed(self.flow, at, track)
+            return
+        row = self._row or session.flow_row(at)
+        self._row = None
         row["packets"] = track.packets
         row["bytes"] = track.bytes
         row["packets_to_verdict"] = self._verdict
         if row["confidence"] is None:
             row["confidence"] = 0.0
-        self._row = None
         self._inspection.emit(row)
 
     def _step(self, given: Input) -> None:
@@ -285,7 +333,7 @@ class _FlowSink:
 
 
 def unknown_flow(flow: Flow, at: float) -> Row:
-    """The row of a flow without a session: the same as a session's that recognised nothing, in a tenth of the time."""
+    """The row of a flow without a session: the same as that of a session that recognised nothing."""
     return {
         "event": "flow", "id": f"{flow.id}-1", "t": at, "file": flow.file, "flow": flow.id, "state": "end",
         "opened": flow.opened, "transport": flow.transport,
@@ -314,13 +362,15 @@ def command(args: Namespace) -> int:
     gc.set_threshold(100_000, 20, 100)
     progress = Progress(found, sys.stderr if sys.stderr.isatty() else None)
     emit: Callable[[Row], None]
+    short: Callable[[Flow, float, Track], None] | None
     if args.format == "jsonl":
-        out = Lines(sys.stdout.buffer, progress)
-        emit, end = out.emit, out.end
+        lines = Lines(sys.stdout.buffer, progress)
+        emit, end, short = lines.emit, lines.end, lines.emit_unclaimed
     else:
-        emit, end = _tabled(progress)
+        (emit, end), short = _tabled(progress), None
     inspection = Inspection(
         rules, classifier(SPECS), SPECS, config.limits, emit, never_inspect=frozenset(config.privacy.never_inspect))
+    inspection.emit_unclaimed = short
     status = 0
     for name, path in found:
         try:
@@ -358,6 +408,24 @@ class Lines:
         self._stream = stream
         self._progress = progress
         self._lines: list[bytes] = []
+        self._file: str | None = None
+        self._pattern = b""
+
+    def emit_unclaimed(self, flow: Flow, at: float, track: Track) -> None:
+        """The line of a flow that nobody claimed, filled into what `render` made of another one."""
+        if flow.file != self._file:
+            self._file = flow.file
+            self._pattern = _pattern(flow.file)
+        client, server = flow.client, flow.server
+        opened = rfc3339(flow.opened)
+        self._lines.append(self._pattern % {
+            b"flow": flow.id.encode(), b"t": (opened if at == flow.opened else rfc3339(at)).encode(),
+            b"opened": opened.encode(), b"transport": flow.transport.encode(), b"client": client.ip.encode(),
+            b"client_port": client.port, b"server": server.ip.encode(), b"server_port": server.port,
+            b"community": community(track.up.key, flow.transport), b"packets": track.packets, b"bytes": track.bytes,
+        })
+        if len(self._lines) >= 256:
+            self.end()
 
     def emit(self, row: Row) -> None:
         self._lines.append(render(row, None))
@@ -372,6 +440,26 @@ class Lines:
             self._stream.write(b"\n".join(self._lines))
             self._lines = []
             self._stream.flush()
+
+
+def _pattern(file: str | None) -> bytes:
+    """The line of an unclaimed flow of a capture, with %(name)s where flows differ."""
+    marks = {"flow": "<flow>", "transport": "<transport>", "client": "<client>", "server": "<server>",
+             "community": "<community>"}
+    flow = Flow(marks["flow"], Address(marks["client"], 70001), Address(marks["server"], 70002), marks["transport"],
+                opened=2.0, file="<file>")
+    row = unknown_flow(flow, 1.0)
+    row |= {"community_id": marks["community"], "packets": 70003, "bytes": 70004, "confidence": 0.0}
+    line = render(row, None).replace(b"%", b"%%")
+    for name, mark in marks.items():
+        line = line.replace(mark.encode(), b"%%(%s)s" % name.encode())
+    for name, at in (("t", 1.0), ("opened", 2.0)):
+        line = line.replace(rfc3339(at).encode(), b"%%(%s)s" % name.encode())
+    for number, name in enumerate(("client_port", "server_port", "packets", "bytes"), 70001):
+        line = line.replace(b"%d" % number, b"%%(%s)d" % name.encode())
+    told = render({"event": "flow", "t": 0.0, "file": file}, None)
+    begin = told.index(b'"file":') + 7
+    return line.replace(b'"<file>"', told[begin:told.index(b',"flow":', begin)].replace(b"%", b"%%"))
 
 
 def _tabled(progress: Progress) -> tuple[Callable[[Row], None], Callable[[], None]]:

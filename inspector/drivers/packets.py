@@ -10,6 +10,8 @@ wrong ones, because the network card fills them in later.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import struct
 from collections.abc import Callable
 from socket import AF_INET, AF_INET6, inet_ntop
@@ -62,6 +64,19 @@ def turned(key: bytes) -> bytes:
     if len(key) == 12:
         return key[4:8] + key[:4] + key[10:] + key[8:10]
     return key[16:32] + key[:16] + key[34:] + key[32:34]
+
+
+def community(key: bytes, transport: str) -> bytes:
+    """model.community_id from a key: it is made for every flow of a capture."""
+    if len(key) == 12:
+        one, two = key[:4] + key[8:10], key[4:8] + key[10:]
+    else:
+        one, two = key[:16] + key[32:34], key[16:32] + key[34:]
+    if one > two:
+        one, two = two, one
+    proto = b"\x11\0" if transport == "udp" else b"\x06\0"
+    raw = b"\0\0" + one[:-2] + two[:-2] + proto + one[-2:] + two[-2:]
+    return b"1:" + base64.b64encode(hashlib.sha1(raw, usedforsecurity=False).digest())
 
 
 # -- link layers: (buffer, start, stop) -> Where

@@ -222,7 +222,7 @@ class Reassembly:
         """One TCP segment, whatever its state."""
         half = self._tcp.get(key)
         size = stop - start + missing
-        if half is not None and at - half.flow.last > self._patience(half.flow):
+        if half is not None and at - half.flow.last > _LINGER and at - half.flow.last > self._patience(half.flow):
             self._leave(half, self._tcp)
             half = None
         if half is not None:
@@ -621,7 +621,7 @@ class Reassembly:
 
     def _datagram(self, at: float, key: bytes, data: bytes, start: int, stop: int, missing: int) -> None:
         half = self._udp.get(key)
-        if half is not None and at - half.flow.last > self._idle(half.flow):
+        if half is not None and at - half.flow.last > _LINGER and at - half.flow.last > self._idle(half.flow):
             self._leave(half, self._udp)
             half = None
         if half is None:

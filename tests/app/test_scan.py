@@ -23,7 +23,7 @@ from inspector.engine.world import World
 from inspector.model import Address, Flow, Limits, Rules, ScanFailed
 from inspector.protocols.registry import SPECS
 from inspector.store.lines import unknown
-from tests.drivers.crafted import ACK, CLIENT, FIN, RST, SERVER, SYN, ether, ip4, pcap, tcp, udp
+from tests.drivers.crafted import ACK, CLIENT, FIN, RST, SERVER, SYN, ether, ip4, ip6, pcap, tcp, udp
 from tests.test_golden import PCAPS, golden_captures, golden_rules
 
 UP_LINES = (b"NICK amy\r\nUSER amy 0 * :Amy\r\n", b"PRIVMSG #garden :the tulips are out\r\n")
@@ -305,6 +305,24 @@ def test_lines_are_whole_and_in_order() -> None:
         lines.emit({**flow, "id": f"f-{number}"})
     lines.end()
     assert [json.loads(line)["id"] for line in out.getvalue().splitlines()] == [f"f-{n}" for n in range(1000)]
+
+
+def test_the_short_way_to_a_line_says_the_same() -> None:
+    """The line of an unclaimed flow is filled into a pattern: the same bytes as its row rendered, for any file name."""
+    frames = [(1.0 + n, ether(ip4(udp(n + 1, 9, b"x" * n), protocol=17))) for n in range(40)]
+    frames += [(9.5, ether(ip6(tcp(40000, 443, 1, 1, ACK, b"\x16\x03\x01")), 0x86DD))]
+    for name in ("a.pcap", 'odd "%s" <flow> 70001 \u202e.pcap', "-"):
+        printed = []
+        for short in (True, False):
+            out = io.BytesIO()
+            lines = scan.Lines(out, Progress([], None))
+            inspection = Inspection(golden_rules(), classifier(SPECS), SPECS, Limits(), lines.emit)
+            inspection.emit_unclaimed = lines.emit_unclaimed if short else None
+            inspection.capture(Capture(io.BytesIO(pcap(frames)), name, Limits()))
+            lines.end()
+            printed.append(out.getvalue())
+        assert printed[0] == printed[1]
+        assert len(printed[0].splitlines()) == 41
 
 
 def test_configured_privacy_is_kept() -> None:

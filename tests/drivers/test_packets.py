@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspector.drivers.packets import ACK, LINKS, PSH, TCP, UDP, Packets, ends, turned
-from inspector.model import Address, Limits
+from inspector.drivers.packets import ACK, LINKS, PSH, TCP, UDP, Packets, community, ends, turned
+from inspector.model import Address, Limits, community_id
 from tests.drivers.crafted import CLIENT, SERVER, ether, ip4, ip6, tcp, udp
 
 SEGMENT = tcp(40000, 6667, 0x01020304, 0x05060708, ACK | PSH, b"NICK amy\r\n")
@@ -167,6 +167,17 @@ def test_keys_turn() -> None:
         assert found is not None
         assert ends(turned(found[1])) == ends(found[1])[::-1]
         assert turned(turned(found[1])) == found[1]
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_the_community_id_of_a_key(transport: str) -> None:
+    """The same as the model's, for both directions."""
+    for frame in (FOUR, SIX):
+        found = Packets(Limits()).decode(0.0, 101, frame, 0, len(frame), len(frame))
+        assert found is not None
+        wanted = community_id(*ends(found[1]), transport)
+        assert wanted is not None
+        assert community(found[1], transport) == community(turned(found[1]), transport) == wanted.encode()
 
 
 # -- fragments

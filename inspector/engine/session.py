@@ -54,6 +54,7 @@ from inspector.model import (
     Input,
     Kept,
     Killed,
+    Match,
     Message,
     Note,
     PeerError,
@@ -123,7 +124,7 @@ class _Group:
 class _Probing:
     """The first bytes of a flow that is not recognised yet."""
 
-    __slots__ = ("chunks", "held", "released", "since", "until", "upto")
+    __slots__ = ("chunks", "held", "looked", "released", "since", "until", "upto")
 
     def __init__(self) -> None:
         self.chunks: list[Chunk] = []
@@ -133,6 +134,8 @@ class _Probing:
         self.until: float | None = None
         self.released = False
         """True: what comes flows at once; recognition is still tried."""
+        self.looked = 0
+        """Bytes that probes were shown so far."""
 
 
 class Session:
@@ -258,13 +261,10 @@ class Session:
         seen += chunk.data
         if not probe.released:
             probe.held.append(chunk)
-        guess = self._kit.classify(
-            bytes(probe.upto[UP]), bytes(probe.upto[DOWN]), self.flow, self.context.listener_protocols,
-        )
-        if guess.settled:
+        guess = self._look_at(probe)
+        if guess is not None and guess.settled:
             self._adopt(guess, world, out)
             return
-        self._guess = guess
         if probe.released:
             if chunk.data:
                 out.append(Send(chunk.way, chunk.data))
@@ -275,13 +275,28 @@ class Session:
         held = sum(len(c.data) for c in probe.held)
         if held > limits.probe_hold_bytes or chunk.at >= (probe.until or 0.0):
             self._undecided(chunk.at, world, out)
-        elif int(guess.match) == 0 and not self._named_im:
+        elif guess is not None and guess.match is Match.NO and not self._named_im:
             self._release(out)
         else:
             self._wake_at(probe.until, out)
 
+    def _look_at(self, probe: _Probing, *, always: bool = False) -> Guess | None:
+        """Ask the probes, unless that would cost more than a fair multiple of the bytes that came (None then): one byte
+        a segment must not make recognition quadratic."""
+        limits = self._kit.limits
+        up, down = probe.upto
+        came = len(up) + len(down)
+        if not always and probe.looked + came > limits.probe_look_bytes + came * limits.probe_look_ratio:
+            return None
+        probe.looked += came
+        guess = self._kit.classify(bytes(up), bytes(down), self.flow, self.context.listener_protocols)
+        self._guess = guess
+        return guess
+
     def _undecided(self, at: float, world: World, out: list[Effect]) -> None:
         """The time or size for withholding is over."""
+        assert self._probe is not None
+        self._look_at(self._probe, always=True)
         if self._guess is not None and self._guess.spec is not None:
             self._adopt(self._guess, world, out)
             return

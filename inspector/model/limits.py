@@ -27,6 +27,8 @@ class Limits:
     probe_hold_seconds: float = _bound(1.5, "undecided bytes withheld this long; server-first protocols must not hang")
     probe_bytes: int = _bound(64 * 1024, "bytes a way in which late recognition is still tried")
     probe_seconds: float = _bound(60, "time in which late recognition is still tried")
+    probe_look_bytes: int = _bound(256 * 1024, "bytes that probes may look at however little came: every early read")
+    probe_look_ratio: int = _bound(32, "bytes that probes may look at for each byte that came: dribblers cost no more")
     # -- judging
     scan_seconds: float = _bound(5, "no answer of a scanner within this is scanner_failed")
     quick_scan_bytes: int = _bound(4096, "texts up to this are scanned in the loop, longer ones in a thread")

@@ -10,6 +10,7 @@ from inspector.model import (
     Cut,
     Finish,
     Flow,
+    Guess,
     Kept,
     Killed,
     Limits,
@@ -413,3 +414,31 @@ def test_rows_say_what_a_mask_has_to_cover_and_what_the_sender_was_told() -> Non
     play >> up(b"SAY bob block\n") << [Row("message", spans=[]), Row("verdict", durable=True)]
     told = play.notes[-1].row["notice"]
     play >> Kept(play.durable, START) << sent_down(f"NOTE {told}\n".encode())
+
+
+def test_a_dribbler_does_not_make_recognition_quadratic() -> None:
+    """One byte a segment: what the probes look at stays a fixed multiple of what came."""
+    kit = toy_kit()
+    looked = 0
+    classify = kit.classify
+
+    def counting(up_bytes: bytes, down_bytes: bytes, flow: Flow, names: frozenset[str]) -> Guess:
+        nonlocal looked
+        looked += len(up_bytes) + len(down_bytes)
+        return classify(up_bytes, down_bytes, flow, names)
+
+    kit.classify = counting
+    session, world = toy_session(kit)
+    for _ in range(20_000):
+        session.step(up(b"\n"), world)
+    limits = kit.limits
+    assert looked <= limits.probe_look_bytes + limits.probe_look_ratio * 20_000 + 20_000
+
+
+def test_a_dribbled_greeting_is_recognised_all_the_same() -> None:
+    """Byte by byte on a port of its own or any other, no message slips by."""
+    play = Play(*toy_session())
+    for byte in b"HELLO alice\n":
+        play >> up(bytes([byte]))
+        play.last = []
+    assert play.session.decoding

@@ -100,39 +100,47 @@ def cards(data: bytes) -> Iterator[Place]:
             continue
         groups = [(begin + a, begin + b) for a, b in (g.span() for g in _GROUPS.finditer(run.group()))]
         covered = begin
-        for i, (start, _) in enumerate(groups):
+        for start, stop in (*_printed(data, groups), *_apart(data, groups)):
             if start < covered:
                 continue
-            for last in _card_ends(data, groups, i):
-                stop = groups[last][1]
-                digits = bytes(byte for byte in data[start:stop] if 48 <= byte < 58).decode("ascii")
-                name = issuer(digits) if luhn(digits) else None
-                article = len(digits) == 13 and _ean(digits) and not _context(data, start, stop, _CARD_WORDS)
-                if name is None or article:
-                    continue
-                yield start, stop, name
-                covered = stop
+            digits = bytes(byte for byte in data[start:stop] if 48 <= byte < 58).decode("ascii")
+            name = issuer(digits) if luhn(digits) else None
+            article = len(digits) == 13 and _ean(digits) and not _context(data, start, stop, _CARD_WORDS)
+            if name is None or article:
+                continue
+            yield start, stop, name
+            covered = stop
+
+
+def _printed(data: bytes, groups: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What may be a card number in one piece or in groups as printed, with one kind of separator."""
+    for first, (start, end) in enumerate(groups):
+        length = end - start
+        before = data[start - 1:start] if first else b""
+        if 13 <= length <= 19 and before != b".":
+            yield start, end
+        if length not in (4, 6, 8):
+            continue
+        lengths: tuple[int, ...] = (length,)
+        separator = data[end:end + 1]
+        for begin, stop in groups[first + 1:first + 5]:
+            if data[begin - 1:begin] != separator:
                 break
+            lengths += (stop - begin,)
+            if lengths in _PRINTED:
+                yield start, stop
 
 
-def _card_ends(data: bytes, groups: list[tuple[int, int]], first: int) -> Iterator[int]:
-    """Indexes of the groups that may be the last of a card number that begins with group `first`."""
-    start, end = groups[first]
-    before = data[start - 1:start] if first else b""
-    if 13 <= end - start <= 19 and before != b".":
-        yield first
-    lengths = [end - start]
-    separator = data[end:end + 1]
-    for i in range(first + 1, min(first + 19, len(groups))):
-        if data[groups[i][0] - 1:groups[i][0]] != separator:
-            return
-        lengths.append(groups[i][1] - groups[i][0])
-        total = sum(lengths)
-        if total > 19:
-            return
-        apart = set(lengths) in ({1}, {2}) and total in (15, 16) and first == 0 and i == len(groups) - 1
-        if tuple(lengths) in _PRINTED or apart:
-            yield i
+def _apart(data: bytes, groups: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What may be a card number of which every digit, or every two, stand apart: a whole stretch of such groups."""
+    first = 0
+    for i in range(1, len(groups) + 1):
+        start, end = groups[first]
+        if i < len(groups) and groups[i][1] - groups[i][0] == end - start and data[groups[i][0] - 1] == data[end]:
+            continue
+        if end - start in (1, 2) and (i - first) * (end - start) in (15, 16):
+            yield start, groups[i - 1][1]
+        first = i
 
 
 def _letter(data: bytes, at: int) -> bool:
@@ -152,7 +160,7 @@ def _context(data: bytes, start: int, end: int, words: tuple[bytes, ...]) -> boo
 
 # -- numbers of accounts
 
-_IBAN = linear.pattern(rb"[A-Za-z]{2}[0-9]{2}(?:[ \-]?[A-Za-z0-9]){11,30}")
+_IBAN = linear.pattern(rb"\b[A-Za-z]{2}[0-9]{2}(?:[ \-]?[A-Za-z0-9]){11,30}")
 
 
 def ibans(data: bytes) -> Iterator[Place]:
@@ -193,7 +201,7 @@ def iban_valid(iban: str) -> bool:
 
 # -- numbers of people
 
-_SSN = linear.pattern(rb"[0-9]{3}([\- .]?)[0-9]{2}([\- .]?)[0-9]{4}")
+_SSN = linear.pattern(rb"\b[0-9]{3}([\- .]?)[0-9]{2}([\- .]?)[0-9]{4}")
 _SSN_WORDS = (b"ssn", b"social sec", b"soc sec", b"social-sec", b"seguro social")
 _SSN_NEVER = frozenset({"078051120", "219099999"})
 """Numbers of advertisements, never given out."""
@@ -229,7 +237,7 @@ def _alone(data: bytes, start: int, end: int) -> bool:
     return True
 
 
-_DE = linear.pattern(rb"[1-9][0-9]([ ./]?)[0-9]{3}([ ./]?)[0-9]{3}([ ./]?)[0-9]{3}")
+_DE = linear.pattern(rb"\b[1-9][0-9]([ ./]?)[0-9]{3}([ ./]?)[0-9]{3}([ ./]?)[0-9]{3}")
 _DE_WORDS = (b"steuer", b"idnr", b"id-nr", b"tax id", b"tax-id", b"taxid", b"identifikationsnummer", b"finanzamt")
 
 
@@ -262,7 +270,7 @@ def de_tax_id_valid(digits: str) -> bool:
 
 
 _NIR = linear.pattern(
-    rb"[1-478]([ .\-]?)[0-9]{2}([ .\-]?)[0-9]{2}([ .\-]?)(?:[0-9]{2}|2[ABab])([ .\-]?)[0-9]{3}([ .\-]?)[0-9]{3}"
+    rb"\b[1-478]([ .\-]?)[0-9]{2}([ .\-]?)[0-9]{2}([ .\-]?)(?:[0-9]{2}|2[ABab])([ .\-]?)[0-9]{3}([ .\-]?)[0-9]{3}"
     rb"[ .\-/]?[0-9]{2}"
 )
 

@@ -26,8 +26,8 @@ from inspector.model.verdicts import Span
 from inspector.scan.confusables import skeleton
 from inspector.wire.patterns import ENTITY, INVISIBLE
 
-SEPARATOR = "\n\x1e\n"
-"""Between texts and forms. Not a word, not a space, and two line ends that a dot does not match."""
+SEPARATOR = "\n\x1e_\x1e\n"
+"""Between texts and forms: runs of white space, of signs and of dots end in it, and so do words."""
 _SEPARATOR = SEPARATOR.encode()
 
 Form = Callable[[str], bytes]
@@ -146,7 +146,7 @@ class _Map:
 
     def __init__(self, plain: str, form: Form) -> None:
         self._length = len(plain)
-        cuts = clusters(plain)
+        cuts = clusters(plain) or [0]
         pieces = [form(plain[a:b]) for a, b in zip(cuts, [*cuts[1:], len(plain)], strict=True)]
         if b"".join(pieces) == form(plain):
             self._characters = [*cuts, len(plain)]

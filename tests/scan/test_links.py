@@ -1,0 +1,77 @@
+"""Hosts, addresses and links in texts, and their one spelling."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from inspector.scan import links
+
+
+def hosts(text: str) -> list[str]:
+    return [one.host for one in links.find(text.encode())]
+
+
+@pytest.mark.parametrize(("text", "want"), [
+    ("see http://user:pw@EVIL.com:80/x", ["evil.com"]), ("Evil.Com.", ["evil.com"]),
+    ("(www.evil.com)", ["www.evil.com"]),
+    ("http://%65vil.com/", ["evil.com"]), ("http:\\\\evil.com\\x", ["evil.com"]), ("访问evil.com吧", ["evil.com"]),
+    ("bücher.example", ["xn--bcher-kva.example"]), ("BÜCHER。example", ["xn--bcher-kva.example"]),
+    ("“evil.com”", ["evil.com"]), ("http://0x7f.1/", ["127.0.0.1"]), ("http://2130706433/", ["127.0.0.1"]),
+    ("http://0177.0.0.1/", ["127.0.0.1"]), ("ip 10.0.0.1!", ["10.0.0.1"]), ("v1.2.3 and 12.5", []),
+    ("http://[2001:db8:0::1]:80/", ["2001:db8::1"]), ("at 12:30:45", []), ("end.Next", ["end.next"]),
+    ("2001:DB8:0:0:0:0:0:1", ["2001:db8::1"]),
+])
+def test_hosts_are_found_in_one_spelling(text: str, want: list[str]) -> None:
+    """Case, user information, port, final dot, percent-encoding, backslashes, other scripts, numbers as addresses."""
+    assert [one for one in hosts(text) if not one.startswith("xn--") or one in want] == want
+
+
+def test_letters_beside_a_host_belong_to_it() -> None:
+    """A letter of an alphabet before an ASCII name makes another name of it; a Han letter does not."""
+    assert "evil.com" not in hosts("üevil.com")
+    assert "evil.com" not in hosts("evil.comé")
+    assert "evil.com" not in hosts("not-evil.com")
+    assert "evil.com" in hosts("去evil.com")
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    ("http://evil.com", "https://EVIL.com/"), ("http://evil.com:80/a", "evil.com/a"),
+    ("http://evil.com/%7Ea", "http://evil.com/~a"), ("http://evil.com/a#b", "http://evil.com/a"),
+    ("http://evil.com/%2f", "http://evil.com/%2F"), ("http:\\\\evil.com\\a", "http://evil.com/a"),
+])
+def test_links_with_one_spelling(one: str, other: str) -> None:
+    """What leads to the same place has the same first spelling."""
+    assert [next(link.spellings()) for link in links.find(one.encode())] == [
+        next(link.spellings()) for link in links.find(other.encode())
+    ]
+
+
+def test_closing_signs_and_queries() -> None:
+    """A link is looked up as it is, without its query, and without the signs that close the sentence."""
+    (link,) = links.find(b"(see http://evil.com/a?b=1).")
+    assert list(link.spellings()) == ["evil.com/a?b=1).", "evil.com/a", "evil.com/a?b=1)", "evil.com/a?b=1"]
+
+
+def test_strict_hosts_are_names_only() -> None:
+    """A list may not have numbers as names, nor percent-encoding."""
+    assert links.host("1.2.3.4", strict=True) is None
+    assert links.host("%65vil.com", strict=True) is None
+    assert links.host("evil..com") is None
+    assert links.host("a" * 64 + ".com") is None
+
+
+@pytest.mark.parametrize("piece", ["a.", "a.b ", "é.", "::", "1:", "%41.", "http://", "http://a@",
+    "ü", "1.1.1.1 ", "。",
+                                   "a.b/????"])
+def test_finding_is_linear(piece: str) -> None:
+    """Twice the text takes about twice as long, whatever it is made of."""
+    def seconds(size: int) -> float:
+        data = (piece * size).encode()[:size]
+        start = time.process_time()
+        for link in links.find(data):
+            list(link.spellings())
+        return time.process_time() - start
+
+    assert seconds(64_000) < 12 * max(seconds(16_000), 0.004)

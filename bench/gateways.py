@@ -81,7 +81,7 @@ class Gateway:
 
     def start(self, folder: Path, upstream: int) -> None:
         self.upstream, self.port = upstream, free_port()
-        folder = folder / self.name.replace(" ", "_").replace(",", "")
+        folder = folder / "".join(letter if letter.isalnum() else "_" for letter in self.name)
         folder.mkdir(exist_ok=True)
         self.process = Process(self.name, self.command(folder), folder / "log", self.environment())
         wait_for_port(self.port, self.process.child, f"{self.name} (see {folder / 'log'})")

@@ -25,6 +25,9 @@ from inspector.drivers.mitm_layer import Conversation, Timer, where
 from inspector.drivers.mitm_tls import ENDED, FAILED, Pipe
 from inspector.model import DOWN, UP, Input, Limits, StartTls, Troubled, Way
 
+READ = 64 * 1024
+"""Bytes of one read."""
+
 # Why a side is not read, as bits
 SETUP = 1
 """The layers wait for something (a name, a connection, a handshake of the other leg)."""
@@ -128,6 +131,9 @@ class Side(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self.open = True
+        if hasattr(transport, "max_size"):
+            # asyncio reads 256 KiB at a time: above malloc's mmap threshold, two system calls and page faults each
+            transport.max_size = READ
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             prepare(sock)

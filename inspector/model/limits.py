@@ -89,6 +89,7 @@ class Limits:
     capture_hole_seconds: float = _bound(30, "a hole that is not filled in this time is a gap")
     capture_dissect_seconds: float = _bound(10, "longest look of the dissector at a packet of a foreign link type")
     capture_flow_idle_seconds: float = _bound(600, "a silent flow ends")
+    capture_session_idle_seconds: float = _bound(86400, "a silent known session ends; chats stay open overnight")
     # -- control and metrics
     control_bytes: int = _bound(64 * 1024, "longest request on the control socket")
 

@@ -140,7 +140,7 @@ class Inspection:
         limits = self.kit.limits
         sink = track.sink
         if isinstance(sink, _FlowSink) and sink.session is not None and sink.session.decoding:
-            return limits.idle_seconds
+            return limits.capture_session_idle_seconds
         return limits.capture_flow_idle_seconds
 
     def _tell_rest(self, reassembly: Reassembly, dissector: Dissector) -> None:

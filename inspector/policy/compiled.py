@@ -310,9 +310,11 @@ class CompiledPolicy:
             rule.notify.fill(rule.name, user, context.protocol)
             for rule, _ in deciding if rule.notify is not None
         )
+        # `notify: ""` tells nobody, where without it the engine has words of its own.
+        told = " ".join(filter(None, notices)) if notices else None
         placeholder = first.placeholder if first is not None else None
         return Verdict(
-            action, None if first is None else first.name, _reason(deciding), "", " ".join(notices) or None,
+            action, None if first is None else first.name, _reason(deciding), "", told,
             None if placeholder is None or first is None
             else placeholder.fill(first.name, user, context.protocol),
             masks, tuple(record), findings,

@@ -290,7 +290,7 @@ class _Reader:
             if keys[-1] in body:
                 self.wrong("text is wanted here", *keys)
             return None
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str) or (not value.strip() and keys[-1] != "notify"):
             self.wrong("text is wanted here", *keys)
             return None
         if len(value) > MOST:

@@ -454,6 +454,13 @@ def test_texts_are_filled() -> None:
     assert signing is not None and signing.notice == "r eve xmpp {reference}"
 
 
+def test_an_empty_notify_tells_nobody() -> None:
+    """Not the same as none given, for which the engine has words of its own."""
+    for notify, notice in (("", None), (", notify: ''", ""), (", notify: x", "x")):
+        verdict = decide(rules(f"name: r, when: {{}}, then: block{notify}"), message())
+        assert verdict is not None and verdict.notice == notice
+
+
 def test_reason() -> None:
     """What was found; without findings what the rule says of itself."""
     policy = rules("name: r, when: {kind: chat}, then: block, description: because")

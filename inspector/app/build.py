@@ -40,7 +40,7 @@ def build_rules(config: Config, version: int, *, running: bool = False) -> Built
     policy = None
     try:
         text = config.policy.read_text(encoding="utf-8")
-        policy = policies.compile(text, str(config.policy))
+        policy = policies.compile(text, str(config.policy), tuple(spec.name for spec in SPECS))
         if running:
             faults += policy.refusals_for_run()
     except OSError as error:

@@ -620,7 +620,10 @@ class Session:
             self._wake_at(item.deadline, out)
         else:
             out.append(Note(0, row))
-        return msgspec.structs.replace(did, reference=reference, notice=notice)
+        placeholder = did.placeholder
+        if placeholder is not None:
+            placeholder = placeholder.replace("{reference}", reference)
+        return msgspec.structs.replace(did, reference=reference, notice=notice, placeholder=placeholder)
 
     def _degrade(self, asked: Verdict, event: Event, way: Way) -> Verdict:
         """What is not possible becomes the next safe thing (design section 5, Outcome)."""

@@ -7,7 +7,10 @@ import pytest
 
 from inspector.model import (
     Closed,
+    Context,
     Cut,
+    Event,
+    Finding,
     Finish,
     Flow,
     Guess,
@@ -20,6 +23,7 @@ from inspector.model import (
     Spliced,
     StartTls,
     Troubled,
+    Verdict,
     WakeAt,
     Way,
     Woke,
@@ -442,3 +446,19 @@ def test_a_dribbled_greeting_is_recognised_all_the_same() -> None:
         play >> up(bytes([byte]))
         play.last = []
     assert play.session.decoding
+
+
+def test_a_placeholder_carries_the_reference() -> None:
+    """What the recipient reads instead can be quoted."""
+
+    class Placing(ToyPolicy):
+        def decide(
+            self, event: Event, context: Context, way: Way, at: float, findings: tuple[Finding, ...],
+        ) -> Verdict | None:
+            verdict = super().decide(event, context, way, at, findings)
+            return verdict and msgspec.structs.replace(verdict, placeholder="[removed, {reference}]")
+
+    play = signed_on(Play(*toy_session(toy_kit(Placing()))))
+    play >> down(b"SAY alice block\n") << [Row("message"), Row("verdict", durable=True)]
+    ref = play.notes[-1].row["reference"]
+    play >> Kept(play.durable, START) << sent_down(f"SAY [removed, {ref}]\n".encode())

@@ -45,7 +45,8 @@ def test_samples_must_match_and_must_not(tmp_path: Path) -> None:
         "bin", "$a = { ff fe 01 02 }", "$a", scope="file"))
     for name, data in {
         "match/t.a.txt": "nothing", "match/t.a/1.txt": "w\u200bord", "nomatch/t.a.txt": "a word",
-        "match/t.bin.hex": "00 ff fe 01 02", "nomatch/t.bin.hex": "fffe01", "match/t.b.txt": "x", "match/t.bin/2.hex": "fg",
+        "match/t.bin.hex": "00 ff fe 01 02", "nomatch/t.bin.hex": "fffe01", "match/t.b.txt": "x",
+        "match/t.bin/2.hex": "fg",
     }.items():
         path = pack / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,123 @@
+"""Compiling packs: faults at their place, in a child that is bounded, and a cache that trusts only its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from inspector.model import Limits, Text
+from inspector.scan import PackError, compiling, load
+from inspector.scan.compiling import Built, build, build_cached, build_in_child
+from inspector.scan.packs import Pack
+from tests.scan import making
+
+RULES = making.rule("a", '$a = "word"', "$a") + making.rule("b", '$a = "other"', "$a", scope="both")
+
+
+def test_yara_s_own_faults_have_line_and_column() -> None:
+    """Each refused rule is told, at its line of the file, where the line has what YARA names."""
+    rules = "\n\n" + RULES + making.rule("c", '$a = "word"', "$a and $missing") + making.rule("d", "", "nothing > 1")
+    faults = build([making.pack(rules)], Limits()).faults
+    assert [(one.line, one.text) for one in faults] == [
+        (5, 'undefined string "$missing"'), (6, 'undefined identifier "nothing"'),
+    ]
+    assert faults[0].column == rules.splitlines()[4].index("$missing") + 1
+
+
+def test_faults_of_file_rules_are_found_too() -> None:
+    """A rule for files only is compiled as well."""
+    faults = build([making.pack(making.rule("f", '$a = "word"', "$b", scope="file"))], Limits()).faults
+    assert [one.line for one in faults] == [1]
+
+
+def test_the_child_compiles_the_same() -> None:
+    """What comes back from the child is what this process would have made."""
+    here, there = build([making.pack(RULES)], Limits()), build_in_child([making.pack(RULES)], Limits())
+    assert (here.rows, here.names, here.atoms, here.always) == (there.rows, there.names, there.atoms, there.always)
+
+
+def test_compiling_is_bounded() -> None:
+    """Too long is a fault that names the limit; a child that dies is one too."""
+    with pytest.raises(PackError, match=r"more than 0\.001 seconds \(limits\.compile_seconds\)"):
+        build_in_child([making.pack(RULES)], Limits(compile_seconds=0.001))
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    calls: list[int] = []
+
+    def counting(packs: list[Pack], limits: Limits) -> Built:
+        calls.append(1)
+        return build(packs, limits)
+
+    monkeypatch.setattr(compiling, "build_in_child", counting)
+    return calls
+
+
+def test_compiled_packs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second time nothing is compiled; another source, another version or another shard size is compiled anew."""
+    calls = _counted(monkeypatch)
+    folder = tmp_path / "cache"
+    for _ in range(2):
+        build_cached([making.pack(RULES)], Limits(), folder)
+    assert len(calls) == 1
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert [path.stat().st_mode & 0o777 for path in folder.iterdir()] == [0o600]
+    build_cached([making.pack(RULES + " ")], Limits(), folder)
+    build_cached([making.pack(RULES)], Limits(yara_rules_per_shard=1), folder)
+    assert len(calls) == 3
+
+
+def _corrupt(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("spoil", [
+    _corrupt, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    lambda path: path.chmod(0o640), lambda path: path.chmod(0o602),
+    lambda path: (path.rename(path.with_suffix(".x")), path.symlink_to(path.with_suffix(".x"))),
+    lambda path: os.chown(path, 12345, 12345) if os.geteuid() == 0 else path.unlink(),
+])
+def test_what_is_not_whole_or_not_ours_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: object,
+) -> None:
+    """A corrupted, shortened, foreign, shared or linked file is compiled again."""
+    calls = _counted(monkeypatch)
+    folder = tmp_path / "cache"
+    build_cached([making.pack(RULES)], Limits(), folder)
+    (path,) = folder.iterdir()
+    assert callable(spoil)
+    spoil(path)
+    built = build_cached([making.pack(RULES)], Limits(), folder)
+    assert len(calls) == 2 and len(built.rows) == 2
+
+
+def test_a_shared_folder_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that others may read or write is left alone."""
+    calls = _counted(monkeypatch)
+    tmp_path.chmod(0o755)
+    for _ in range(2):
+        build_cached([making.pack(RULES)], Limits(), tmp_path)
+    assert len(calls) == 2 and not list(tmp_path.iterdir())
+
+
+def test_packs_with_faults_are_not_kept(tmp_path: Path) -> None:
+    """Faults are found again the next time."""
+    folder = making.write(tmp_path, making.rule("c", '$a = "word"', "$b"))
+    for _ in range(2):
+        with pytest.raises(PackError, match="undefined string"):
+            load(folder, cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_shards_have_the_size_of_the_limit() -> None:
+    """Rules are compiled in shards of limits.yara_rules_per_shard; each is found whatever its shard."""
+    rules = "".join(making.rule(f"r{i}", f'$a = "word{i:03d}x"', "$a") for i in range(130))
+    built = making.built(making.pack(rules))
+    assert [len(shard.units) for shard in built.shards] == [64, 64, 2]
+    scanner = making.scanner(making.pack(rules))
+    for i in (0, 63, 64, 129):
+        assert [one.rule for one in scanner.quick([Text("b", f"a word{i:03d}x")]) or ()] == [f"t.r{i}"]

@@ -264,7 +264,7 @@ class XmppDecoder:
         )
         self._max_depth = limits.xmpp_depth
         up = _Side(min(limits.xmpp_preauth_bytes, self._stanza_bytes), limits.xmpp_depth)
-        down = _Side(self._stanza_bytes, limits.xmpp_depth)
+        down = _Side(min(limits.xmpp_server_stanza_bytes, limits.frame_bytes), limits.xmpp_depth)
         self._sides = (up, down)
         self.undecryptable: str | None = None
         """Why the rest of the flow cannot be read; from then on all frames are raw fillers."""
@@ -459,11 +459,7 @@ class XmppDecoder:
             side.skipping = True
             return True
         held = raw + split.rest()
-        if not side.started and self._layered(held):
-            self._cannot("a SASL security layer")
-            self._fill(way, at, held, frames)
-            return False
-        if self._layer and held[:1] not in (b"<", b" "):
+        if self._layer and not self._signed and held[:1] not in (b"<", b" "):
             self._cannot("a SASL security layer")
             self._fill(way, at, held, frames)
             return False
@@ -471,9 +467,6 @@ class XmppDecoder:
         error = PeerError(f"xmpp.{fault.name}", fault.detail, fault.condition)
         frames.append(Frame(way, at, held, BROKEN, fault=error))
         return False
-
-    def _layered(self, held: bytes) -> bool:
-        return self._layer and held[:1] == b"\0"
 
     def _blind(self) -> bool:
         return self.undecryptable is not None
@@ -484,9 +477,9 @@ class XmppDecoder:
             side.quick = False
 
     def _loosen(self, side: _Side) -> None:
-        side.loose = side.skipping = True
+        side.loose = side.skipping = side.open = True
         side.split.opened = True
-        side.split.limit = self._stanza_bytes
+        side.split.limit = max(side.split.limit, self._stanza_bytes)
         side.closed = False
         if side.reader is None:
             self._parse_with(side, xml.CLIENT_STREAM)
@@ -1583,8 +1576,8 @@ class XmppDecoder:
         """Whether something may be injected: signed on, the stream open, and (DOWN) nobody counting stanzas."""
         side = self._sides[way]
         return (
-            self._signed and side.started and not side.closed and not side.broken and not side.loose
-            and self.undecryptable is None and not (self._sm and way is DOWN)
+            self._signed and (side.started or side.loose) and not side.closed and not side.broken
+            and not side.skipping and self.undecryptable is None and not (self._sm and way is DOWN)
         )
 
     def inject(self, message: Notice, way: Way) -> list[Act]:

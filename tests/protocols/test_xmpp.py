@@ -1031,10 +1031,12 @@ class TestHostile:
         assert found[0][0] == ["xmpp.message"]
 
     def test_stanza_limits(self) -> None:
-        """A stanza of just the limit passes; before the sign-on the limit is the smaller one."""
+        """A stanza of just the limit passes, a larger one from the server; before the sign-on the limit is smaller."""
         dec = signed()
         start, end = b"<message to='b@example.org'><body>", b"</body></message>"
         frame = one(dec, UP, start + b"a" * (262144 - len(start) - len(end)) + end)
+        assert frame.kind == "xmpp.message"
+        frame = one(dec, DOWN, start + b"a" * (524288 - len(start) - len(end)) + end)
         assert frame.kind == "xmpp.message"
         dec = decoder()
         play(dec, login()[:2])
@@ -1128,6 +1130,15 @@ class TestHostile:
         ]
         assert frames[1].events[0] == SignOn(user=ME, identity="claimed", channel_binding="none",
                                              account="alice@example.com")
+
+    def test_joined_in_the_middle_it_can_still_speak(self) -> None:
+        """Once a stanza was found on the way notices go out, and the ending has no second header."""
+        dec = decoder(from_start=False)
+        assert not dec.ready(DOWN)
+        play(dec, [(DOWN, CHAT_DOWN.encode())])
+        assert dec.ready(DOWN)
+        assert not dec.ready(UP)
+        assert sent(dec.close("policy"), DOWN).startswith(b"<stream:error>")
 
     def test_after_a_gap(self) -> None:
         """Lost bytes cost the stanza they were in, not the conversation."""

@@ -68,6 +68,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 _NOBODY = Guess(None, Match.NO)
+_CHUNK_BYTES = 200
+"""Bytes that keeping a chunk costs beside its content."""
 
 
 class Inspection:
@@ -90,6 +92,9 @@ class Inspection:
         self.file = ""
         self.transports = frozenset().union(*(spec.transports for spec in specs))
         self.ports = frozenset().union(*(spec.ports | spec.tls_ports for spec in specs))
+        self.held = 0
+        """Bytes of flows that are not recognised yet."""
+        self.overloaded = 0
         self._wakes: list[tuple[float, int, _FlowSink]] = []
         self._order = count()
         self._reassembly: Reassembly | None = None
@@ -99,6 +104,7 @@ class Inspection:
         self.file = capture.name
         self.world = World(self.kit.limits)
         self._wakes = []
+        self.held = self.overloaded = 0
         dissector = Dissector(self.kit.limits)
         reassembly = Reassembly(self.kit.limits, self._begin, self.ports, self._patience, dissector)
         self._reassembly = reassembly
@@ -151,6 +157,8 @@ class Inspection:
                  for link, number in sorted(reassembly.packets.unknown.items())]
         if reassembly.evicted:
             told.append(("trouble", "overload", f"{reassembly.evicted} flows left early: limits.capture_flows"))
+        if self.overloaded:
+            told.append(("trouble", "overload", f"{self.overloaded} flows were not read: limits.capture_held_bytes"))
         for number, (event, name, detail) in enumerate(told, 1):
             self.emit({
                 "event": event, "id": f"capture-{number}", "t": reassembly.last, "file": self.file, "flow": None,
@@ -181,7 +189,7 @@ class _FlowSink:
     limits.probe_bytes or probe_seconds it is given up, as a session gives it up.
     """
 
-    __slots__ = ("_flow", "_inspection", "_look_at", "_odd", "_row", "_seen", "_total", "_track", "_verdict",
+    __slots__ = ("_flow", "_held", "_inspection", "_look_at", "_odd", "_row", "_seen", "_total", "_track", "_verdict",
                  "_waiting", "session")
 
     def __init__(self, inspection: Inspection, track: Track) -> None:
@@ -191,6 +199,7 @@ class _FlowSink:
         self._row: Row | None = None
         self._verdict: int | None = None
         self._odd = 0
+        self._held = 0
         self._look_at = 0
         self._total = 0
         self._seen = (bytearray(), bytearray())
@@ -207,6 +216,8 @@ class _FlowSink:
             limits = self._inspection.kit.limits
             if self._total >= self._look_at or chunk.at - waiting[0].at > limits.probe_seconds:
                 self._look()
+            if self._waiting:
+                self._hold(len(chunk.data) + _CHUNK_BYTES)
             return
         inspection = self._inspection
         if not session.decoding:
@@ -217,6 +228,8 @@ class _FlowSink:
             self._carry_out(effects, chunk.at)
         if self._verdict is None:
             self._after(session)
+            if not session.settled:
+                self._hold(len(chunk.data) + _CHUNK_BYTES)
         elif not session.decoding:  # the rest cannot be read
             self._track.feeding = False
 
@@ -232,10 +245,10 @@ class _FlowSink:
                 max(len(up), len(down)) > limits.probe_bytes
                 or waiting[-1].at - waiting[0].at > limits.probe_seconds
             ):
+                self._let_go()
                 self._track.feeding = False
-                self._waiting, self._seen = [], (bytearray(), bytearray())
             return
-        self._waiting, self._seen = [], (bytearray(), bytearray())
+        self._let_go()
         self._look_at = 0
         session = self.session = Session(self.flow, inspection.kit, inspection.world, dry=True)
         for chunk in waiting:
@@ -244,11 +257,31 @@ class _FlowSink:
             if effects:
                 self._carry_out(effects, chunk.at)
         self._after(session)
+        if not session.settled:
+            self._hold(self._total + _CHUNK_BYTES * len(waiting))
+
+    def _hold(self, size: int) -> None:
+        """Bytes of flows that wait to be recognised are bounded over all flows: beyond that a flow is given up."""
+        inspection = self._inspection
+        self._held += size
+        inspection.held += size
+        if inspection.held > inspection.kit.limits.capture_held_bytes:
+            self._let_go()
+            self.session = None
+            self._track.feeding = False
+            inspection.overloaded += 1
+
+    def _let_go(self) -> None:
+        self._inspection.held -= self._held
+        self._held = 0
+        self._waiting, self._seen = [], (bytearray(), bytearray())
 
     def _after(self, session: Session) -> None:
         """What a chunk of a session that was not decoding has brought."""
         inspection = self._inspection
         inspection.asking = True
+        if session.settled:
+            self._let_go()
         if session.decoding:
             self._verdict = self._track.packets
         elif session.settled:
@@ -291,6 +324,7 @@ class _FlowSink:
     def gone(self, at: float) -> None:
         self.closed(UP, at)
         self.closed(DOWN, at)
+        self._let_go()
         session, track = self.session, self._track
         if session is None:
             self._inspection.unclaimed(self.flow, at, track)

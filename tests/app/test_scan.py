@@ -164,6 +164,20 @@ def test_what_belongs_to_no_flow_is_told_at_the_end() -> None:
     assert [row["name"] for row in rows if row["event"] == "trouble"] == ["overload"]
 
 
+def test_unrecognised_bytes_are_bounded_over_all_flows() -> None:
+    """Many flows that nobody claims hold no more than limits.capture_held_bytes together; that is told once."""
+    frames = [(1.0 + n / 1000, ether(ip4(tcp(1000 + n % 40, 99, 1 + 500 * (n // 40), 1, ACK, b"\xee" * 500))))
+              for n in range(400)]
+    rows: list[Row] = []
+    limits = Limits(capture_held_bytes=20_000)
+    inspection = Inspection(golden_rules(), classifier(SPECS), SPECS, limits, rows.append)
+    inspection.capture(Capture(io.BytesIO(pcap(frames)), "x", limits))
+    assert inspection.held == 0
+    assert sum(row["bytes"] for row in rows if row["event"] == "flow") == 200_000
+    (trouble,) = [row for row in rows if row["event"] == "trouble"]
+    assert (trouble["name"], "capture_held_bytes" in trouble["detail"]) == ("overload", True)
+
+
 def test_long_texts_are_scanned_in_place() -> None:
     """A text that is too long for a quick scan is scanned at once, a failed scan is trouble and not clean."""
     words = b"PRIVMSG bob :" + b"far away " * 40 + b"the purple elephant\r\n"

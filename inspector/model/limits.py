@@ -52,7 +52,7 @@ class Limits:
     # -- XMPP
     xmpp_stanza_bytes: int = _bound(256 * 1024, "longest stanza after sign-on: what Prosody accepts (262144)")
     xmpp_server_stanza_bytes: int = _bound(
-        512 * 1024, "longest stanza from the server: Prosody takes 524288 from others; less lets them cut our users off")
+        512 * 1024, "longest stanza from the server: Prosody takes 524288 from others; less lets them end our sessions")
     xmpp_preauth_bytes: int = _bound(10000, "longest stanza before sign-on (RFC 6120 13.12: never below 10000)")
     xmpp_depth: int = _bound(64, "nesting of elements; normal traffic stays below 20")
     xmpp_attributes: int = _bound(100, "attributes of one element")

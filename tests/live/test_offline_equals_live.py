@@ -66,6 +66,8 @@ def comparable(line: Line, ends: set[str]) -> str | None:
     host, colon, port = (kept.get("address") or "").rpartition(":")
     if host in ends:  # an offer that names its own end
         kept["address"] = f"own{colon}{port}"
+    if line.get("reference") and kept.get("notice"):
+        kept["notice"] = kept["notice"].replace(line["reference"], "(reference)")
     network, slash, name = (kept.get("conversation") or "").partition("/")
     if network in ends:  # a server that has not told its name yet
         kept["conversation"] = f"own{slash}{name}"

@@ -21,6 +21,7 @@ from mitmproxy.proxy import server as proxy_server
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import tls
 from mitmproxy.proxy.mode_specs import ProxyMode
+from OpenSSL import SSL
 
 from inspector.drivers.mitm_io import Posted, drop, gone, prepare
 from inspector.drivers.mitm_layer import Conversation
@@ -130,7 +131,20 @@ class Inspect(layer.Layer):
         self.link.post(news)
 
 
-class ServerTls(tls.ServerTLSLayer):
+class Notify(tls.TLSLayer):
+    """Ends TLS as it should be: close_notify before FIN (RFC 8446, 6.1). Some servers wait for it."""
+
+    def send_close(self, command: commands.CloseConnection) -> Commands:
+        if self.tls is not None and self.tunnel_state is tunnel.TunnelState.OPEN:
+            try:
+                self.tls.shutdown()
+            except SSL.Error:
+                pass  # the peer has broken TLS off: nothing to say any more
+            yield from self.tls_interact()
+        yield from super().send_close(command)
+
+
+class ServerTls(Notify, tls.ServerTLSLayer):
     """TLS to the server. A failure is the child's to tell: the connections are not closed over its head."""
 
     def on_handshake_error(self, err: str) -> Commands:
@@ -149,7 +163,7 @@ class ServerTls(tls.ServerTLSLayer):
         return Pipe(client.tls), Pipe(self.tls)
 
 
-class ClientTls(tls.ClientTLSLayer):
+class ClientTls(Notify, tls.ClientTLSLayer):
     """TLS with the client, with our certificate."""
 
     def __init__(self, context: Context, link: Any) -> None:

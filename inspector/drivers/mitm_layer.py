@@ -165,9 +165,12 @@ class Conversation:
         if self.securing is None:
             self.step(Chunk(way, now, data))
         else:
-            # Plaintext behind the agreement to start TLS: CVE-2011-0411 and its kin
-            self.step(Troubled(now, "injection", "plaintext from the client behind STARTTLS"))
-            self.end()
+            self.injected()
+
+    def injected(self) -> None:
+        """Plaintext of the client's behind the agreement to start TLS: CVE-2011-0411 and its kin."""
+        self.step(Troubled(self._host.clock(), "injection", "plaintext from the client behind STARTTLS"))
+        self.end()
 
     def closed(self, way: Way) -> None:
         """The peer that writes `way` has ended its side."""

@@ -625,12 +625,12 @@ class Gateway:
         self.counters.client_tls_failed += 1
         name = context.server.sni or ""
         injected = detail.startswith("Cannot parse ClientHello")
-        if injected:
-            detail = "what came was no ClientHello"
         conversation = link.conversation
         server = context.server.peername
         flow = conversation.flow if conversation is not None else self._flow(link, server, name, tls=True)
-        if conversation is not None:
+        if conversation is not None and injected:
+            conversation.injected()
+        elif conversation is not None:
             conversation.secured(False, f"TLS with the client failed: {detail}")
         else:
             self._trouble(flow, "tls_failed", f"with the client: {detail}")

@@ -349,7 +349,7 @@ def test_plain_text_in_place_of_a_client_hello_ends_the_session(tmp_path: Path, 
             writer.write(b"<message/>")
             await reader.read()
             [session] = run.sessions
-            assert isinstance(session.inputs[-1], Secured)
+            assert [given.name for given in session.inputs if isinstance(given, Troubled)] == ["injection"]
             assert not any(isinstance(given, Chunk) and b"message" in given.data for given in session.inputs)
             writer.close()
             await until(lambda: not run.gateway.links)
@@ -419,5 +419,35 @@ def test_last_words_come_through(tmp_path: Path, stock_io: bool) -> None:
             await until(lambda: got == [b"QUIT"])
             writer.close()
             await until(lambda: not run.gateway.links)
+
+    run(scenario)
+
+
+def test_tls_ends_with_close_notify_on_both_legs(tmp_path: Path, pki: Pki, stock_io: bool) -> None:
+    """An end without close_notify is a truncation attack to careful peers, and some servers wait for it."""
+
+    async def scenario() -> None:
+        def serve(listening: socket.socket, context: ssl.SSLContext) -> bytes:
+            plain, _ = listening.accept()
+            plain.settimeout(10)
+            with context.wrap_socket(plain, server_side=True, suppress_ragged_eofs=False) as sock:
+                return sock.recv(10) + sock.recv(10)  # the second raises for an end without close_notify
+
+        def talk(port: int, context: ssl.SSLContext) -> bytes:
+            with socket.create_connection(("127.0.0.1", port), 10) as plain, context.wrap_socket(
+                plain, server_hostname="chat.test", suppress_ragged_eofs=False,
+            ) as sock:
+                sock.sendall(b"hello")
+                sock.shutdown(socket.SHUT_WR)
+                return sock.recv(10)
+
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            async with running(
+                tmp_path, reverse(listening.getsockname()), tls=pki.settings(), stock_io=stock_io,
+            ) as run:
+                serving = asyncio.create_task(asyncio.to_thread(serve, listening, pki.server("chat.test")))
+                assert await asyncio.to_thread(talk, run.port, pki.client()) == b""
+                assert await serving == b"hello"
+                await until(lambda: not run.gateway.links)
 
     run(scenario)

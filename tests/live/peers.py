@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import io
 import json
 import os
 import shutil
@@ -17,6 +20,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from inspector.app.cli import main
 from inspector.drivers.mitm_tls import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -246,9 +250,9 @@ class GatewayChild:
         }
         settings["tls"] = {"authority": "ca", **more.get("tls", {})}
         self.config.write_text(json.dumps(settings))  # JSON is YAML
-        main = f"import sys\n{patch}\nfrom inspector.app.cli import main\nsys.exit(main())"
+        program = f"import sys\n{patch}\nfrom inspector.app.cli import main\nsys.exit(main())"
         self.child = Child(
-            "gateway", [*prefix, sys.executable, "-c", main, "run", "-c", str(self.config)], folder,
+            "gateway", [*prefix, sys.executable, "-c", program, "run", "-c", str(self.config)], folder,
             {"INSPECTOR_IO": io, "INSPECTOR_LOOP": loop, "PYTHONPATH": str(ROOT)})
         try:
             self.child.wait_text("inspector: clients must trust")
@@ -257,10 +261,12 @@ class GatewayChild:
             raise
 
     def inspector(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the gateway's on its configuration."""
-        return subprocess.run(
-            [sys.executable, "-m", "inspector.app.cli", *argv, "-c", str(self.config)], capture_output=True, text=True,
-            timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+        """Run a command of the gateway's on its configuration, in this process (starting another takes a second)."""
+        out, err = io.StringIO(), io.StringIO()
+        words = [*argv, "-c", str(self.config)]
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(words)
+        return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
     def rows(self, event: str | None = None) -> list[dict[str, Any]]:
         """The event log, oldest first."""
@@ -269,12 +275,12 @@ class GatewayChild:
         rows = [json.loads(line) for line in done.stdout.splitlines()]
         return [row for row in rows if event is None or row["event"] == event]
 
-    def wait_row(self, event: str, seconds: float = 10, **fields: Any) -> dict[str, Any]:
-        """Until the log has such a row."""
+    def wait_row(self, event: str, seconds: float = 10, after: str = "", **fields: Any) -> dict[str, Any]:
+        """Until the log has such a row. `after`: of `now`, where other tests have used this gateway."""
         deadline = time.monotonic() + seconds
         while True:
             for row in self.rows(event):
-                if all(row.get(key) == value for key, value in fields.items()):
+                if row["t"] > after and all(row.get(key) == value for key, value in fields.items()):
                     return row
             if time.monotonic() > deadline:
                 raise AssertionError(f"no {event} {fields} in {self.rows()}")
@@ -282,6 +288,11 @@ class GatewayChild:
 
     def stop(self) -> int:
         return self.child.stop()
+
+
+def now() -> str:
+    """The time as rows have it."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class Namespaces:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import ssl
 import struct
@@ -14,16 +15,47 @@ from pathlib import Path
 import pytest
 
 from tests.live.conftest import Start
-from tests.live.peers import Child, GatewayChild, Ngircd, Prosody, Servers, free_port
+from tests.live.peers import Child, GatewayChild, Ngircd, Prosody, Servers, free_port, now
 from tests.live.test_modes import SERVER, Irc, by_socks, plain
 
 pytestmark = pytest.mark.live
 
 
-@pytest.fixture(params=["fast", "stock"])
+@pytest.fixture(params=["fast", "stock"], scope="module")
 def io(request: pytest.FixtureRequest) -> str:
     """Both kinds of I/O."""
     return str(request.param)
+
+
+class Shared(GatewayChild):
+    """One gateway for most of these tests: a listener of each kind."""
+
+    def __init__(self, folder: Path, kind: str, servers: Servers, upstream: dict[str, int]) -> None:
+        self.ports = {name: free_port() for name in (*upstream, "socks5", "connect", "socks5 wide", "connect wide")}
+        explicit = [
+            {"mode": name, "address": f"127.0.0.1:{self.ports[name]}"} for name in ("socks5", "connect")
+        ] + [
+            {"mode": name, "address": f"127.0.0.1:{self.ports[name + ' wide']}",
+             "destinations": {"allow": ["0.0.0.0/0", "::/0", "localhost"], "deny": []}}
+            for name in ("socks5", "connect")
+        ]
+        super().__init__(
+            folder, [*(reverse(self.ports[name], port) for name, port in upstream.items()), *explicit], io=kind,
+            tls={"upstream_ca": str(servers.ca_file), "intercept": "all"})
+
+
+@pytest.fixture(scope="module")
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, servers: Servers, ngircd: Ngircd,
+    prosody: Prosody, prosody_tls: Prosody, sink: int, io: str,
+) -> Iterator[Shared]:
+    """The gateway, on one kind of I/O after the other."""
+    gateway = Shared(tmp_path_factory.mktemp(f"shared_{io}"), io, servers, {
+        "irc": ngircd.port, "irc tls": ngircd.tls_port, "xmpp": prosody.port, "xmpp secure": prosody_tls.port,
+        "sink": sink,
+    })
+    yield gateway
+    gateway.stop()
 
 
 def reverse(port: int, upstream: int, **more: object) -> dict[str, object]:
@@ -42,12 +74,11 @@ def ended(sock: socket.socket) -> bytes:
 
 
 def test_two_tls_alerts_do_not_free_a_session(
-    ngircd: Ngircd, servers: Servers, start_gateway: Start, io: str,
+    servers: Servers, shared: Shared,
 ) -> None:
     """A client that rejects our certificate twice gets no way past us: the third time it sees our certificate again,
     and what it says then is inspected. The log proposes an exception, for a person to decide."""
-    port = free_port()
-    gateway = start_gateway(reverse(port, ngircd.tls_port), tls={"intercept": "all"}, io=io)
+    gateway, port = shared, shared.ports["irc tls"]
     stranger = ssl.create_default_context(cafile=str(servers.ca_file))
     for _ in range(3):
         with plain(port) as sock, pytest.raises(ssl.SSLCertVerificationError):
@@ -62,16 +93,26 @@ def test_two_tls_alerts_do_not_free_a_session(
         alice.wait("eference")
 
 
-@pytest.fixture
-def patient_server(tmp_path: Path) -> Iterator[int]:
+@pytest.fixture(scope="module")
+def patient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """An IRC server of ours that skips what it does not know; its port."""
     port = free_port()
-    child = Child("irc", [sys.executable, "-c", SERVER, str(port)], tmp_path)
+    child = Child("irc", [sys.executable, "-c", SERVER, str(port)], tmp_path_factory.mktemp("irc"))
     try:
         child.wait_port("127.0.0.1", port)
         yield port
     finally:
         child.stop()
+
+
+@pytest.fixture(scope="module")
+def junk_ports(tmp_path_factory: pytest.TempPathFactory, patient_server: int) -> Iterator[dict[bool, int]]:
+    """The ports of a listener that is named as IM (True) and of one that is not."""
+    ports = {True: free_port(), False: free_port()}
+    gateway = GatewayChild(tmp_path_factory.mktemp("junk"), [
+        reverse(ports[True], patient_server, protocols=["irc"]), reverse(ports[False], patient_server)])
+    yield ports
+    gateway.stop()
 
 
 JUNK = {
@@ -85,13 +126,11 @@ JUNK = {
 @pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK.keys())
 @pytest.mark.parametrize("named", [True, False], ids=["named", "unnamed"])
 def test_junk_in_front_does_not_free_an_irc_session(
-    patient_server: int, start_gateway: Start, junk: bytes, named: bool,
+    patient_server: int, junk_ports: dict[bool, int], junk: bytes, named: bool,
 ) -> None:
     """Servers skip blank and unknown lines (this one without a throttle). Either the session is cut (a listener named
     as IM), or IRC is recognised behind the junk: in no case is the forbidden message delivered."""
-    port, direct = free_port(), patient_server
-    start_gateway(reverse(port, direct, **({"protocols": ["irc"]} if named else {})))
-    with plain(direct) as honest, plain(port) as sly:
+    with plain(patient_server) as honest, plain(junk_ports[named]) as sly:
         bob = Irc(honest, "bob").sign_on()
         sly.settimeout(10)
         try:
@@ -114,12 +153,11 @@ STREAM = (
 
 @pytest.mark.parametrize("front", [b" " * 300, b"\n" * 6000], ids=["short", "beyond the hold"])
 def test_white_space_in_front_does_not_free_an_xmpp_session(
-    prosody: Prosody, start_gateway: Start, front: bytes,
+    shared: Shared, front: bytes,
 ) -> None:
     """XMPP servers skip white space before the stream: the session is recognised, or cut."""
-    port = free_port()
-    gateway = start_gateway(reverse(port, prosody.port))
-    with plain(port) as sock:
+    gateway = shared
+    with plain(shared.ports["xmpp"]) as sock:
         try:
             sock.sendall(front + STREAM.encode())
             got = b""
@@ -130,8 +168,7 @@ def test_white_space_in_front_does_not_free_an_xmpp_session(
                 got += data
         except ConnectionError:
             pass
-        listed = gateway.inspector("sessions", "list", "--format", "jsonl").stdout
-        assert '"xmpp"' in listed or listed == "", listed
+        assert all(row["protocol"] == "xmpp" for row in sessions(gateway, shared.ports["xmpp"]))
 
 
 def features(sock: socket.socket) -> bytes:
@@ -150,12 +187,11 @@ INJECTED = b"<iq type='get' id='injected'><query xmlns='jabber:iq:version'/></iq
 
 @pytest.mark.parametrize("together", [True, False], ids=["same segment", "next segment"])
 def test_plain_text_behind_starttls_is_cut(
-    prosody: Prosody, start_gateway: Start, io: str, together: bool,
+    shared: Shared, together: bool,
 ) -> None:
     """Words behind <starttls/> would be read by the server as if they had come through TLS: the session ends."""
-    port = free_port()
-    gateway = start_gateway(reverse(port, prosody.port), io=io)
-    with plain(port) as sock:
+    gateway, start = shared, now()
+    with plain(shared.ports["xmpp"]) as sock:
         assert b"urn:ietf:params:xml:ns:xmpp-tls" in features(sock)
         if together:
             sock.sendall(STARTTLS + INJECTED)
@@ -163,24 +199,16 @@ def test_plain_text_behind_starttls_is_cut(
             sock.sendall(STARTTLS)
             sock.sendall(INJECTED)
         assert b"<proceed" not in ended(sock) or not together
-    if together:
-        assert gateway.wait_row("trouble", name="injection")["did"] == "cut"
-    else:
-        # Before or after our <proceed/>: an injection, or no ClientHello; never a session that goes on
-        deadline = time.monotonic() + 10
-        while not (names := {row["name"] for row in gateway.rows("trouble")} & {"injection", "tls_failed"}):
-            assert time.monotonic() < deadline, gateway.rows()
-        assert names
+    # Whether it came before or after our <proceed/>: an injection, never a session that goes on
+    assert gateway.wait_row("trouble", after=start, name="injection")["did"] == "cut"
 
 
 def test_starttls_is_opened_and_inspected(
-    prosody_tls: Prosody, servers: Servers, start_gateway: Start, io: str,
+    shared: Shared,
 ) -> None:
     """The client sees a certificate of ours for the stream's name, and TLS with the server stands before <proceed/>."""
-    port = free_port()
-    gateway = start_gateway(reverse(port, prosody_tls.port), io=io)
-    context = ssl.create_default_context(cafile=str(gateway.authority))
-    with plain(port) as sock:
+    context = ssl.create_default_context(cafile=str(shared.authority))
+    with plain(shared.ports["xmpp secure"]) as sock:
         features(sock)
         sock.sendall(STARTTLS)
         assert b"<proceed" in sock.recv(65536)
@@ -212,27 +240,23 @@ Ask = Callable[[int, str, int], int]
 
 @pytest.mark.parametrize(("mode", "ask", "no"), [("socks5", socks_reply, 2), ("connect", connect_status, 403)])
 def test_explicit_proxies_do_not_reach_inside(
-    ngircd: Ngircd, start_gateway: Start, mode: str, ask: Ask, no: int, io: str,
+    ngircd: Ngircd, shared: Shared, mode: str, ask: Ask, no: int,
 ) -> None:
     """Cloud metadata, loopback and private addresses, in every spelling and by names that resolve there: refused."""
-    port = free_port()
-    gateway = start_gateway({"mode": mode, "address": f"127.0.0.1:{port}"}, io=io)
+    gateway, port, start = shared, shared.ports[mode], now()
     v6 = "[::1]" if mode == "connect" else "::1"
     hosts = ["169.254.169.254", "127.0.0.1", "localhost", "0.0.0.0", "10.0.0.1", v6, "127.1", socket.gethostname()]
     for host in hosts:
         assert ask(port, host, ngircd.port) == no, host
-    assert len([row for row in gateway.rows("trouble") if row["name"] == "refused_destination"]) == len(hosts)
+    gateway.wait_row("trouble", after=start, name="refused_destination")
 
 
 @pytest.mark.parametrize(("mode", "ask", "no"), [("socks5", socks_reply, 2), ("connect", connect_status, 403)])
 def test_explicit_proxies_do_not_reach_the_gateway_itself(
-    start_gateway: Start, mode: str, ask: Ask, no: int,
+    shared: Shared, mode: str, ask: Ask, no: int,
 ) -> None:
     """Our listeners and our metrics port, by address and by name, though loopback and everything else is allowed."""
-    port = free_port()
-    gateway = start_gateway(
-        {"mode": mode, "address": f"127.0.0.1:{port}",
-         "destinations": {"allow": ["0.0.0.0/0", "::/0", "localhost"], "deny": []}})
+    gateway, port = shared, shared.ports[f"{mode} wide"]
     for host in ("127.0.0.1", "localhost", "127.0.0.2", "0.0.0.0"):
         for own in (port, gateway.metrics):
             assert ask(port, host, own) == no, (host, own)
@@ -298,11 +322,11 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture
-def sink(tmp_path: Path) -> Iterator[int]:
+@pytest.fixture(scope="module")
+def sink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A server that behaves as the first byte says."""
     port = free_port()
-    child = Child("sink", [sys.executable, "-c", SINK, str(port)], tmp_path)
+    child = Child("sink", [sys.executable, "-c", SINK, str(port)], tmp_path_factory.mktemp("sink"))
     try:
         child.wait_port("127.0.0.1", port)
         yield port
@@ -332,10 +356,9 @@ async def _pump(port: int, first: bytes, size: int) -> tuple[asyncio.StreamReade
     ("first", "size"), [(b"N", 10 << 20), (b"R", 10 << 20), (b"W", 0), (b"H", 10 << 20)],
     ids=["10 MB to a peer that never reads", "slow reader", "a client that never reads", "half-closed by the server"],
 )
-def test_memory_stays_flat(sink: int, start_gateway: Start, io: str, first: bytes, size: int) -> None:
+def test_memory_stays_flat(shared: Shared, first: bytes, size: int) -> None:
     """Ten such sessions at once, inspected or not: bounded by the write buffers, not by what was sent."""
-    port = free_port()
-    gateway = start_gateway(reverse(port, sink), io=io)
+    gateway, port = shared, shared.ports["sink"]
     before = gateway.child.resident()
 
     async def scenario() -> int:
@@ -350,13 +373,12 @@ def test_memory_stays_flat(sink: int, start_gateway: Start, io: str, first: byte
 
     grown = asyncio.run(scenario())
     assert grown < 30 << 20, f"{grown >> 20} MB for {SESSIONS} sessions"
-    gone(gateway)
+    gone(gateway, port)
 
 
-def test_half_close_and_rst_leave_nothing(sink: int, start_gateway: Start, io: str) -> None:
+def test_half_close_and_rst_leave_nothing(shared: Shared) -> None:
     """300 sessions that end by half-close of either side or by RST: no session stays, memory comes back."""
-    port = free_port()
-    gateway = start_gateway(reverse(port, sink), io=io)
+    gateway, port = shared, shared.ports["sink"]
 
     def rounds(count: int) -> None:
         for index in range(count):
@@ -370,17 +392,23 @@ def test_half_close_and_rst_leave_nothing(sink: int, start_gateway: Start, io: s
             sock.close()
 
     rounds(100)
-    gone(gateway)
+    gone(gateway, port)
     before = gateway.child.resident()
     rounds(300)
-    gone(gateway)
+    gone(gateway, port)
     assert gateway.child.resident() - before < 4 << 20
 
 
-def gone(gateway: GatewayChild, seconds: float = 20) -> None:
-    """Until the gateway has no session."""
+def sessions(gateway: GatewayChild, port: int) -> list[dict[str, object]]:
+    """The living sessions of a listener."""
+    listed = gateway.inspector("sessions", "list", "--format", "jsonl").stdout
+    return [row for row in map(json.loads, listed.splitlines()) if row["listener"] == f"127.0.0.1:{port}"]
+
+
+def gone(gateway: GatewayChild, port: int, seconds: float = 20) -> None:
+    """Until a listener has no session."""
     deadline = time.monotonic() + seconds
-    while (listed := gateway.inspector("sessions", "list", "--format", "jsonl").stdout).strip():
+    while listed := sessions(gateway, port):
         assert time.monotonic() < deadline, listed
 
 

@@ -87,7 +87,7 @@ rule user_name_that_is_a_host
         scope = "message"
         tags = "phishing"
     strings:
-        $link = /:\/\/(www\.)?(paypal|ebay|amazon|apple|microsoft|google|facebook|netflix|citibank|hsbc|barclays|wellsfargo)\.com[a-z0-9.:_-]{0,24}@[a-z0-9.-]{3}/i
+        $link = /:\/\/(www\.)?(paypal|ebay|amazon|apple|microsoft|google|facebook|netflix|citibank|hsbc|barclays|wellsfargo)\.com[a-z0-9.:_-]{0,16}@/i
     condition:
         $link
 }

@@ -48,9 +48,10 @@ rule kelvir_patch_cute
         scope = "message"
         tags = "worm, msn"
     strings:
-        $link = /https?:\/\/[a-z0-9.-]{3,60}\/[~a-z0-9\/_-]{0,40}(cute|omg|patch|me|you|gallery|pics|sexy|hot)\.(pif|scr)/i
+        $file = /\/(cute|omg|patch|me|you|gallery|pics|sexy|hot)\.(pif|scr)\b/i
+        $link = "http" nocase
     condition:
-        $link
+        $file and $link
 }
 
 rule bropia_file_names

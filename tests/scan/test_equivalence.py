@@ -111,7 +111,7 @@ def _everything(rules: str, texts: list[Text]) -> set[str]:
     return {match.meta["id"] for match in compiled.match(data=Layout(texts).data)}
 
 
-@pytest.mark.parametrize("examples", [40, pytest.param(1000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [40, pytest.param(400, marks=pytest.mark.long)])
 @pytest.mark.parametrize("make", [HyperscanPrefilter, Re2Prefilter])
 @pytest.mark.timeout(1200)
 def test_prefilter_and_shards_are_yara_over_everything(make: MakePrefilter, examples: int) -> None:

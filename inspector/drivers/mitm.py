@@ -135,7 +135,7 @@ class Notify(tls.TLSLayer):
     """Ends TLS as it should be: close_notify before FIN (RFC 8446, 6.1). Some servers wait for it."""
 
     def send_close(self, command: commands.CloseConnection) -> Commands:
-        if self.tls is not None and self.tunnel_state is tunnel.TunnelState.OPEN:
+        if self.tls is not None and self.conn.tls_established:
             try:
                 self.tls.shutdown()
             except SSL.Error:

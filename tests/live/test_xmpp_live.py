@@ -1,0 +1,405 @@
+"""XMPP through a real Prosody, with slixmpp: plain, STARTTLS and direct TLS. One gateway serves the whole file."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import pytest
+
+from inspector.drivers.mitm_tls import Authority
+from tests.live.dribble import Dribble
+from tests.live.peers import GatewayChild, Prosody, Servers, free_port
+
+slixmpp = pytest.importorskip("slixmpp", reason="slixmpp is not installed (make test installs it)")
+
+pytestmark = pytest.mark.live
+
+CARD = "4111 1111 1111 1111"
+STARS = "*" * len(CARD)
+POLICY = {
+    "rules": [
+        {"name": "cards", "when": {"finding.rule": "dlp.card_number"}, "then": "redact",
+         "notify": "A number was masked, reference {reference}."},
+        {"name": "mild", "when": {"text": "mild words"}, "then": "warn"},
+        {"name": "forbidden", "when": {"event": "message", "text": "(?i)forbidden fruit"}, "then": "block"},
+        {"name": "told", "when": {"event": "message", "text": "forbidden roots"}, "then": "block",
+         "notify": "Not here, reference {reference}."},
+        {"name": "end", "when": {"event": "message", "text": "cut the line"}, "then": "cut"},
+    ],
+}
+BODY = "{jabber:client}body"
+ERROR = "{jabber:client}error"
+STATUS = "{jabber:client}status"
+POLICY_VIOLATION = "{urn:ietf:params:xml:ns:xmpp-stanzas}policy-violation"
+ERROR_TEXT = "{urn:ietf:params:xml:ns:xmpp-stanzas}text"
+XHTML_BODY = "{http://www.w3.org/1999/xhtml}body"
+
+
+class Gateway(GatewayChild):
+    """A gateway with listeners in front of Prosody's ports and of a server of the test's own."""
+
+    def __init__(self, folder: Path, prosody: Prosody, servers: Servers) -> None:
+        self.port, self.tls, self.stub, self.stub_server = free_port(), free_port(), free_port(), free_port()
+        super().__init__(
+            folder,
+            [{"mode": "reverse", "address": f"127.0.0.1:{port}", "upstream": f"localhost:{upstream}"}
+             for port, upstream in (
+                 (self.port, prosody.port), (self.tls, prosody.tls_port), (self.stub, self.stub_server))],
+            policy=POLICY, tls={"upstream_ca": str(servers.ca_file), "intercept": "all"})
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, prosody: Prosody, servers: Servers) -> Iterator[Gateway]:
+    """The gateway of this file."""
+    child = Gateway(tmp_path_factory.mktemp("xmpp_gateway"), prosody, servers)
+    yield child
+    assert child.stop() == 0, child.child.text()
+
+
+class Client(slixmpp.ClientXMPP):  # type: ignore[misc,name-defined]
+    """A slixmpp client that remembers the bytes it received and hands out the stanzas."""
+
+    def __init__(self, jid: str, mode: str, authority: Path) -> None:
+        super().__init__(jid, "secret")
+        self.raw = b""
+        self.stanzas: asyncio.Queue[Element] = asyncio.Queue()
+        self.gone = asyncio.Event()
+        self.enable_plaintext, self.enable_starttls, self.enable_direct_tls = (
+            mode == each for each in ("plain", "starttls", "direct"))
+        self.ca_certs = authority
+        self.plugin["feature_mechanisms"].unencrypted_plain = True
+        self.plugin["feature_mechanisms"].unencrypted_scram = True
+        self.started = asyncio.Event()
+        self.add_event_handler("session_start", lambda _: self.started.set())
+        self.add_event_handler("disconnected", lambda _: self.gone.set())
+        for name in ("message", "presence", "iq"):
+            self.register_handler(slixmpp.xmlstream.handler.Callback(
+                f"all of {name}", slixmpp.xmlstream.matcher.MatchXPath(f"{{jabber:client}}{name}"),
+                lambda stanza: self.stanzas.put_nowait(stanza.xml)))
+
+    def data_received(self, data: bytes) -> None:
+        self.raw += data
+        super().data_received(data)
+
+    async def wait(self, fits: Callable[[Element], bool], seconds: float = 15) -> Element:
+        """The next stanza that fits."""
+        async with asyncio.timeout(seconds):
+            while True:
+                stanza = await self.stanzas.get()
+                if fits(stanza):
+                    return stanza
+
+    async def message(self) -> Element:
+        """The next message."""
+        return await self.wait(lambda stanza: stanza.tag == "{jabber:client}message")
+
+    async def body(self) -> str:
+        """The body of the next message that is no notice of the gateway's."""
+        while (got := await self.message()).get("type") == "headline":
+            pass
+        return got.findtext(BODY) or ""
+
+    def unit(self, mark: bytes) -> bytes:
+        """The bytes of the message that holds `mark`, as they came."""
+        at = self.raw.index(mark)
+        start, end = self.raw.rindex(b"<message", 0, at), self.raw.index(b"</message>", at)
+        return self.raw[start:end]
+
+
+@asynccontextmanager
+async def online(user: str, mode: str, port: int, authority: Path) -> AsyncIterator[Client]:
+    """A client that has signed on and said that it is there; it signs off at the end."""
+    client = Client(f"{user}@localhost/{user}{next(_numbers)}", mode, authority)
+    client.connect("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(30):
+            await client.started.wait()
+        client.send_raw("<presence/>")
+        await client.wait(lambda stanza: stanza.tag == "{jabber:client}presence")
+        yield client
+    finally:
+        client.cancel_connection_attempt()
+        if not client.gone.is_set():
+            await client.disconnect(wait=3)
+        with suppress(asyncio.CancelledError):
+            client._run_out_filters.cancel()
+            await client._run_out_filters
+
+
+_numbers = itertools.count(1)
+
+
+def referred(gateway: Gateway, text: str, rule: str) -> str:
+    """The reference in a notice: what `explain` finds by it names the rule."""
+    reference = text.partition("eference ")[2][:9]
+    done = gateway.inspector("explain", reference)
+    assert done.returncode == 0, done.stderr
+    assert reference in done.stdout
+    assert f'"{rule}"' in done.stdout
+    return reference
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["whole", "one byte a segment"])
+@pytest.mark.parametrize("mode", ["plain", "starttls", "direct"])
+def test_a_conversation(gateway: Gateway, prosody: Prosody, servers: Servers, mode: str, cut: bool) -> None:
+    """One message passes byte-identical (a session past the gateway gets the same bytes), one arrives masked in body
+    and XHTML alike, one does not arrive and its writer gets the error of the same id with the reference; then both go
+    on talking."""
+    told: dict[str, str] = {}
+
+    async def scenario() -> None:
+        async with AsyncExitStack() as stack:
+            port = gateway.tls if mode == "direct" else gateway.port
+            if cut:
+                port = stack.enter_context(Dribble(port)).port
+            alice = await stack.enter_async_context(online("alice", mode, port, gateway.authority))
+            bob = await stack.enter_async_context(online("bob", mode, port, gateway.authority))
+            direct = prosody.tls_port if mode == "direct" else prosody.port
+            witness = await stack.enter_async_context(online("bob", mode, direct, servers.ca_file))
+
+            odd = "  grüße 👩‍👩‍👧 e\u0301 שלום &amp; a &lt; b ]]&gt; &#x1F600; 'q' \"r\" &amp;amp;\n\t end  "
+            alice.send_raw(f"<message to='bob@localhost' type='chat' id='m1'><body>{odd}</body>"
+                           "<x xmlns='urn:example:unknown' k='v'><y/>z</x></message>")
+            assert await bob.body() == await witness.body()
+            family = "👩‍👩‍👧".encode()
+            assert bob.unit(family) == witness.unit(family)
+
+            alice.send_raw(
+                f"<message to='bob@localhost' type='chat' id='m2'><body>my card {CARD} thanks</body>"
+                "<html xmlns='http://jabber.org/protocol/xhtml-im'><body xmlns='http://www.w3.org/1999/xhtml'>"
+                "<p>my card <b>4111 1111</b> 1111 1111 thanks</p></body></html></message>")
+            got = await bob.message()
+            assert got.findtext(BODY) == f"my card {STARS} thanks"
+            xhtml = got.find(f".//{XHTML_BODY}")
+            assert xhtml is not None
+            assert "".join(xhtml.itertext()) == f"my card {STARS} thanks"
+            assert [element.tag.partition("}")[2] for element in xhtml.iter()] == ["body", "p", "b"]
+            notice = await alice.wait(lambda stanza: stanza.get("type") == "headline")
+            told["cards"] = notice.findtext(BODY) or ""
+
+            alice.send_raw(
+                "<message to='bob@localhost' type='chat' id='m3'><body>some Forbidden Fruit</body></message>")
+            refusal = await alice.message()
+            assert (refusal.get("type"), refusal.get("id"), refusal.get("from")) == ("error", "m3", "bob@localhost")
+            error = refusal.find(ERROR)
+            assert error is not None
+            assert error.find(POLICY_VIOLATION) is not None
+            told["forbidden"] = error.findtext(ERROR_TEXT) or ""
+
+            alice.send_raw("<message to='bob@localhost' type='chat'><body>still here</body></message>")
+            assert await bob.body() == "still here"
+            bob.send_raw(f"<message to='{alice.boundjid.full}' type='chat'><body>so am I</body></message>")
+            assert await alice.body() == "so am I"
+            assert b"orbidden" not in bob.raw
+            mechanisms.append(alice.plugin["feature_mechanisms"].mech.name)
+
+    mechanisms: list[str] = []
+    asyncio.run(scenario())
+    references = {referred(gateway, told[rule], rule): rule for rule in ("cards", "forbidden")}
+    rows = gateway.rows()
+    verdicts = {row["reference"]: row for row in rows if row["event"] == "verdict" and row["reference"] in references}
+    assert sorted((row["rule"], row["asked"], row["did"]) for row in verdicts.values()) == [
+        ("cards", "redact", "redact"), ("forbidden", "block", "block")]
+    for row in verdicts.values():
+        assert (row["protocol"], row["kind"], row["way"], row["recipients"], row["identity"]) == (
+            "xmpp", "chat", "up", ["bob@localhost"], "authenticated")
+        assert row["user"].startswith("alice@localhost")
+    assert mechanisms == ["SCRAM-SHA-256"]
+
+
+def test_the_words_of_rooms_and_presence(gateway: Gateway) -> None:
+    """A refused room message reaches nobody in the room and its writer gets the error from the room; a refused status
+    goes without its words; warn delivers and tells."""
+    room = f"room{next(_numbers)}@conference.localhost"
+    told = []
+
+    async def scenario() -> None:
+        async with AsyncExitStack() as stack:
+            alice = await stack.enter_async_context(online("alice", "plain", gateway.port, gateway.authority))
+            bob = await stack.enter_async_context(online("bob", "plain", gateway.port, gateway.authority))
+            for client, nick in ((alice, "al"), (bob, "bo")):
+                client.send_raw(f"<presence to='{room}/{nick}'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+                await client.wait(lambda stanza, nick=nick: stanza.get("from") == f"{room}/{nick}")  # type: ignore[misc]
+                if client is alice:
+                    client.send_raw(f"<iq type='set' id='o1' to='{room}'><query xmlns='http://jabber.org/protocol/muc#"
+                                    "owner'><x xmlns='jabber:x:data' type='submit'/></query></iq>")
+                    await client.wait(lambda stanza: stanza.get("id") == "o1" and stanza.get("type") == "result")
+            say = f"<message to='{room}' type='groupchat' id='%s'><body>%s</body></message>"
+            alice.send_raw(say % ("g1", "hello room"))
+            await bob.wait(lambda stanza: stanza.findtext(BODY) == "hello room")
+            alice.send_raw(say % ("g2", "forbidden fruit for all"))
+            refusal = await alice.wait(lambda stanza: stanza.get("id") == "g2")
+            assert (refusal.get("type"), refusal.get("from")) == ("error", room)
+            told.append(("forbidden", refusal.findtext(f"{ERROR}/{ERROR_TEXT}") or ""))
+            alice.send_raw(say % ("g3", f"card {CARD}"))
+            assert await bob.body() == f"card {STARS}"
+
+            alice.send_raw(f"<presence to='{bob.boundjid.full}'><show>dnd</show><status>forbidden fruit</status>"
+                           "</presence>")
+            got = await bob.wait(lambda stanza: stanza.get("from") == alice.boundjid.full)
+            assert got.findtext("{jabber:client}show") == "dnd"
+            assert got.find(STATUS) is None
+            notice = await alice.wait(
+                lambda stanza: stanza.get("type") == "headline" and "not delivered" in (stanza.findtext(BODY) or ""))
+            told.append(("forbidden", notice.findtext(BODY) or ""))
+            alice.send_raw(f"<presence to='{bob.boundjid.full}'><status>at lunch</status></presence>")
+            got = await bob.wait(lambda stanza: stanza.get("from") == alice.boundjid.full)
+            assert got.findtext(STATUS) == "at lunch"
+
+            alice.send_raw(f"<message to='{bob.boundjid.full}' type='chat'><body>mild words</body></message>")
+            assert await bob.body() == "mild words"
+            notice = await alice.wait(
+                lambda stanza: stanza.get("type") == "headline" and "was delivered" in (stanza.findtext(BODY) or ""))
+            told.append(("mild", notice.findtext(BODY) or ""))
+            assert b"forbidden" not in bob.raw
+
+    asyncio.run(scenario())
+    references = [referred(gateway, text, rule) for rule, text in told]
+    verdicts = {row["reference"]: (row["kind"], row["did"]) for row in gateway.rows("verdict")}
+    assert [verdicts[reference] for reference in references] == [
+        ("chat", "block"), ("status", "block"), ("chat", "warn")]
+
+
+def test_what_comes_from_the_server_is_judged_too(gateway: Gateway, prosody: Prosody, servers: Servers) -> None:
+    """A writer past the gateway: the reader behind it gets no refused message and a masked one; where the rule has
+    words for him the writer gets the error of his message's id."""
+    async def scenario() -> str:
+        async with AsyncExitStack() as stack:
+            carol = await stack.enter_async_context(online("carol", "plain", prosody.port, servers.ca_file))
+            bob = await stack.enter_async_context(online("bob", "plain", gateway.port, gateway.authority))
+            say = f"<message to='{bob.boundjid.full}' type='chat' id='%s'><body>%s</body></message>"
+            carol.send_raw(say % ("d0", "forbidden fruit"))
+            carol.send_raw(say % ("d1", "forbidden roots"))
+            refusal = await carol.message()
+            assert (refusal.get("type"), refusal.get("id")) == ("error", "d1")
+            carol.send_raw(say % ("d2", f"card {CARD}"))
+            assert await bob.body() == f"card {STARS}"
+            assert b"forbidden" not in bob.raw
+            return refusal.findtext(f"{ERROR}/{ERROR_TEXT}") or ""
+
+    reference = referred(gateway, asyncio.run(scenario()), "told")
+    row = gateway.wait_row("verdict", reference=reference)
+    assert (row["way"], row["did"]) == ("down", "block")
+    assert row["sender"].startswith("carol@localhost")
+
+
+@pytest.mark.parametrize("mode", ["plain", "starttls"])
+def test_cut_ends_politely(gateway: Gateway, mode: str) -> None:
+    """The writer gets a stream error with the reference, the end of the stream and of the connection; the reader
+    nothing of the message."""
+    async def scenario() -> str:
+        async with AsyncExitStack() as stack:
+            alice = await stack.enter_async_context(online("alice", mode, gateway.port, gateway.authority))
+            bob = await stack.enter_async_context(online("bob", mode, gateway.port, gateway.authority))
+            alice.send_raw(f"<message to='{bob.boundjid.full}' type='chat'><body>cut the line</body></message>")
+            async with asyncio.timeout(15):
+                await alice.gone.wait()
+            bob.send_raw(f"<message to='{bob.boundjid.full}' type='chat'><body>calm</body></message>")
+            assert await bob.body() == "calm"
+            return bytes(alice.raw[alice.raw.index(b"<stream:error>"):]).decode()
+
+    last = asyncio.run(scenario())
+    assert "<policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>" in last
+    assert last.endswith("</stream:stream>")
+    reference = referred(gateway, last, "end")
+    assert gateway.wait_row("verdict", reference=reference)["did"] == "cut"
+
+
+def test_sign_on_by_scram_through_starttls(gateway: Gateway, prosody: Prosody, servers: Servers) -> None:
+    """SCRAM works behind our certificate; channel binding cannot and is taken out of the offer; stream management is
+    not offered through the gateway, though the server offers it."""
+    async def scenario() -> tuple[bytes, bytes, str]:
+        async with AsyncExitStack() as stack:
+            alice = await stack.enter_async_context(online("alice", "starttls", gateway.port, gateway.authority))
+            witness = await stack.enter_async_context(online("carol", "starttls", prosody.port, servers.ca_file))
+            return alice.raw, witness.raw, alice.boundjid.full
+
+    ours, servers_own, user = asyncio.run(scenario())
+    row = gateway.wait_row("sign_on", user=user)
+    assert (row["identity"], row["mechanism"]) == ("authenticated", "SCRAM-SHA-256")
+    assert b"urn:xmpp:sm:3" in servers_own
+    assert b"urn:xmpp:sm" not in ours
+    assert b"SCRAM-SHA-256</mechanism>" in ours
+    assert b"-PLUS" not in ours
+    assert row["channel_binding"] == ("stripped" if b"-PLUS" in servers_own else "none")
+
+
+STREAM = (
+    b"<?xml version='1.0'?><stream:stream %b='localhost' version='1.0' xmlns='jabber:client' "
+    b"xmlns:stream='http://etherx.jabber.org/streams'%b>"
+)
+OFFER = (
+    b"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+    b"<compression xmlns='http://jabber.org/features/compress'><method>zlib</method></compression>"
+    b"<sm xmlns='urn:xmpp:sm:3'/><ver xmlns='urn:xmpp:features:rosterver'/></stream:features>"
+)
+
+
+@pytest.fixture
+def stub(gateway: Gateway, tmp_path: Path) -> Iterator[None]:
+    """A server that offers compression and stream management, and has a certificate of a foreign authority."""
+    certificate, key = Authority.open(tmp_path / "foreign").leaf("localhost")
+    from cryptography.hazmat.primitives import serialization
+
+    pem = tmp_path / "foreign.pem"
+    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    listener = socket.create_server(("127.0.0.1", gateway.stub_server))
+
+    def serve() -> None:
+        sock = listener.accept()[0]
+        with sock, suppress(OSError):
+            until(sock, b">", b"<stream:stream")
+            sock.sendall(STREAM % (b"from", b" id='s1'") + OFFER)
+            until(sock, b"/>", b"<starttls")
+            sock.sendall(b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+            with context.wrap_socket(sock, server_side=True) as secure:
+                secure.recv(65536)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield
+    listener.close()
+    thread.join(10)
+
+
+def until(sock: socket.socket, end: bytes, mark: bytes = b"") -> bytes:
+    """What comes, to `end` behind `mark`, or to the end of the connection."""
+    got = b""
+    sock.settimeout(15)
+    while mark not in got or end not in got[got.index(mark):]:
+        data = sock.recv(65536)
+        if not data:
+            break
+        got += data
+    return got
+
+
+def test_no_compression_and_no_forged_certificate(gateway: Gateway, stub: None) -> None:
+    """Compression is not in the features that the client sees; for a server whose certificate does not verify the
+    client gets <failure/> and the end, never <proceed/> and a certificate of ours."""
+    with socket.create_connection(("127.0.0.1", gateway.stub), 10) as sock:
+        sock.sendall(STREAM % (b"to", b""))
+        features = until(sock, b"</stream:features>")
+        assert b"starttls" in features
+        assert b"rosterver" in features
+        assert b"compression" not in features
+        assert b"urn:xmpp:sm" not in features
+        sock.sendall(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+        answer = until(sock, b"no such end")
+    assert answer.startswith(b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+    assert b"proceed" not in answer
+    row = gateway.wait_row("trouble", name="tls_failed")
+    assert row["did"] == "cut"
+
+

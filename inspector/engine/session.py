@@ -84,6 +84,7 @@ NOTICE_WARN = "Your message was delivered, but it is against company policy. Ref
 NOTICE_FAILED = "Your message was not delivered: it could not be checked. Reference {reference}."
 
 _NOTHING = Can()
+_PASSED = (PASSED,)
 
 
 class _Item:
@@ -372,48 +373,72 @@ class Session:
     def _take(self, frame: Frame, world: World, out: list[Effect]) -> None:
         """One frame: judge it; send it at once if nothing has to wait."""
         way = frame.way
-        left = 0
-        if self._late[way]:
-            left = min(self._late[way], len(frame.raw))
-            self._late[way] -= left
         if frame.oddities:
             self._oddities(frame, out)
+        left = self._late[way]
+        if left:
+            left = min(left, len(frame.raw))
+            self._late[way] -= left
         if frame.fault is not None:
             self._fault(frame, left, world, out)
             return
-        queue = self._queues[way]
         events = frame.events
-        rules = self._kit.rules
-        item: _Item | None = None
-        if frame.group is None:
+        if frame.group is None and not left and not self._queues[way]:
             if not events:
-                if not queue:
-                    self._deliver(frame, (), left, world, out)
-                else:
-                    self._enqueue(self._decided(frame, left))
+                self._deliver(frame, (), 0, world, out)
                 return
-            if len(events) == 1 and not queue and not left and not self._logged(events[0]):
-                # The hot path: one event, findings at once, nothing to say.
-                event = events[0]
-                if self._signed or not self._must_sign(event, way):
-                    event = self._marked(event, way, frame.at, world)
-                    if self.context.policy is not rules.policy:
-                        self._enter(rules)
-                    try:
-                        findings = self._quick(event, rules)
-                    except ScanFailed:
-                        findings = None
-                    if findings is not None:
-                        if rules.policy.decide(event, self.context, way, frame.at, findings) is None:
-                            tally = self._tally
-                            tally.passed += 1
-                            if type(event) is Message:
-                                tally.messages += 1
-                            self._deliver(frame, (PASSED,), 0, world, out)
-                            return
-                        item = _Item(frame, rules, left)
-                        item.findings.append(findings)
-        self._judge(item or _Item(frame, rules, left), world, out)
+            if len(events) == 1 and (self._signed or not self._must_sign(events[0], way)):
+                self._take_one(frame, events[0], world, out)
+                return
+        if frame.group is None and not events:
+            if self._queues[way]:
+                self._enqueue(self._decided(frame, left))
+            else:
+                self._deliver(frame, (), left, world, out)
+            return
+        self._judge(_Item(frame, self._kit.rules, left), world, out)
+
+    def _take_one(self, frame: Frame, event: Event, world: World, out: list[Effect]) -> None:
+        """The path of nearly every message: one event, nothing in front of it, findings at once, nothing to say."""
+        kit, context, way, at = self._kit, self.context, frame.way, frame.at
+        rules = kit.rules
+        kind = type(event)
+        if kind is SignOn or kind is FileOffer or kit.archive != "none":
+            if kind is not Typing:
+                self._judge(_Item(frame, rules, 0), world, out)
+                return
+        elif kind is Message:
+            event = self._marked(event, way, at, world)
+        if context.policy is not rules.policy:
+            self._enter(rules)
+        try:
+            findings = rules.scanner.quick(event.texts) if event.texts and not self._unread() else ()
+        except ScanFailed:
+            findings = None
+        if findings is None:
+            self._judge(_Item(frame, rules, 0), world, out)
+            return
+        judged = event if not kit.never_inspect or not self._unread() else msgspec.structs.replace(event, texts=())
+        if rules.policy.decide(judged, context, way, at, findings) is not None:
+            item = _Item(frame, rules, 0)
+            item.findings.append(findings)
+            self._judge(item, world, out)
+            return
+        tally = self._tally
+        tally.passed += 1
+        if kind is Message:
+            tally.messages += 1
+        if not self.dry and self._signed and self._away[way] is None:
+            # What `_deliver` would do, for the one thing that nearly every message is: sent on as it came.
+            acts = self._decoder.apply(frame, _PASSED)  # type: ignore[union-attr]
+            if len(acts) == 1:
+                act = acts[0]
+                if type(act) is Send and act.way is way:
+                    out.append(act)
+                    return
+            self._act(acts, frame, world, out)
+        else:
+            self._deliver(frame, _PASSED, 0, world, out)
 
     def _decided(self, frame: Frame, left: int) -> _Item:
         item = _Item(frame, self._kit.rules, left)
@@ -453,13 +478,16 @@ class Session:
         """The second leg of a message that crossed the gateway going up already is a copy of it (design section 5)."""
         if type(event) is not Message or event.copy != "no" or not event.texts:
             return event
-        key = hash((self.context.protocol, event.texts[0].plain, len(event.texts)))
-        who = (event.sender or self.context.user or "").partition("/")[0].lower()
+        key = hash((self.context.protocol, event.texts[0].plain))
         if way is UP:
-            world.legs.put(key, (self.flow.id, who, event.conversation), at + self._kit.limits.leg_seconds)
+            sender = event.sender or self.context.user or ""
+            world.legs.put(key, (self.flow.id, sender, event.conversation), at + self._kit.limits.leg_seconds)
             return event
         leg = world.legs.get(key, at)
-        if leg is None or leg[0] == self.flow.id or (leg[1] != who and leg[2] != event.conversation):
+        if leg is None or leg[0] == self.flow.id:
+            return event
+        sender = (event.sender or "").partition("/")[0].lower()
+        if leg[1].partition("/")[0].lower() != sender and leg[2] != event.conversation:
             return event
         return msgspec.structs.replace(event, copy="leg")
 
@@ -701,29 +729,29 @@ class Session:
         if self.dry or left:
             self._look(acts, frame, left, world, out)
         else:
-            for act in acts:
-                kind = type(act)
-                if kind is Send:
-                    assert isinstance(act, Send)
-                    if act.way is way or frame.edit is not None:
-                        out.append(act)
-                    else:
-                        self._aside(act, out)
-                elif kind is Cut:
-                    assert isinstance(act, Cut)
-                    self._cut(frame.at, world, out, polite=False, reason=act.reason)
-                    return
-                elif kind is Expect:
-                    assert isinstance(act, Expect)
-                    self._expect(act, frame.at, world)
-                    out.append(act)
-                else:
-                    out.append(act)
-            if self._away[way] is not None:
-                self._speak(way, out)
+            self._act(acts, frame, world, out)
         if not self._signed and any(type(event) is SignOn for event in frame.events):
             self._signed = True
             self._unsign(world, out, frame.at)
+
+    def _act(self, acts: list[Act], frame: Frame, world: World, out: list[Effect]) -> None:
+        """Carry out what the decoder wants for a frame."""
+        way = frame.way
+        for act in acts:
+            if isinstance(act, Send):
+                if act.way is way or frame.edit is not None:
+                    out.append(act)
+                else:
+                    self._aside(act, out)
+            elif isinstance(act, Cut):
+                self._cut(frame.at, world, out, polite=False, reason=act.reason)
+                return
+            else:
+                if isinstance(act, Expect):
+                    self._expect(act, frame.at, world)
+                out.append(act)
+        if self._away[way] is not None:
+            self._speak(way, out)
 
     def _look(self, acts: list[Act], frame: Frame, left: int, world: World, out: list[Effect]) -> None:
         """A frame of a capture, or one that had left (in part) before its protocol was known."""
@@ -871,6 +899,15 @@ class Session:
             if self._state == DECODING:
                 self._pump(way, world, out, at)
 
+    def _judge_unsigned(self, at: float, world: World, out: list[Effect]) -> None:
+        for item in tuple(self._queues[UP] or ()):
+            if item.signing and self._state == DECODING:
+                item.signing = False
+                item.deadline = None
+                self._scan(item, at, world, out)
+        if self._state == DECODING:
+            self._pump(UP, world, out, at)
+
     def _wake_at(self, at: float | None, out: list[Effect]) -> None:
         if at is not None and (self._wake is None or at < self._wake):
             self._wake = at
@@ -969,6 +1006,8 @@ class Session:
                 self._undecided(inp.at, world, out)
         if self._state == DECODING:
             self._feed(Chunk(way, inp.at, b"", 0, True), world, out)
+            # The sign-on that messages wait for may never come now: they are judged, and logged, without a user.
+            self._judge_unsigned(inp.at, world, out)
             if self._state == DECODING and not self._queues[way]:
                 self._finish(way, world, out, inp.at)
         elif self._state != OVER:
@@ -1030,7 +1069,7 @@ class Session:
             "server_name": flow.server_name, "tls": flow.tls, "listener": flow.listener,
             "community_id": community_id(flow.client, flow.server, flow.transport),
             "protocol": self.context.protocol, "application": self.context.application,
-            "confidence": named.confidence if named else None,
+            "confidence": named.confidence if named else 0.0,
             "evidence": [
                 {"rule": e.rule, "text": e.text, "points": e.points} for e in (named.evidence if named else ())
             ],

@@ -66,6 +66,8 @@ class _Writer:
         self.jids = jids
         self.pattern_index = pattern_index
         self.asks_peer = False
+        self.peers: list[Callable[[str], bool]] = []
+        """Every question that is asked of the peer's name."""
         self.read: dict[str, str] = {}
         """Local names of what is read of the event once, and where from."""
         self.guard = ""
@@ -152,11 +154,14 @@ class _Writer:
             return f"{self.name(matcher.holds)}(at)", _COST["time"]
         if field.name == "peer":
             assert isinstance(matcher, Names)
-            holds = self.name(matcher.holds_jid if self.jids else matcher.holds)
-            return f"((peer := peer or P(event)) is not None and {holds}(peer))", _COST["peer"]
+            question = matcher.holds_jid if self.jids else matcher.holds
+            if question not in self.peers:
+                self.peers.append(question)
+            index = self.peers.index(question)
+            return f"((peer := peer or P(event)) is not None and (w or (w := K(peer)))[{index}])", _COST["peer"]
         if field.name == "application":
-            holds = self.name(matcher.holds)
-            return f"(context.application is not None and {holds}(context.application))", 4
+            test = self.name(matcher.holds)
+            return f"(context.application is not None and {test}(context.application))", 4
         if field.name == "confidence":
             return f"{self.name(matcher.holds)}(context.confidence)", 4
         return f"{self.name(_event_test(atom, self.jids))}(event)", _COST.get(field.name, 4)
@@ -173,13 +178,38 @@ class _Writer:
         if self.guard:
             first.append(f"    if {self.guard}: return None")
         body = "\n".join([*first, *self.lines])
-        source = f"def judge(event, context, at, peer, findings):\n    hits = t = None\n{body}\n    return hits\n"
+        source = f"def judge(event, context, at, peer, findings):\n    hits = t = w = None\n{body}\n    return hits\n"
         namespace: dict[str, Any] = {"__builtins__": {"all": all, "tuple": tuple}, "P": one_peer, **self.names}
+        if self.peers:
+            namespace["K"] = _known_peers(tuple(self.peers))
         if texts is not None:
             namespace["T"] = _finder(texts)
         exec(compile(source, "<policy>", "exec"), namespace)  # noqa: S102 - see the module's docstring
         made: Judge = namespace["judge"]
         return made
+
+
+_PEERS = 4096
+"""Names of peers whose answers are remembered: people talk with the same few over and over."""
+_PEER_LENGTH = 256
+"""Longer names are asked anew each time: what is remembered is bounded in bytes, too."""
+
+
+def _known_peers(questions: tuple[Callable[[str], bool], ...]) -> Callable[[str], tuple[bool, ...]]:
+    """Name of a peer -> the answers to all questions about it."""
+    known: dict[str, tuple[bool, ...]] = {}
+
+    def answers(peer: str) -> tuple[bool, ...]:
+        found = known.get(peer)
+        if found is None:
+            found = tuple([question(peer) for question in questions])
+            if len(peer) <= _PEER_LENGTH:
+                if len(known) >= _PEERS:
+                    known.clear()
+                known[peer] = found
+        return found
+
+    return answers
 
 
 def _finder(texts: PatternSet) -> Callable[[Sequence[Any]], frozenset[int]]:

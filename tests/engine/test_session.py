@@ -462,3 +462,11 @@ def test_a_placeholder_carries_the_reference() -> None:
     play >> down(b"SAY alice block\n") << [Row("message"), Row("verdict", durable=True)]
     ref = play.notes[-1].row["reference"]
     play >> Kept(play.durable, START) << sent_down(f"SAY [removed, {ref}]\n".encode())
+
+
+def test_what_waits_for_a_sign_on_is_judged_when_a_side_ends() -> None:
+    """A session that ends before its sign-on leaves no message unjudged and unlogged."""
+    play = Play(*toy_session())
+    play >> up(b"HELLO alice\nSAY bob block early\n") << sent_up(b"HELLO alice\n")
+    play >> Closed(Way.UP, START) << [Row("message", text="block early"), Row("verdict", durable=True, did="block")]
+    play >> Kept(play.durable, START) << [Finish(Way.UP)]

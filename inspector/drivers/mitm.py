@@ -427,9 +427,9 @@ class StockLink(proxy_server.LiveConnectionHandler):
                 prepare(io.writer.get_extra_info("socket"))
                 io.writer.transport.set_write_buffer_limits(high=self.host.limits.write_buffer_bytes)
         else:
-            answered = asyncio.get_running_loop().create_future()
-            if not self.host.hook(self, hook, lambda: answered.set_result(None)):
-                await answered
+            answered = asyncio.Event()
+            if not self.host.hook(self, hook, answered.set):
+                await answered.wait()
 
     def log(self, message: str, level: int = logging.INFO, exc_info: Any = None) -> None:  # noqa: ARG002
         """mitmproxy logs a layer's exception and goes on with the next chunk; here it ends the session."""

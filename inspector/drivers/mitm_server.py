@@ -8,7 +8,7 @@ import logging
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,10 +54,14 @@ MakeSession = Callable[[Flow, frozenset[str], bool], SessionLike]
 _log = logging.getLogger("inspector.gateway")
 
 SCAN_THREADS = 4
+_STOP = 5.0
+"""Seconds that aborted connections get to be gone."""
 _SWEEP = 5.0
 """Seconds between two looks at all sessions."""
 REJECTIONS = 2
 """Rejections of our certificate by one client after which an exception is proposed."""
+_KINDS = 1000
+"""Kinds of sentences whose last time is remembered: they hold names that clients choose."""
 _REJECTED = 4096
 """(client, name) pairs whose rejections are counted."""
 
@@ -320,12 +324,11 @@ class Gateway:
             link.abort()
         for task in list(self._tasks):
             task.cancel()
-        while self.links or self._tasks:
-            await asyncio.sleep(0)
+        until = self._loop.time() + _STOP
+        while (self.links or self._tasks) and self._loop.time() < until:
+            await asyncio.sleep(0.001)
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
-        for _, server in self._servers:
-            await server.wait_closed()
 
     # -- what others ask
 
@@ -392,6 +395,8 @@ class Gateway:
         """Log, but each kind at most once a second: a flood of refusals must not flood the log."""
         now = self.clock()
         if now - self._told.get(kind, 0.0) >= 1.0:
+            if len(self._told) > _KINDS:
+                self._told.clear()
             self._told[kind] = now
             self.log(sentence)
 
@@ -559,11 +564,14 @@ class Gateway:
         """Why this TLS is passed on unread; None: it is opened."""
         tls = self.settings.tls
         names = [name for name in (context.client.sni, link.asked) if name]
+        # A client chooses its SNI: where it also named the host to connect to, both must be excepted, or the name of an
+        # excepted server would free a session with another one. A reverse upstream is fixed by the administrator.
+        free = all if link.listener.mode in ("socks5", "connect") and not _is_address(link.asked) else any
         port = context.server.address[1] if context.server.address else 0
         why = None
-        if any(name_matches(name, tls.never) for name in names):
+        if names and free(name_matches(name, tls.never) for name in names):
             why = "named in tls.never"
-        elif (exception := self._exception(link, names)) is not None:
+        elif (exception := self._exception(link, names, free)) is not None:
             why = f"tls exception: {exception.why or exception.name}"
         elif tls.intercept == "none":
             why = "tls.intercept is none"
@@ -577,12 +585,14 @@ class Gateway:
             self.counters.spliced += 1
         return why
 
-    def _exception(self, link: Any, names: list[str]) -> TlsException | None:
+    def _exception(
+        self, link: Any, names: list[str], free: Callable[[Iterable[object]], bool],
+    ) -> TlsException | None:
         ip, now = ipaddress.ip_address(address_of(link.peer).ip), self.clock()
         for exception in self.settings.tls.exceptions:
             if (
                 (exception.until is None or now < exception.until)
-                and any(name_matches(name, (exception.name,)) for name in names)
+                and names and free(name_matches(name, (exception.name,)) for name in names)
                 and (not exception.clients or any(ip in network for network in exception.clients))
             ):
                 return exception
@@ -662,7 +672,7 @@ class Gateway:
         for link in list(self.links):
             link.check()
             conversation = link.conversation
-            if (conversation.last if conversation is not None else link.since) < before:
+            if (conversation.last if conversation is not None else link.since) < before and not link.lingering:
                 self.counters.idle_ended += 1
                 if conversation is not None:
                     conversation.kill("idle")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from inspector.drivers.destinations import Destinations
 from inspector.drivers.mitm_server import ListenerSettings, TlsException, TlsSettings
 from inspector.drivers.mitm_tls import Authority
 from inspector.model import DOWN, UP, Chunk, Cut, Effect, Input, Limits, Secured, Send, Spliced, StartTls, Troubled
@@ -214,6 +215,29 @@ def test_an_exception_that_is_over_is_none(tmp_path: Path, pki: Pki) -> None:
             writer.close()
             await until(lambda: bool(run.sessions))
             assert run.sessions[0].flow.tls
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("asked", "free"), [("127.0.0.1", True), ("localhost", False)])
+def test_a_borrowed_sni_frees_nobody(tmp_path: Path, pki: Pki, stock_io: bool, asked: str, free: bool) -> None:
+    """A client that names a host to SOCKS and an excepted one in its SNI is not left alone; by address, SNI is all."""
+
+    async def scenario() -> None:
+        listening = ListenerSettings("socks5", "127.0.0.1", 0, destinations=Destinations.parse((), ()))
+        async with (
+            serving(echo, ssl=pki.server("chat.test")) as upstream,
+            running(tmp_path, listening, tls=pki.settings(never=("chat.test",)), stock_io=stock_io) as run,
+        ):
+            reader, writer = await run.connect()
+            writer.write(
+                b"\x05\x01\x00\x05\x01\x00\x03" + bytes([len(asked)]) + asked.encode() + upstream[1].to_bytes(2))
+            assert (await reader.readexactly(12))[3] == 0
+            await writer.start_tls(pki.client(pki.ca_file if free else None), server_hostname="chat.test")
+            writer.write(b"hello")
+            assert await reader.readexactly(5) == b"HELLO"
+            assert run.sessions[0].flow.tls is not free
+            writer.close()
 
     run(scenario)
 

@@ -162,9 +162,9 @@ Name = #test
 
 
 class Prosody:
-    """Prosody for localhost: plain and STARTTLS on `port` (TLS required on `secure_port`'s twin), direct TLS.
+    """Prosody for localhost: plain and STARTTLS on `port` (`require_tls`: STARTTLS only), direct TLS on `tls_port`.
 
-    Users alice and bob, password "secret"; rooms at conference.localhost.
+    Users alice, bob and carol, password "secret"; rooms at conference.localhost.
     """
 
     def __init__(self, folder: Path, servers: Servers, *, require_tls: bool = False) -> None:

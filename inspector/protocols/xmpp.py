@@ -1559,8 +1559,10 @@ class XmppDecoder:
         if notice:
             said = f"<text xmlns='{_STANZA_ERROR}' xml:lang='en'>{_line(notice)}</text>"
         by = f" by='{escape(self._domain)}'" if self._domain else ""
+        # libpurple shows an error only where the message has a body, and shows the error's text then.
+        body = f"<body>{_line(notice)}</body>" if notice and name == "message" else ""
         return (
-            f"<{name} type='error'{_attribute('id', ident)}{_attribute('from', sender)}{_attribute('to', to)}>"
+            f"<{name} type='error'{_attribute('id', ident)}{_attribute('from', sender)}{_attribute('to', to)}>{body}"
             f"<error type='{kind}'{by}><{condition} xmlns='{_STANZA_ERROR}'/>{said}</error></{name}>"
         ).encode()
 

@@ -662,7 +662,8 @@ ERRORS = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
 
 class TestRefusal:
     def test_a_refused_message_is_answered_with_its_own_id(self) -> None:
-        """Nothing goes up; the sender gets <policy-violation/> from the address he wrote to, with the reference."""
+        """Nothing goes up; the sender gets <policy-violation/> from the address he wrote to, with the reference: in the
+        error's text, and as a body, without which libpurple shows nobody the error."""
         dec = signed()
         acts = dec.apply(one(dec, UP, CHAT_UP), [block("No & <no>.\r\nReference R1.\0")])
         assert sent(acts, UP) == b""
@@ -670,7 +671,8 @@ class TestRefusal:
         assert (answer.tag, answer.get("type"), answer.get("id"), answer.get("from"), answer.get("to")) == (
             C + "message", "error", "m1", "bob@example.org/phone", ME,
         )
-        (error,) = answer
+        body, error = answer
+        assert (body.tag, body.text) == (C + "body", "No & <no>.  Reference R1.")
         assert (error.get("type"), error.get("by")) == ("modify", "example.com")
         assert [child.tag for child in error] == [ERRORS + "policy-violation", ERRORS + "text"]
         assert error[1].text == "No & <no>.  Reference R1."

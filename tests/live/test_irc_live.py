@@ -148,7 +148,8 @@ def test_a_conversation(gateway: Gateway, way: str, cut: bool) -> None:
         to_bob = f"PRIVMSG {bob.nick} :".encode()
         from_alice = f":{alice.nick}!".encode()
 
-        odd = "  grüße \x0304,08red\x0f 👩‍👩‍👧 e\u0301 a < b && c > d  ".encode() + b"\xff\xfe latin \xe9"  # (a blank at the end is ngircd's to take away)
+        # A blank at the very end is ngircd's to take away
+        odd = "  grüße \x0304,08red\x0f 👩‍👩‍👧 e\u0301 a < b && c > d  ".encode() + b"\xff\xfe latin \xe9"
         alice.say(to_bob + odd)
         line = bob.wait(from_alice)
         assert line.split(b" ", 1)[1] == to_bob + odd

@@ -201,7 +201,13 @@ class Session:
         return self._probe is None
 
     def queued(self, way: Way) -> int:
-        """Bytes of that way that wait for a verdict: above `limits.way_bytes` the driver stops reading that way."""
+        """Bytes of that way that wait for a verdict: above `limits.way_bytes` the driver stops reading that way.
+
+        More than `limits.waiting_frames` frames count as too many bytes: tiny frames cost memory by their number.
+        """
+        queue = self._queues[way]
+        if queue is not None and len(queue) > self._kit.limits.waiting_frames:
+            return max(self._queued[way], self._kit.limits.way_bytes + 1)
         return self._queued[way]
 
     @property
@@ -321,6 +327,9 @@ class Session:
             if chunk.data:
                 out.append(Send(chunk.way, chunk.data))
         probe.held = []
+        if probe.since is not None:
+            # Its first bytes are kept for late recognition only so long, even when nothing more comes.
+            self._wake_at(probe.since + self._kit.limits.probe_seconds, out)
 
     def _give_up(self) -> None:
         self._probe = None
@@ -504,7 +513,9 @@ class Session:
             return
         events = frame.events
         gone = 0 < item.left == len(frame.raw)
-        if not self._signed and not gone and any(self._must_sign(e, way) for e in events):
+        if not self._signed and not gone and any(self._must_sign(e, way) for e in events) and not any(
+            type(e) is SignOn for e in events
+        ):
             item.signing = True
             item.deadline = frame.at + self._kit.limits.sign_on_seconds
             self._wake_at(item.deadline, out)
@@ -575,7 +586,8 @@ class Session:
             for other in item.group.items:
                 other.verdicts = verdicts
                 other.kept = item.kept
-                other.deadline = None
+                if other is not item:
+                    other.deadline = None
 
     def _failed_scan(
         self, event: Event, failure: str, way: Way, at: float, *, policy_rules: Rules, out: list[Effect],
@@ -739,7 +751,7 @@ class Session:
         way = frame.way
         for act in acts:
             if isinstance(act, Send):
-                if act.way is way or frame.edit is not None:
+                if act.way is way or (frame.edit is not None and not self._finished[act.way]):
                     out.append(act)
                 else:
                     self._aside(act, out)
@@ -775,8 +787,11 @@ class Session:
         self._state = PASSING
 
     def _aside(self, act: Send, out: list[Effect]) -> None:
-        """Bytes of our own for the other side: at a unit boundary only."""
+        """Bytes of our own for the other side: at a unit boundary only, and not behind its end."""
         way = act.way
+        if self._finished[way]:
+            self._count_oddity("engine.notice_dropped")
+            return
         waiting = self._away[way]
         if waiting is None:
             waiting = self._away[way] = []
@@ -852,17 +867,20 @@ class Session:
 
     def _store_failed(self, item: _Item, at: float, world: World, out: list[Effect]) -> None:
         """The row of a refusing or masking verdict could not be written: never delivered unless the policy says so."""
-        item.kept = None
-        item.deadline = None
+        items = [item] if item.group is None else item.group.items
+        for each in items:
+            each.kept = each.deadline = None
         action = item.rules.policy.on_trouble("store_failed", self.context.protocol)
         self._note_trouble("store_failed", "a verdict's row could not be written", action, at, out)
         if action == "cut":
             self._cut(at, world, out, reason="store_failed")
         elif action != "pass" and item.verdicts is not None:
-            item.verdicts = [
+            refused = [
                 msgspec.structs.replace(v, action=Action.BLOCK, masks=()) if v.action is Action.REDACT else v
                 for v in item.verdicts
             ]
+            for each in items:
+                each.verdicts = refused
 
     def _woke(self, at: float, world: World, out: list[Effect]) -> None:
         self._wake = None
@@ -872,6 +890,12 @@ class Session:
                 self._undecided(at, world, out)
             elif probe.until is not None:
                 self._wake_at(probe.until, out)
+        elif self._state == PROBING and probe is not None and probe.since is not None:
+            over = probe.since + self._kit.limits.probe_seconds
+            if over <= at:
+                self._give_up()
+            else:
+                self._wake_at(over, out)
         if self._groups:
             for name, group in tuple(self._groups.items()):
                 if group.until <= at and self._state == DECODING:
@@ -883,11 +907,7 @@ class Session:
                 if item.deadline > at:
                     self._wake_at(item.deadline, out)
                 elif item.signing:
-                    # Judged without a user from now on: waiting once is enough.
-                    self._signed = True
-                    item.signing = False
-                    item.deadline = None
-                    self._scan(item, at, world, out)
+                    self._wait_no_more(at, world, out)
                 elif item.scans:
                     for index in item.scans.values():
                         item.findings[index] = "no answer in time"
@@ -898,6 +918,23 @@ class Session:
                     self._store_failed(item, at, world, out)
             if self._state == DECODING:
                 self._pump(way, world, out, at)
+
+    def _wait_no_more(self, at: float, world: World, out: list[Effect]) -> None:
+        """The sign-on did not come in time: the messages in front are judged without a user.
+
+        What stands behind them may be the very login they should have waited for, so what comes after that waits anew.
+        """
+        waiting = True
+        for item in tuple(self._queues[UP] or ()):
+            if not item.signing:
+                waiting = False
+            elif waiting:
+                item.signing = False
+                item.deadline = None
+                self._scan(item, at, world, out)
+            else:
+                item.deadline = at + self._kit.limits.sign_on_seconds
+                self._wake_at(item.deadline, out)
 
     def _judge_unsigned(self, at: float, world: World, out: list[Effect]) -> None:
         for item in tuple(self._queues[UP] or ()):
@@ -923,23 +960,31 @@ class Session:
         action = "pass" if action == "pass" else "cut"
         self._note_trouble(name, str(fault), action, frame.at, out)
         if self.dry:
-            self._resume(world)
+            self._resume(frame, world, out)
             return
         if action == "cut":
             self._cut(frame.at, world, out, reason=name, fault=fault)
             return
-        self._resume(world)
         if self._queues[frame.way]:
             self._enqueue(self._decided(frame, left))
         else:
             self._deliver(frame, (), left, world, out)
+        self._resume(frame, world, out)
 
-    def _resume(self, world: World) -> None:
+    def _resume(self, broken: Frame, world: World, out: list[Effect]) -> None:
         """After a fault that the policy lets pass, a fresh decoder reads on from the middle: the rest of the session
-        is still inspected."""
-        spec = self._spec
+        is still inspected. Half a unit that the old one holds of the other way is handed over."""
+        spec, old = self._spec, self._decoder
         assert spec is not None
-        self._decoder = self._new_decoder(spec, msgspec.structs.replace(self.flow, from_start=False), world)
+        assert old is not None
+        other = broken.way.other
+        held = b"".join(frame.raw for frame in old.feed(Chunk(other, broken.at, b"", 1)))
+        decoder = self._new_decoder(spec, msgspec.structs.replace(self.flow, from_start=False), world)
+        self._decoder = decoder
+        if held:
+            for frame in decoder.feed(Chunk(other, broken.at, held)):
+                if self._state == DECODING:
+                    self._take(frame, world, out)
 
     def _trouble(self, name: str, detail: str, at: float, world: World, out: list[Effect]) -> None:
         """Trouble of the flow itself: the policy says what follows; an internal error always cuts."""
@@ -1007,7 +1052,8 @@ class Session:
         if self._state == DECODING:
             self._feed(Chunk(way, inp.at, b"", 0, True), world, out)
             # The sign-on that messages wait for may never come now: they are judged, and logged, without a user.
-            self._judge_unsigned(inp.at, world, out)
+            if way is DOWN:
+                self._judge_unsigned(inp.at, world, out)
             if self._state == DECODING and not self._queues[way]:
                 self._finish(way, world, out, inp.at)
         elif self._state != OVER:
@@ -1017,6 +1063,7 @@ class Session:
         if self._finished[way]:
             return
         self._finished[way] = True
+        self._away[way] = None
         out.append(Finish(way))
         if all(self._finished):
             self._end(at, world, out)
@@ -1037,7 +1084,7 @@ class Session:
                 words = verdict.notice or f"Closed by company policy, reference {verdict.reference}."
                 words = words.replace("{reference}", verdict.reference)
             for act in self._decoder.close(words, fault):
-                if isinstance(act, Send):
+                if isinstance(act, Send) and not self._finished[act.way]:
                     out.append(act)
         self._end(at, world, out)
         out.append(Cut(reason))
@@ -1047,7 +1094,7 @@ class Session:
             return
         self._ended = True
         if self.context.user is not None:
-            world.signed_off(self.context.user, self.flow.id, at + 1, at)
+            world.signed_off(self.context.user, self.flow.id, at + self._kit.limits.idle_seconds, at)
         out.append(Note(0, self.flow_row(at)))
         self._state = OVER
         self._decoder = None

@@ -1519,7 +1519,10 @@ class IrcDecoder:
                 self._network = _shown(case.line.source)
                 self._forget()
         nick = case.param(0)
-        if self._asked_tls:
+        if self._asked_tls and (
+            number in ("670", "691") or number in _WELCOME or b"STARTTLS" in (p.upper() for p in case.line.params)
+        ):
+            # Any other numeric answers something that stood in front of STARTTLS.
             self._asked_tls = False
             self._set_slow()
             if number == "670":
@@ -2034,7 +2037,7 @@ def probe(up: bytes, down: bytes) -> Match:
     for found in IRC_UP_LINE.finditer(window):
         seen.add(found.group(1).upper())
         if len(seen) > 1:
-            return Match.STRONG
+            break
     for found in IRC_WORDS_LINE.finditer(window):
         words += 2 if b"\x01DCC " in found.group() else 1
         if words > 1:
@@ -2046,6 +2049,9 @@ def probe(up: bytes, down: bytes) -> Match:
             break
     if not said and IRC_WORDS_LINE.search(window):
         words += 1
+    if (seen or words) and not said and up[:256].lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<?xml", b"<stream")):
+        # Attributes may hold line feeds, IRC servers skip lines they do not know: the server's answer tells.
+        return Match.MORE
     registering = len(seen)
     if max(registering, said, words) >= 2 or sum(map(bool, (registering, said, words))) >= 2:
         return Match.STRONG

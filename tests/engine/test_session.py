@@ -468,5 +468,7 @@ def test_what_waits_for_a_sign_on_is_judged_when_a_side_ends() -> None:
     """A session that ends before its sign-on leaves no message unjudged and unlogged."""
     play = Play(*toy_session())
     play >> up(b"HELLO alice\nSAY bob block early\n") << sent_up(b"HELLO alice\n")
-    play >> Closed(Way.UP, START) << [Row("message", text="block early"), Row("verdict", durable=True, did="block")]
-    play >> Kept(play.durable, START) << [Finish(Way.UP)]
+    play >> Closed(Way.UP, START) << []
+    play >> Closed(Way.DOWN, START)
+    play << [Row("message", text="block early"), Row("verdict", durable=True, did="block"), Finish(Way.DOWN)]
+    play >> Kept(play.durable, START) << [Finish(Way.UP), Row("flow")]

@@ -20,6 +20,9 @@ from inspector.wire.located import Fault, Faults, Key, Located, did_you_mean, lo
 
 MODES = ("socks5", "connect", "transparent", "reverse")
 DENIABLE = ("loopback", "link_local", "private", "own")
+DENIED: Mapping[str, tuple[str, ...]] = {"transparent": ("own",), "reverse": ()}
+"""What a listener of a mode denies where nothing is said: explicit proxies everything that is DENIABLE; behind a
+firewall's redirect the destination is the network's affair, and a reverse upstream is the administrator's word."""
 VERSIONS = ("tls1.2", "tls1.3")
 LEVELS = ("debug", "info", "warning", "error")
 MOST_LISTENERS = 256
@@ -501,7 +504,7 @@ class _Reader:
         if (certificate is None) is not (key_file is None):
             self.wrong("certificate and key come together", *keys, "certificate" if certificate else "key")
         protocols = self.protocols(body, *keys, "protocols")
-        destinations = self.destinations(body.get("destinations"), *keys, "destinations")
+        destinations = self.destinations(body.get("destinations"), mode, *keys, "destinations")
         if len(self.faults) > before or address is None:
             return None
         return Listener(
@@ -530,12 +533,13 @@ class _Reader:
                            f"{', '.join(sorted(known))}", *keys, index)
         return frozenset(names)
 
-    def destinations(self, value: Any, *keys: Key) -> Destinations:
+    def destinations(self, value: Any, mode: str, *keys: Key) -> Destinations:
+        usual = Destinations(deny=DENIED.get(mode, DENIABLE))
         if value is None:
-            return Destinations()
+            return usual
         if not isinstance(value, dict):
             self.wrong("destinations is a mapping: ports, allow, deny", *keys)
-            return Destinations()
+            return usual
         self.faults += self.document.unknown(("ports", "allow", "deny"), *keys)
         ports: set[int] = set()
         listed = value.get("ports", [])
@@ -554,18 +558,20 @@ class _Reader:
                 allow.append(text.lower())
             else:
                 self.wrong(f'"{shown(text)}" is neither a network nor a host name', *keys, "allow", index)
-        deny = list(DENIABLE)
+        deny = list(usual.deny)
         if "deny" in value:
-            deny = []
+            # Our own ports are nobody's destination, whatever is written.
+            deny = [word for word in usual.deny if word == "own"]
             for index, text in enumerate(self.texts(value, *keys, "deny")):
                 if text in DENIABLE:
-                    deny.append(text)
+                    deny += [text] if text not in deny else []
                 elif "/" in text or _is_address(text):
                     deny.append(self.network(text, *keys, "deny", index) or "")
                 else:
                     self.wrong(f'"{shown(text)}" is neither a network nor one of {", ".join(DENIABLE)}'
                                f"{did_you_mean(text, DENIABLE)}", *keys, "deny", index)
-        return Destinations(frozenset(ports), tuple(allow), tuple(deny))
+        named = [word for word in DENIABLE if word in deny]
+        return Destinations(frozenset(ports), tuple(allow), (*named, *(word for word in deny if word not in named)))
 
     def tls(self) -> Tls:
         body = self.section("tls", (

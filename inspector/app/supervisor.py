@@ -20,7 +20,7 @@ from argparse import Namespace
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import inspector
 from inspector.app import build, config, logs
@@ -329,7 +329,7 @@ class Supervisor:
         self.gateway.limits = loaded.limits
         self.gateway.settings = replace(
             self.gateway.settings, tls=build.tls_settings(loaded), limits=loaded.limits)
-        self.log.level = loaded.log.level  # type: ignore[assignment]
+        self.log.level = cast(logs.Level, loaded.log.level)
         self.reloads.version = built.rules.version
         self.reloads.accepted += 1
         self.reloads.last_refused = False
@@ -403,9 +403,8 @@ def run_command(args: Namespace) -> int:
     except Faults as faults:
         raise UserError(str(faults)) from None
     _harden()
-    level: logs.Level = args.log_level or loaded.log.level
-    form: logs.Format | None = args.log_format or loaded.log.format
-    log = logs.Logs(level, form)
+    form = args.log_format or loaded.log.format
+    log = logs.Logs(cast(logs.Level, args.log_level or loaded.log.level), cast(logs.Format | None, form))
     log.start()
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:

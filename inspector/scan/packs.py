@@ -1,6 +1,6 @@
 """Signature packs on disk: finding them, reading pack.yaml, and the files it lists.
 
-A pack is a folder with a pack.yaml (docs/signatures.md). What is read here is bytes and their places; what they mean
+A pack is a folder with a pack.yaml (docs/write-a-signature.md). What is read here is bytes and their places; what they mean
 is the work of `rules.py` and `indicators.py`.
 """
 

@@ -336,3 +336,16 @@ def test_any_document_is_a_configuration_or_faults(value: object) -> None:
         parse(json.dumps(value), Path("/x/i.yaml"))
     except Faults as caught:
         assert caught.faults
+
+
+def test_what_a_listener_denies_where_nothing_is_said_depends_on_its_mode(tmp_path: Path) -> None:
+    """Explicit proxies deny inside addresses; behind a redirect only our own ports are denied, and those always."""
+    path = tmp_path / "inspector.yaml"
+    path.write_text(
+        "listeners:\n"
+        '  - {mode: socks5, address: "127.0.0.1:1"}\n'
+        '  - {mode: transparent, address: "127.0.0.1:2"}\n'
+        '  - {mode: connect, address: "127.0.0.1:3", destinations: {deny: [private]}}\n'
+        '  - {mode: reverse, address: "127.0.0.1:4", upstream: "127.0.0.1:5"}\n')
+    denied = [set(listener.destinations.deny) for listener in load(path).listeners]
+    assert denied == [{"loopback", "link_local", "private", "own"}, {"own"}, {"own", "private"}, set()]

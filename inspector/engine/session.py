@@ -412,11 +412,10 @@ class Session:
         kit, context, way, at = self._kit, self.context, frame.way, frame.at
         rules = kit.rules
         kind = type(event)
-        if kind is SignOn or kind is FileOffer or kit.archive != "none":
-            if kind is not Typing:
-                self._judge(_Item(frame, rules, 0), world, out)
-                return
-        elif kind is Message:
+        if kind is SignOn:
+            self._judge(_Item(frame, rules, 0), world, out)
+            return
+        if kind is Message:
             event = self._marked(event, way, at, world)
         if context.policy is not rules.policy:
             self._enter(rules)
@@ -437,6 +436,8 @@ class Session:
         tally.passed += 1
         if kind is Message:
             tally.messages += 1
+        if self._logged(event):
+            self._archive(event, frame, rules, findings, at, out)
         if not self.dry and self._signed and self._away[way] is None:
             # What `_deliver` would do, for the one thing that nearly every message is: sent on as it came.
             acts = self._decoder.apply(frame, _PASSED)  # type: ignore[union-attr]
@@ -608,20 +609,17 @@ class Session:
         """What is done about one event: degraded to what the protocol and the driver can, noted, counted."""
         frame, rules, way = item.frame, item.rules, item.frame.way
         tally = self._tally
-        message = type(event) is Message
-        if message:
+        if type(event) is Message:
             tally.messages += 1
         tally.events[event.name] = tally.events.get(event.name, 0) + 1
         if asked is None:
             tally.passed += 1
-            if not self._logged(event):
-                return PASSED
-            noted = self._note_event(event, frame, None, out)
-            if self._kit.archive == "none" or not message:
-                return PASSED
-        else:
-            noted = self._note_event(event, frame, findings, out)
-        verdict = PASSED if asked is None else asked
+            if self._logged(event):
+                late = 0 < item.left == len(frame.raw)
+                self._archive(event, frame, rules, findings, at, out, late=late)
+            return PASSED
+        noted = self._note_event(event, frame, findings, out)
+        verdict = asked
         for hit in verdict.hits:
             key = (hit.rule, "shadow" if hit.mode == "shadow" else hit.action.name.lower())
             tally.rules[key] = tally.rules.get(key, 0) + 1
@@ -664,6 +662,20 @@ class Session:
         if placeholder is not None:
             placeholder = placeholder.replace("{reference}", reference)
         return msgspec.structs.replace(did, reference=reference, notice=notice, placeholder=placeholder)
+
+    def _archive(
+        self, event: Event, frame: Frame, rules: Rules, findings: tuple[Finding, ...], at: float, out: list[Effect],
+        *, late: bool = False,
+    ) -> None:
+        """The rows of an event that passes without any rule having a say."""
+        noted = self._note_event(event, frame, None, out)
+        if self._kit.archive == "none" or type(event) is not Message:
+            return
+        row = rows.of_verdict(
+            event, self._ident(), noted, at, frame.way, self.context, PASSED, Action.PASS, rules, findings,
+            late=late, mode="enforce", notice=None, latency=None if self.dry else round(max(0.0, at - frame.at), 6),
+        )
+        out.append(Note(0, row))
 
     def _degrade(self, asked: Verdict, event: Event, way: Way) -> Verdict:
         """What is not possible becomes the next safe thing (design section 5, Outcome)."""

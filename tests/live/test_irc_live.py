@@ -318,3 +318,17 @@ def test_starttls_that_is_not_offered_leaves_the_session_alone(gateway: Gateway)
         alice.wait(b"NOTICE", b"not delivered")
         alice.say(to_alice + b"calm")
         assert alice.wait(b"PRIVMSG").endswith(to_alice + b"calm")
+
+
+def test_words_behind_an_unanswered_starttls_end_the_session(gateway: Gateway) -> None:
+    """Before the sign-on ngircd says nothing to STARTTLS. Plain words behind it might be read as if they had come
+    through TLS: an ERROR line, the end, and the log says injection."""
+    with ExitStack() as stack:
+        alice = connected(gateway, "plain", stack, nick())
+        alice.say(b"STARTTLS")
+        alice.say(b"NICK " + alice.nick.encode())
+        alice.say(b"USER u 0 * :u")
+        last = alice.ended()
+        assert b"ERROR :" in last
+        assert b" 001 " not in last
+    assert gateway.wait_row("trouble", name="injection")["did"] == "cut"

@@ -52,3 +52,33 @@ IRC_WORDS_LINE: Final = re.compile(
     rb"(?:(?:PRIVMSG|NOTICE) ++[^\s:]++ ++:[^\r\n]*+|JOIN ++:?[#&!+][^\s]++(?: ++[^\s]++)?+ *+)[\r\n]"
 )
 """A line that says something, without a source."""
+
+# -- HTML as instant messengers write it
+
+HTML_TAG: Final = re.compile("<[A-Za-z/!?][^<>]*+>")
+"""What every reader of HTML takes for a tag; `<3` is none, and a tag ends before the next `<`."""
+
+HTML_BREAK: Final = re.compile(
+    r"(?i)</?(?:br|p|div|tr|li|hr|h[1-6]|table|ul|ol|dl|dt|dd|blockquote|pre|center)(?=[\s/>])[^<>]*+>")
+"""A tag that is shown as a line break."""
+
+HTML_TOKEN: Final = re.compile(
+    "<[A-Za-z/!?][^<>]*+>|&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+"""A tag or a character reference."""
+
+HTML_SURE: Final = re.compile(
+    r"(?i)</?(?:html|body|font|br|b|i|u|s|a|p|div|span|img|em|strong|center|h[1-6])(?=[\s/>])[^<>]*+>")
+"""A tag that a person does not type by chance."""
+
+HTML_LINK: Final = re.compile(
+    r"""(?i)(?<![\w-])(?:href|src)\s*+=\s*+(?:"([^"<>]*+)"|'([^'<>]*+)'|([^\s"'<>]++))""")
+"""Where a tag leads."""
+
+HTML_HIDDEN: Final = re.compile(
+    r"(?i)<(?!/?(?:html|head|title|meta|body|font|br|b|i|u|s|a|p|div|span|img|em|strong|strike|del|sub|sup|big|small|tt"
+    r"|center|pre|code|hr|h[1-6]|table|tbody|tr|td|th|ul|ol|li|dl|dt|dd|blockquote|binary|data)(?=[\s/>]))"
+    r"[A-Za-z/!?]([^<>]*+)>")
+"""A tag that is no formatting: a reader without HTML shows what stands in it."""
+
+CYRILLIC_1251: Final = re.compile(rb"[\xc0-\xff\xa8\xb8]{3}")
+"""Three letters in a row, if the bytes are Windows-1251; Western texts hardly ever have three accents in a row."""

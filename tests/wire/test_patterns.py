@@ -24,6 +24,16 @@ WORST: dict[str, Callable[[int], list[str | bytes]]] = {
         b"\n:" * (n // 2),
     ],
     "IRC_WORDS_LINE": lambda n: [b"PRIVMSG " * (n // 8), b"PRIVMSG a :" + b"x" * n, b"PRIVMSG a" + b" " * n],
+    "HTML_TAG": lambda n: ["<" * n, "<a" * (n // 2), "<a" + " " * n, "<a>" * (n // 3)],
+    "HTML_BREAK": lambda n: ["<" * n, "<br" * (n // 3), "<br" + " " * n, "<br>" * (n // 4)],
+    "HTML_TOKEN": lambda n: ["<a" * (n // 2), "<a" + " " * n, "&a" * (n // 2), "&" + "a" * n, "<a &" * (n // 4)],
+    "HTML_SURE": lambda n: ["<" * n, "<b" * (n // 2), "<b" + " " * n, "<b " * (n // 3)],
+    "HTML_LINK": lambda n: [
+        "href" * (n // 4), "href" + " " * n, 'href="' * (n // 6), "href='" * (n // 6), "href= " * (n // 6),
+        'href="' + "a" * n, "href=" + "a" * n,
+    ],
+    "HTML_HIDDEN": lambda n: ["<" * n, "<x" * (n // 2), "<x" + " " * n, "</" * (n // 2), "<x>" * (n // 3)],
+    "CYRILLIC_1251": lambda n: [b"\xc0" * n, b"\xc0\xc0a" * (n // 3), b"a" * n],
 }
 """For each pattern: texts of about n characters that are worst for it."""
 
@@ -89,3 +99,21 @@ def test_irc_lines() -> None:
     words = patterns.IRC_WORDS_LINE
     lines = (b"PRIVMSG #c :x\r\n", b" join #c key\n", b"Join us\n", b"Notice that\n")
     assert [bool(words.match(x)) for x in lines] == [True, True, False, False]
+
+
+def test_html_tags() -> None:
+    """A tag begins with a letter, `/`, `!` or `?`; hearts and sums are text; breaks, links and unknown tags are told."""
+    assert patterns.HTML_TAG.sub("", "<HTML>I <3 you, 1 < 2 <b>!</b><!-- x --></HTML>") == "I <3 you, 1 < 2 !"
+    assert patterns.HTML_BREAK.findall("<br><BR/><p class=x></p><bread>") == ["<br>", "<BR/>", "<p class=x>", "</p>"]
+    assert patterns.HTML_TOKEN.findall("<i>&amp;</i>& &lt") == ["<i>", "&amp;", "</i>"]
+    assert [bool(patterns.HTML_SURE.search(x)) for x in ("<FONT SIZE=2>a", "a <b> c", "a <x> c", "a<br", "<3")] == [
+        True, True, False, False, False]
+    links = [m.group(m.lastindex or 0) for m in patterns.HTML_LINK.finditer("<a HREF=\"x\" src='y z' src=w data-src=v>")]
+    assert links == ["x", "y z", "w"]
+    assert [m.group(1) for m in patterns.HTML_HIDDEN.finditer("<b><x 1><!-- c --><br><bx>")] == [" 1", "-- c --", "x"]
+
+
+def test_cyrillic_words() -> None:
+    """A Russian word in Windows-1251; not a German one in Latin-1."""
+    assert patterns.CYRILLIC_1251.search("привет".encode("cp1251"))
+    assert not patterns.CYRILLIC_1251.search("Größe, naïve façade".encode("latin-1"))

@@ -1,0 +1,79 @@
+"""What a person reads of a text with HTML tags, and where each character of it stands.
+
+Instant messengers render a small HTML without ever refusing any. A tag is taken for one where every reader takes it for
+one; what a reader without HTML would see beside that (links, unknown tags, comments) is told separately.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+from inspector.wire.patterns import HTML_BREAK, HTML_HIDDEN, HTML_LINK, HTML_SURE, HTML_TAG, HTML_TOKEN
+
+Unit = tuple[str, int, int]
+"""(one shown character, start, end): where it stands in the text; a whole tag or entity may stand behind it."""
+
+
+def has_tags(text: str) -> bool:
+    """Whether the text is surely HTML: it has a tag that nobody types by chance."""
+    return "<" in text and HTML_SURE.search(text) is not None
+
+
+def _shown(found: re.Match[str]) -> str:
+    token = found.group()
+    if token[0] == "&":
+        return html.unescape(token)
+    return "\n" if HTML_BREAK.match(token) else ""
+
+
+def shown(text: str) -> str:
+    """The text without tags, line breaks and character references undone, NUL left out."""
+    if "\0" in text:
+        return "".join(unit[0] for unit in units(text))
+    if "&" not in text:
+        if "<" not in text:
+            return text
+        if HTML_BREAK.search(text) is None:
+            return HTML_TAG.sub("", text)
+    return HTML_TOKEN.sub(_shown, text)
+
+
+def units(text: str) -> list[Unit]:
+    """Each character that `shown` gives with its place."""
+    out: list[Unit] = []
+    at = 0
+    for found in [*HTML_TOKEN.finditer(text), None]:
+        upto = found.start() if found else len(text)
+        out += [(text[i], i, i + 1) for i in range(at, upto) if text[i] != "\0"]
+        if found is None:
+            break
+        at = found.end()
+        out += [(char, upto, at) for char in _shown(found) if char != "\0"]
+    return out
+
+
+def references(text: str) -> str:
+    """The text with character references undone, for what stands in an attribute."""
+    return "".join(char for char, _, _ in units_of_value(text, 0, len(text)))
+
+
+def units_of_value(text: str, start: int, end: int) -> list[Unit]:
+    """Each character of an attribute's value text[start:end] with its place in `text`."""
+    return [(char, start + a, start + b) for char, a, b in units(text[start:end])]
+
+
+def links(text: str, most: int) -> list[tuple[int, int]]:
+    """Where the values of links and sources stand in the text's tags; `most` of them at most."""
+    found: list[tuple[int, int]] = []
+    for tag in HTML_TAG.finditer(text):
+        for link in HTML_LINK.finditer(text, tag.start(), tag.end()):
+            if len(found) == most:
+                return found
+            found.append(link.span(link.lastindex or 0))
+    return found
+
+
+def hidden(text: str) -> str:
+    """What stands in tags that are no formatting, and in comments, with blanks between."""
+    return " ".join(found.group(1).strip() for found in HTML_HIDDEN.finditer(text)).strip()

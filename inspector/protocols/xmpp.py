@@ -280,6 +280,8 @@ class XmppDecoder:
         self._binding = "none"
         self._cb_offered = False
         self._layer = False
+        self._bind_id: str | None = None
+        """The identifier of the client's last request to bind a resource."""
         self._legacy: tuple[str | None, str, str] | None = None
         self._offered: frozenset[str] = frozenset()
         """Of "sm" and "compression" what the client was offered, edits considered."""
@@ -721,6 +723,7 @@ class XmppDecoder:
                     if field[:2] == b"n=":
                         name = field[2:1025].decode("utf-8", "replace")
                         self._authcid = name.replace("=2C", ",").replace("=3D", "=")
+                        break
         elif mechanism == "DIGEST-MD5":
             lowered = data.lower().replace(b" ", b"")
             if b"qop=auth-conf" in lowered or b"qop=auth-int" in lowered or b'qop="auth-' in lowered:
@@ -795,7 +798,7 @@ class XmppDecoder:
     def _message(self, way: Way, at: float, raw: bytes, element: Element) -> Frame:
         get = element.get
         kind = get("type")
-        if self._signed and (kind == "chat" or kind is None or kind == "normal"):
+        if self._signed and (kind == "chat" or kind is None or kind == "normal") and element.text is None:
             # The usual message: one body, and parts without words.
             body: Element | None = None
             for child in element:
@@ -806,7 +809,7 @@ class XmppDecoder:
                     body = child
                 elif tag not in _QUIET or child.text is not None:
                     break
-                if len(child):
+                if len(child) or child.tail is not None:
                     break
             else:
                 if body is not None:
@@ -837,13 +840,30 @@ class XmppDecoder:
         oddities: list[Oddity] = []
         read: list[Read] = self._guessed_user(way, element)
         read += self._read_message(way, element, oddities)
-        self._bound_events(read)
         removals = list(element.iter(_RTT)) if STRIP_RTT in self._edits else []
+        read += self._leftovers(way, element, read, removals)
+        self._bound_events(read)
         return Frame(
             way, at, raw, "xmpp.message", tuple(event for event, _ in read), tuple(oddities),
             edit=STRIP_RTT if removals else None,
             note=_Note(element, [spots for _, spots in read], removals),
         )
+
+    def _leftovers(
+        self, way: Way, element: Element, read: Sequence[Read], removals: Sequence[Element] = (),
+    ) -> list[Read]:
+        """Words of a stanza that nobody has read: servers carry them to the other side wherever they stand."""
+        gather = _Gather()
+        _read_leftovers(element, read, removals, gather)
+        if not gather.texts:
+            return []
+        get = element.get
+        sender = (self._user or get("from")) if way is UP else get("from")
+        to = get("to") or (self._domain if way is UP else self._user)
+        return [(Opaque(
+            kind="extension", sender=sender, recipients=(to,) if to else (), texts=gather.texts_now(), id=get("id"),
+            answerable=get("type") not in ("error", "result"),
+        ), gather.spots)]
 
     def _bound_events(self, read: list[Read]) -> None:
         bound = self._limits.xmpp_events
@@ -970,7 +990,7 @@ class XmppDecoder:
             elif namespace.startswith("urn:xmpp:mam:") and local == "result":
                 others += self._read_forwarded(way, child, "history", oddities, sender)
             elif tag == _FORWARDED:
-                others += self._read_forwarded(way, element, copy, oddities, sender)
+                others += self._read_one_forwarded(way, child, copy, oddities, sender)
             elif tag == _OOB:
                 others += self._read_oob(child, gather, sender, recipients, "oob", get("id"))
             elif namespace == "urn:xmpp:reference:0" or (namespace == "urn:xmpp:sfs:0" and local == "file-sharing"):
@@ -1059,21 +1079,27 @@ class XmppDecoder:
         """Events of the messages inside <forwarded/> (XEP-0297) of a wrapper."""
         read: list[Read] = []
         for forwarded in wrapper:
-            if forwarded.tag != _FORWARDED:
-                continue
-            stamp: float | None = None
-            for child in forwarded:
-                if child.tag in _DELAYS:
-                    stamp = _time(child.get("stamp"))
-            for child in forwarded:
-                if child.tag == _MESSAGE:
-                    by = archive if copy == "no" else None
-                    read += self._read_message(way, child, oddities, copy, stamp, by, False)
-                elif child.tag not in _DELAYS:
-                    gather = _Gather()
-                    _read_rest(child, "extension", gather)
-                    if gather.texts:
-                        read.append((Opaque(kind="forwarded", sender=archive, texts=gather.texts_now()), gather.spots))
+            if forwarded.tag == _FORWARDED:
+                read += self._read_one_forwarded(way, forwarded, copy, oddities, archive)
+        return read
+
+    def _read_one_forwarded(
+        self, way: Way, forwarded: Element, copy: Copy, oddities: list[Oddity], archive: str | None,
+    ) -> list[Read]:
+        read: list[Read] = []
+        stamp: float | None = None
+        for child in forwarded:
+            if child.tag in _DELAYS:
+                stamp = _time(child.get("stamp"))
+        for child in forwarded:
+            if child.tag == _MESSAGE:
+                by = archive if copy == "no" else None
+                read += self._read_message(way, child, oddities, copy, stamp, by, False)
+            elif child.tag not in _DELAYS:
+                gather = _Gather()
+                _read_rest(child, "extension", gather)
+                if gather.texts:
+                    read.append((Opaque(kind="forwarded", sender=archive, texts=gather.texts_now()), gather.spots))
         return read
 
     def _is_own(self, sender: str | None) -> bool:
@@ -1142,10 +1168,13 @@ class XmppDecoder:
         ident = get("id")
         for child in element:
             namespace, local = _parts(child.tag)
-            if namespace == "urn:ietf:params:xml:ns:xmpp-bind" and way is DOWN and typed == "result":
-                event = self._signing(element)
-                if event is not None:
-                    read.append((event, []))
+            if namespace == "urn:ietf:params:xml:ns:xmpp-bind":
+                if way is UP and typed == "set":
+                    self._bind_id = ident
+                elif way is DOWN and typed == "result" and self._answers_bind(ident, get("from")):
+                    event = self._signing(element)
+                    if event is not None:
+                        read.append((event, []))
             elif child.tag == "{jabber:iq:auth}query":
                 if way is UP and typed == "set":
                     self._legacy_auth(child, ident)
@@ -1202,6 +1231,7 @@ class XmppDecoder:
                     read.append(_opaque("form", form, sender, recipients, ident, asked))
             else:
                 read.append(_opaque(_OPAQUE_IQ.get(namespace, "iq"), child, sender, recipients, ident, asked))
+        read += self._leftovers(way, element, read)
         # What says nothing is no event: a disco answer, an empty result.
         read = [
             (event, spots) for event, spots in read
@@ -1215,14 +1245,21 @@ class XmppDecoder:
             note=_Note(element, [spots for _, spots in read], (), expects),
         )
 
+    def _answers_bind(self, ident: str | None, sender: str | None) -> bool:
+        """Whether a result is the server's answer to our client's bind: anybody may send one that looks like it."""
+        if ident is None or ident != self._bind_id:
+            return False
+        return sender is None or sender in (self._domain, self._bare, self._user)
+
     def _signing(self, element: Element) -> SignOn | None:
         """The sign-on that an iq result brings: a bound JID (RFC 6120 §7.6), or XEP-0078 accepted."""
         for child in element:
             if child.tag == _BIND + "bind":
                 for jid in child:
                     if jid.tag == _BIND + "jid" and jid.text and jid.text.strip():
+                        self._bind_id = None
                         return self._sign_on(jid.text.strip())
-        if self._legacy is not None and element.get("id") == self._legacy[0]:
+        if not self._signed and self._legacy is not None and element.get("id") == self._legacy[0]:
             _, jid_text, mechanism = self._legacy
             self._legacy = None
             return self._sign_on(jid_text, mechanism=mechanism)
@@ -1314,6 +1351,7 @@ class XmppDecoder:
                 kind="status", sender=sender, recipients=recipients, conversation=_bare(to or "").lower() or None,
                 texts=words.texts_now(), answerable=typed != "error",
             ), words.spots))
+        read += self._leftovers(way, element, read)
         return Frame(
             way, at, raw, "xmpp.presence", tuple(event for event, _ in read),
             note=_Note(element, [spots for _, spots in read]),
@@ -1429,6 +1467,13 @@ class XmppDecoder:
         typed = note.element.get("type")
         answer = typed in ("error", "result") if frame.kind == "xmpp.iq" else typed == "error"
         if answer:
+            if frame.kind == "xmpp.message" and any(
+                verdict.action >= Action.HOLD and _beyond_masks(event)
+                for verdict, event in zip(verdicts, frame.events, strict=False)
+            ):
+                # What was refused has no words to mask: of the error only the error itself goes on.
+                payload = [child for child in note.element if child.tag != _ERROR]
+                note = _Note(note.element, note.spots, [*note.removals, *payload])
             return self._delivered(frame, note, verdicts)
         if frame.kind == "xmpp.iq":
             return self._refused_iq(frame, note, verdicts, refused)
@@ -1707,9 +1752,10 @@ def _end_block(run: list[tuple[Element, str]], said: list[str], gather: _Gather,
 
 def _read_rest(element: Element, part: str, gather: _Gather) -> None:
     """All words inside an element, one Text per element that has any; neither secrets nor base64 blobs."""
-    for each in element.iter():
-        tag = each.tag
-        if tag in _BLOBS or tag.rpartition("}")[2] in _SECRETS:
+    stack = [element]
+    while stack:
+        each = stack.pop()
+        if _hidden(each):
             continue
         if each.text and not each.text.isspace():
             gather.texts.append(Text(part, each.text, each.get(LANG)))
@@ -1718,8 +1764,80 @@ def _read_rest(element: Element, part: str, gather: _Gather) -> None:
             if child.tail and not child.tail.isspace():
                 gather.texts.append(Text(part, child.tail))
                 gather.spots.append((child, _TAIL))
+        stack.extend(reversed(each))
 
 
+def _hidden(element: Element) -> bool:
+    """Whether the content of an element is base64, or a secret that must reach no event."""
+    tag = element.tag
+    if tag in _BLOBS:
+        return tag != _VCARD_URI or (element.text or "")[:5].lower() == "data:"
+    local = tag.rpartition("}")[2]
+    if local in _SECRETS:
+        return True
+    if local != "field":
+        return False
+    name = element.get("var", "").lower()
+    return element.get("type") == "text-private" or any(word in name for word in _SECRET_FIELDS)
+
+
+def _read_leftovers(
+    element: Element, read: Sequence[Read], removals: Sequence[Element], gather: _Gather,
+) -> None:
+    """Words of a stanza that are in no spot of `read`; neither secrets, blobs, ciphertext nor what is removed."""
+    covered: set[tuple[int, str]] = set()
+    for _, spots in read:
+        for spot in spots:
+            if isinstance(spot, list):
+                covered.update((id(each), name) for each, name in spot)
+            elif spot[1] is None:
+                for each in spot[0].iter():
+                    covered.add((id(each), _OWN))
+                    covered.update((id(child), _TAIL) for child in each)
+            else:
+                covered.add((id(spot[0]), spot[1]))
+    gone = {id(each) for each in removals}
+    result = element.get("type") == "result"
+    stack = [element]
+    while stack:
+        each = stack.pop()
+        tag = each.tag
+        if _hidden(each) or tag in _UNREAD or tag in _ENCRYPTED or id(each) in gone or (
+            result and tag == "{jabber:iq:roster}query"
+        ):
+            continue
+        text = each.text
+        if text and not text.isspace() and (id(each), _OWN) not in covered and not _formal(tag, text.strip()):
+            gather.texts.append(Text("extension", text, each.get(LANG)))
+            gather.spots.append((each, _OWN))
+        for child in each:
+            tail = child.tail
+            if tail and not tail.isspace() and (id(child), _TAIL) not in covered:
+                gather.texts.append(Text("extension", tail))
+                gather.spots.append((child, _TAIL))
+        stack.extend(reversed(each))
+
+
+def _formal(tag: str, text: str) -> bool:
+    """Whether a text is what its element is for: a number, a time, a type, no words."""
+    if tag == _SHOW:
+        return text in _SHOWS
+    local = tag.rpartition("}")[2]
+    if local in _NUMBERS:
+        return len(text) < 12 and text.lstrip("-").isdigit()
+    if local in _TOKENS:
+        return len(text) <= 64 and not any(c.isspace() for c in text)
+    return False
+
+
+_VCARD_URI = "{urn:ietf:params:xml:ns:vcard-4.0}uri"
+_SECRET_FIELDS = ("password", "passwd", "secret", "token")
+_NUMBERS = frozenset({"priority", "size", "width", "height", "length", "max", "count", "index"})
+_TOKENS = frozenset({"media-type", "date", "photo", "utc", "tzo", "first", "last", "before", "after", "fingerprint"})
+_UNREAD = frozenset({
+    "{jabber:iq:auth}query", _BIND + "bind", _SIGNED, "{urn:xmpp:http:upload:0}header", "{urn:xmpp:http:upload}header",
+})
+"""Elements whose content is a login, a name asked for, a signature or an authorization."""
 _OWN = "#text"
 """Instead of an attribute's name: only the text in front of the first child element."""
 _TAIL = "#tail"
@@ -1818,7 +1936,7 @@ def _stream_initiation(
 ) -> list[Read]:
     """SI file transfer (XEP-0095, 0096)."""
     for child in element:
-        if child.tag == _SI_FILE + "file" and child.get("name") is not None:
+        if child.tag == _SI_FILE + "file":
             gather = _Gather()
             gather.attribute("file_name", child, "name")
             for each in child:
@@ -1929,24 +2047,38 @@ def _replaced(raw: bytes, element: Element, placeholder: str) -> bytes:
 
 
 def _wrapped(element: Element, place: Place) -> tuple[Element, Place] | None:
-    """The message inside a carbon or an archive's result."""
-    for child, kid in zip(element, place.kids, strict=True):
-        namespace, local = _parts(child.tag)
-        if (namespace in _CARBONS and local in ("received", "sent")) or (
-            namespace.startswith("urn:xmpp:mam:") and local == "result"
+    """The message inside a carbon or an archive's result, where nothing else that could have words is around it."""
+    for step in range(3):
+        if step and (namespace := _parts(element.tag)[0]) != _parts(_FORWARDED)[0] and not (
+            namespace in _CARBONS or namespace.startswith("urn:xmpp:mam:")
         ):
-            for forwarded, spot in zip(child, kid.kids, strict=True):
-                if forwarded.tag == _FORWARDED:
-                    for inner, found in zip(forwarded, spot.kids, strict=True):
-                        if inner.tag == _MESSAGE:
-                            return inner, found
-    return None
+            return None
+        if step == 2 and element.tag != _FORWARDED:
+            return None
+        if _said(element.text) or any(_said(child.tail) for child in element):
+            return None
+        parts = [(child, kid) for child, kid in zip(element, place.kids, strict=True) if not _stays(child)]
+        if len(parts) != 1:
+            return None
+        element, place = parts[0]
+    return (element, place) if element.tag == _MESSAGE else None
+
+
+def _said(text: str | None) -> bool:
+    return text is not None and not text.isspace()
+
+
+def _beyond_masks(event: Event) -> bool:
+    """Whether an event carries more than the words that a mask covers."""
+    return isinstance(event, FileOffer | CallSetup) or not event.texts or (
+        isinstance(event, Message | Opaque) and event.encryption is not CLEAR
+    )
 
 
 def _stays(child: Element) -> bool:
     """Whether a part of a message is about its delivery only."""
     if child.tag in _DELAYS:
-        return not (child.text and child.text.strip())
+        return not len(child) and not (child.text and child.text.strip())
     namespace, _ = _parts(child.tag)
     return not child.text and not len(child) and namespace in (
         "urn:xmpp:sid:0", "urn:xmpp:occupant-id:0", "urn:xmpp:hints", "urn:xmpp:receipts",

@@ -247,9 +247,11 @@ def test_warn_delivers_and_tells(gateway: Gateway) -> None:
         bob = connected(gateway, "plain", stack, nick()).sign_on()
         alice.say(f"PRIVMSG {bob.nick} :some mild words".encode())
         assert bob.wait(b"PRIVMSG").endswith(f"PRIVMSG {bob.nick} :some mild words".encode())
-        referred(gateway, alice.wait(b"NOTICE", b"was delivered"))
+        notice = alice.wait(b"NOTICE", b"was delivered")
+    # A row that nobody waits for shares a later commit
     row = gateway.wait_row("verdict", sender=alice.nick)
     assert (row["asked"], row["did"], row["rule"]) == ("warn", "warn", "mild")
+    assert referred(gateway, notice) == row["reference"]
 
 
 @pytest.mark.parametrize("way", ["plain", "tls"])

@@ -119,7 +119,7 @@ _RFC1459 = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ[]\\~", "abcdefghijklmnopqrs
 _RFC1459_STRICT = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ[]\\", "abcdefghijklmnopqrstuvwxyz{}|")
 _ASCII = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _CASEMAPPINGS = {"rfc1459": _RFC1459, "rfc1459-strict": _RFC1459_STRICT, "ascii": _ASCII}
-_CODES = b"\0\1\2\3\4\r\x0f\x10\x11\x16\x1b\x1d\x1e\x1f"
+_CODES = bytes(code for code in range(32) if code not in (9, 10)) + b"\x7f"
 """Bytes that take a text off the short way: formatting, CTCP, quotes, and what is no part of a text."""
 _NO_LINE_BREAKS = str.maketrans("\r\n\0", "   ")
 _MASK = "*"
@@ -249,6 +249,36 @@ def plain_of(data: bytes) -> str:
     return text if len(data.translate(None, _CODES)) == len(data) else IRC_FORMATTING.sub("", text)
 
 
+def other_reading(data: bytes) -> str | None:
+    """What other clients read in a text whose charset is a guess; None when all read the same.
+
+    Escapes of ISO-2022-JP make ideograms of letters, which most clients show as letters; one wrong byte makes us read
+    CP1252 where most clients show UTF-8 and a mark for the byte.
+    """
+    if data.isascii():
+        if b"\x1b$" not in data and b"\x1b(" not in data:
+            return None
+        first, *pieces = data.decode("ascii").split("\x1b")
+        bare = (p[3:] if p.startswith("$(") else p[2:] if p[:1] in ("$", "(") else p for p in pieces)
+        text = " ".join([first, *bare])
+        return IRC_FORMATTING.sub("", text)
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", "ignore")
+        return None if text.isascii() else IRC_FORMATTING.sub("", text)
+    return None
+
+
+def texts_of(part: str, data: bytes) -> tuple[Text, ...]:
+    """A text as a person reads it, and as clients with another charset do; nothing when it is empty."""
+    plain = plain_of(data)
+    if not plain:
+        return ()
+    other = other_reading(data)
+    return (Text(part, plain),) if other is None else (Text(part, plain), Text(part, other, None, False))
+
+
 def masked(data: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
     """`data` with these spans of its plain text replaced, one `*` a character, in its own charset.
 
@@ -370,7 +400,9 @@ class _Batch:
 class _Multi:
     """The lines of one draft/multiline message so far."""
 
-    __slots__ = ("bytes", "command", "group", "label", "msgid", "offsets", "pieces", "sender", "target", "when")
+    __slots__ = (
+        "bytes", "command", "group", "label", "msgid", "offsets", "pieces", "sender", "target", "when", "words",
+    )
 
     def __init__(self, group: str, target: bytes, sender: str | None, tags: dict[str, str]) -> None:
         self.group = group
@@ -384,6 +416,8 @@ class _Multi:
         self.offsets: list[int] = []
         """Where each line's text begins in the joined text."""
         self.bytes = 0
+        self.words: list[str] = []
+        """Of client-only tags of the line that opens the batch."""
 
     def add(self, plain: str, concat: bool) -> None:
         """One more line; joined by a line feed unless `concat` (IRCv3 multiline)."""
@@ -437,12 +471,13 @@ class _Case:
     def param(self, index: int) -> str:
         return _shown(self.line.params[index]) if index < len(self.line.params) else ""
 
-    def text(self, index: int, part: str) -> tuple[tuple[Text, ...], tuple[_Place, ...]]:
+    def text(self, index: int, part: str) -> tuple[tuple[Text, ...], tuple[_Place | None, ...]]:
         """Parameter `index` as a text with its place; nothing when it is not there or empty."""
         if index >= len(self.line.params) or not self.line.params[index]:
             return (), ()
         start, end = self.line.spans[index]
-        return (Text(part, plain_of(self.line.params[index])),), (_Place(start, end),)
+        texts = texts_of(part, self.line.params[index]) or (Text(part, ""),)
+        return texts, (_Place(start, end), *(None for _ in texts[1:]))
 
 
 class _Offer(msgspec.Struct, frozen=True):
@@ -805,6 +840,8 @@ class IrcDecoder:
         ),))
 
     def _long(self, way: Way, at: float, raw: bytes) -> Frame:
+        if way is UP and raw[:2] == b"\x16\x03" and self.undecryptable is None:
+            self.undecryptable = "TLS that was not opened"
         line = parse(raw)
         if line is None:
             return Frame(way, at, raw, "irc.empty")
@@ -978,7 +1015,10 @@ class IrcDecoder:
             return
         pieces = _pieces(data)
         if len(pieces) * len(targets) > MOST_EVENTS:
-            pieces = [(False, 0, len(data)), *[p for p in pieces if data[p[1]:p[1] + 4].upper() == b"DCC "][:1]]
+            offers = [p for p in pieces if data[p[1]:p[1] + 4].upper() == b"DCC "]
+            pieces = [(False, 0, len(data)), *offers[:MOST_EVENTS]]
+            if len(pieces) * len(targets) > MOST_EVENTS:
+                targets = targets[:1]
         case.mode = "targets"
         for unit, target in enumerate(targets):
             recipients = (target,) if unit < len(targets) - 1 or len(targets) == len(case.entries) else tuple(
@@ -1012,26 +1052,26 @@ class IrcDecoder:
                 self._dcc(case, sender, recipients, conversation, unit, rest, quiet)
                 return
             if verb != "ACTION":
-                plain = plain_of(rest)
+                texts = texts_of("body", rest)
                 word = verb.lower() if verb.isalnum() and verb.isascii() and len(verb) <= 16 else "unknown"
                 case.add(Opaque(
                     kind=f"ctcp.{word}" if not quiet else f"ctcp_reply.{word}", sender=sender, recipients=recipients,
-                    texts=(Text("body", plain),) if plain else (), answerable=answerable and not quiet,
-                ), (place,) if plain else (), unit)
+                    texts=texts, answerable=answerable and not quiet,
+                ), (place, None)[:len(texts)], unit)
                 return
             data = rest
         if _service(target) and self._secret(case, sender, recipients, unit, data):  # never a password in an event
             return
-        plain = plain_of(data)
-        encryption = self._cipher(case.way, sender, target, plain)
+        texts = texts_of("body", data)
+        encryption = self._cipher(case.way, sender, target, texts[0].plain if texts else "")
         kind: Kind = "action" if ctcp else "notice" if quiet else "chat"
         if server or (quiet and case.way is DOWN and not self._registered and not self._midway):
             kind = "server"
         case.add(Message(
             kind=kind, sender=sender, recipients=recipients, conversation=conversation,
-            texts=(Text("body", plain),) if plain else (), id=case.tags.get("msgid") or case.tags.get("label"),
+            texts=texts, id=case.tags.get("msgid") or case.tags.get("label"),
             copy=case.copy, encryption=encryption, sent_at=_when(case.tags.get("time")), answerable=answerable,
-        ), (place,) if plain else (), unit)
+        ), (place, None)[:len(texts)], unit)
 
     def _cipher(self, way: Way, sender: str | None, target: str, plain: str) -> Encryption:
         key = (way, sender, target)
@@ -1102,16 +1142,21 @@ class IrcDecoder:
         quiet: bool,
     ) -> None:
         offer = dcc(rest)
-        texts = (Text("file_name", offer.name, None, False),) if offer.name else ()
+        chat = offer.type in ("CHAT", "SCHAT")
+        named = offer.name
+        if offer.host is None or offer.port is None:
+            named = plain_of(rest.strip(b" ").partition(b" ")[2])  # no offer that makes sense: all of it is words
+        elif chat and named.lower() in ("chat", "wboard"):
+            named = ""
+        texts = (Text("file_name", named, None, False),) if named else ()
         answerable = case.way is UP and not quiet
         if quiet or offer.type in ("RESUME", "ACCEPT", "REJECT"):
-            name = offer.name or plain_of(rest)
+            name = named or plain_of(rest)
             case.add(Opaque(
                 kind=f"dcc.{offer.type.lower()}" if offer.type.isalnum() else "dcc.unknown", sender=sender,
                 recipients=recipients, texts=(Text("file_name", name, None, False),), answerable=answerable,
             ), (None,), unit)
             return
-        chat = offer.type in ("CHAT", "SCHAT")
         address: str | None = None
         if offer.host is None or offer.port is None:
             case.oddities.append(Oddity("irc.dcc_malformed", offer.type[:16]))
@@ -1143,11 +1188,11 @@ class IrcDecoder:
         case.add(FileOffer(
             sender=sender, recipients=recipients, conversation=conversation, file_name="" if chat else offer.name,
             size=offer.size, method="dcc_chat" if chat else "dcc", address=address, id=offer.token,
-            texts=() if chat else texts, answerable=answerable,
-        ), () if chat or not texts else (None,), unit, expect)
+            texts=texts, answerable=answerable,
+        ), (None,) if texts else (), unit, expect)
 
     def _token(self, offer: _Offer, way: Way) -> str:
-        return f"{int(way)} {(offer.token or '').rstrip('T')}"
+        return f"{int(way)} {(offer.token or '').rstrip('T')[:64]}"
 
     def _tagmsg(self, case: _Case) -> None:
         tags = case.tags
@@ -1175,16 +1220,20 @@ class IrcDecoder:
         """Client-only tags may carry anything: what is not known is looked at."""
         known = _KNOWN_TAGS if case.line.command == "TAGMSG" else _REFERENCES
         words = [
-            value for key, value in case.tags.items()
-            if key[:1] == "+" and value and (key not in known or len(value) > 64 or " " in value)
+            value or key[1:] for key, value in case.tags.items()
+            if key[:1] == "+" and (key not in known or len(value) > 64 or " " in value)
         ]
-        if words:
+        if len(words) > _SEGMENTS:
+            words[_SEGMENTS - 1:] = ["\n".join(words[_SEGMENTS - 1:])]
+        if words and case.multi is not None and case.part != LAST:
+            case.multi[0].words += words  # judged with the message
+        elif words:
             for unit in range(max(1, min(len(case.entries), self._limits.irc_targets))):
                 case.add(Opaque(
                     kind="tags", sender=self._sender(case),
                     recipients=(_shown(case.entries[unit]),) if case.entries else (),
-                    texts=tuple(Text("tag", value, None, False) for value in words[:_SEGMENTS]), answerable=False,
-                ), [None] * len(words[:_SEGMENTS]), unit)
+                    texts=tuple(Text("tag", value, None, False) for value in words), answerable=False,
+                ), [None] * len(words), unit)
 
     # -- batches
 
@@ -1223,10 +1272,21 @@ class IrcDecoder:
             return
         case.copy = batch.copy
         multi = batch.multi
-        if multi is not None and case.line.command in ("PRIVMSG", "NOTICE"):
+        if multi is not None and case.line.command in ("PRIVMSG", "NOTICE") and self._of_multi(case, multi):
             case.multi = (multi, len(multi.pieces))
             case.group, case.part = multi.group, MORE
             multi.command = case.line.command
+
+    def _of_multi(self, case: _Case, multi: _Multi) -> bool:
+        """Whether a line is nothing but a piece of its multiline message. Servers that know no batches take each line
+        for itself: what says more, or to somebody else, is judged as the line it is."""
+        params = case.line.params
+        target = _shown(multi.target)
+        return (
+            len(params) > 1 and self.fold(_shown(params[0])) == self.fold(target) and not _service(target)
+            and b"\x01" not in params[1] and other_reading(params[1]) is None
+            and not any(key[:1] == "+" for key in case.tags)
+        )
 
     def _multi_line(self, case: _Case, multi: _Multi, data: bytes) -> None:
         multi.bytes += len(case.raw)
@@ -1253,6 +1313,11 @@ class IrcDecoder:
             texts=(Text("body", text),) if text else (), id=multi.msgid or multi.label, copy=case.copy,
             encryption=_encryption(text), sent_at=multi.when, answerable=case.way is UP and case.copy == "no",
         ), (None,) if text else ())
+        if multi.words:
+            case.add(Opaque(
+                kind="tags", sender=sender, recipients=(target,), answerable=False,
+                texts=tuple(Text("tag", word, None, False) for word in multi.words),
+            ), [None] * len(multi.words))
 
     # -- channels and people
 
@@ -1265,7 +1330,7 @@ class IrcDecoder:
         case.words = 1
 
     def _topic_event(
-        self, case: _Case, channel: str, sender: str | None, texts: tuple[Text, ...], places: tuple[_Place, ...],
+        self, case: _Case, channel: str, sender: str | None, texts: tuple[Text, ...], places: tuple[_Place | None, ...],
         copy: Copy,
     ) -> None:
         case.about = channel
@@ -1462,19 +1527,19 @@ class IrcDecoder:
 
     def _unknown(self, case: _Case) -> None:
         words = b" ".join(case.line.params)
-        plain = plain_of(words)
         command = case.line.command
         known = command.isalnum() and command.isascii() and len(command) <= 20
         if not known:
-            plain = plain_of(case.raw[case.line.body:case.line.end])
+            words = case.raw[case.line.body:case.line.end]
+        texts = tuple(msgspec.structs.replace(text, editable=False) for text in texts_of("body", words))
         case.about = command if known else "command"
         case.mode = "line"
         case.words = -1
-        if plain.strip():
+        if any(text.plain.strip() for text in texts):
             case.add(Opaque(
                 kind=command.lower() if known else "unknown", sender=self._sender(case),
-                texts=(Text("body", plain, None, False),), answerable=case.way is UP and self._registered,
-            ), (None,))
+                texts=texts, answerable=case.way is UP and self._registered,
+            ), [None] * len(texts))
 
     def _linked(self, case: _Case) -> None:
         """A server-to-server link: told, passed, not understood."""
@@ -1881,19 +1946,20 @@ def _pieces(data: bytes) -> list[tuple[bool, int, int]]:
     """(is CTCP, start, end) of the pieces of a text: CTCP requests between 0x01, words around them."""
     if b"\x01" not in data:
         return [(False, 0, len(data))]
-    parts = data.split(b"\x01", 2 * _SEGMENTS + 1)
-    if len(parts) > 2 * _SEGMENTS + 1:
-        return [(False, 0, len(data))]
+    parts = data.split(b"\x01")
     pieces: list[tuple[bool, int, int]] = []
     at = 0
-    if parts[0].strip():
+    whole = len(parts) > 2 * _SEGMENTS + 1 or bool(parts[0].strip())
+    if whole:
         # Old clients read CTCP inside a text; what is shown of it is the whole text without the marks.
         pieces.append((False, 0, len(data)))
     for index, part in enumerate(parts):
-        if index % 2 and part.strip() and (not parts[0].strip() or part[:4].upper() == b"DCC "):
-            pieces.append((True, at, at + len(part)))
-        elif index and not index % 2 and part.strip() and not parts[0].strip():
-            pieces.append((False, at, at + len(part)))
+        # Clients disagree on how marks pair: an offer is one wherever it stands.
+        if part[:4].upper() == b"DCC ":
+            if index:
+                pieces.append((True, at, at + len(part)))
+        elif not whole and index and part.strip():
+            pieces.append((index % 2 == 1, at, at + len(part)))
         at += len(part) + 1
     return pieces or [(False, 0, len(data))]
 

@@ -24,11 +24,11 @@ ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za
 # -- IRC
 
 IRC_FORMATTING: Final = re.compile(
-    "[\x00-\x04\x0f-\x11\x16\x1d-\x1f]"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
     "(?:(?<=\x03)[0-9]{1,2}(?:,[0-9]{1,2})?|(?<=\x04)[0-9A-Fa-f]{6}(?:,[0-9A-Fa-f]{6})?)?"
 )
-"""One formatting code of a message text: colours, bold, reset …; NUL and the CTCP marks with them (modern-irc,
-formatting)."""
+"""One formatting code of a message text: colours, bold, reset …; with them the CTCP marks and all other controls, which
+clients swallow or show as a mark (modern-irc, formatting)."""
 
 IRC_UP_LINE: Final = re.compile(
     rb"(?i)(?<![^\r\n]) *+(CAP(?= ++(?:LS|REQ|END|LIST)[ \r\n])|NICK(?= ++:?[^\s:,*?!@]{1,64}+ *+[\r\n])"

@@ -62,6 +62,8 @@ class Limits:
     xmpp_keepalive_bytes: int = _bound(4096, "white space between stanzas in one run")
     xmpp_rooms: int = _bound(256, "rooms remembered as entered: the user's own words come back from them")
     xmpp_events: int = _bound(1000, "events of one stanza (contacts, copies, files); each costs a row")
+    # -- OSCAR
+    oscar_events: int = _bound(1000, "events of one frame (contacts, presence); each costs a row")
     # -- world
     memory_entries: int = _bound(10000, "entries of the decoders' shared memory")
     leg_entries: int = _bound(20000, "messages remembered to tell a second leg of the same message")

@@ -49,7 +49,7 @@ def of_event(event: Event, ident: str, at: float, way: Way, context: Context, *,
             row["sender"] = event.sender
             row["recipients"] = list(event.recipients)
             row["conversation"] = event.conversation
-            row["text"] = main_text(event) if text else None
+            row["text"] = (event.written or main_text(event)) if text else None
             row["encryption"] = {"inspectable": event.encryption.inspectable, "scheme": event.encryption.scheme}
             row["copy"] = event.copy
             row["message_id"] = event.id

@@ -1146,6 +1146,9 @@ class Session:
         findings = findings or ()
         row = rows.of_event(event, ident, frame.at, frame.way, self.context, text=text)
         # For `privacy.text: masked`; a finding without a place means that nothing of the text may be shown.
+        if findings and text and isinstance(event, Message):
+            # Spans are places in the plain text: what is masked must be what was searched.
+            row["text"] = rows.main_text(event)
         row["spans"] = None if any(not f.spans for f in findings) else [span for f in findings for span in f.spans]
         out.append(Note(0, row))
         return ident

@@ -77,6 +77,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """The time the protocol claims (delay stamp, server-time), seconds since the epoch."""
     replaces: str | None = None
     """Identifier of the message this one corrects or retracts."""
+    written: str | None = None
+    """The main text as the wire has it, formatting codes and all, where that differs from `texts`: evidence for the log;
+    None: no difference."""
     answerable: bool = True
     """False: a notice to the sender of this message must not be sent (errors, history, automatic answers)."""
 

@@ -279,6 +279,12 @@ def texts_of(part: str, data: bytes) -> tuple[Text, ...]:
     return (Text(part, plain),) if other is None else (Text(part, plain), Text(part, other, None, False))
 
 
+def _written(data: bytes, texts: tuple[Text, ...]) -> str | None:
+    """The text with its formatting codes, where it has any."""
+    text = decode(data)[0]
+    return text if texts and text != texts[0].plain else None
+
+
 def masked(data: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
     """`data` with these spans of its plain text replaced, one `*` a character, in its own charset.
 
@@ -1001,8 +1007,9 @@ class IrcDecoder:
             return
         case.words = at
         sender = self._sender(case)
-        server = way is DOWN and self._is_server(line.source)
         quiet = line.command.endswith("NOTICE")
+        # Servers speak by NOTICE; a PRIVMSG of which the source is missing is somebody's words all the same.
+        server = way is DOWN and self._is_server(line.source) and (quiet or line.source is not None)
         targets = self._targets(case)
         start, end = line.spans[at]
         if way is DOWN and not server:
@@ -1071,6 +1078,7 @@ class IrcDecoder:
             kind=kind, sender=sender, recipients=recipients, conversation=conversation,
             texts=texts, id=case.tags.get("msgid") or case.tags.get("label"),
             copy=case.copy, encryption=encryption, sent_at=_when(case.tags.get("time")), answerable=answerable,
+            written=_written(data, texts),
         ), (place, None)[:len(texts)], unit)
 
     def _cipher(self, way: Way, sender: str | None, target: str, plain: str) -> Encryption:

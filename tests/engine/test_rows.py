@@ -73,3 +73,12 @@ def test_a_finding_names_its_rule_and_place_only() -> None:
     row = rows.of_finding(Finding("dlp", "dlp.card_number", "high", spans=((0, 1, 5),)))
     assert row == {"detector": "dlp", "rule": "dlp.card_number", "severity": "high", "pack": None, "detail": "",
                    "tags": [], "spans": [[0, 1, 5]]}
+
+
+def test_the_log_has_a_text_as_it_was_written() -> None:
+    """Formatting codes are evidence: the row's text keeps them, its parts are what a person reads."""
+    message = Message(texts=(Text("body", "secret"),), written="se\x02\x02cret")
+    row = rows.of_event(message, "f-1", 1.5, UP, context(), text=True)
+    assert row["text"] == "se\x02\x02cret"
+    assert row["texts"][0]["text"] == "secret"
+    assert rows.of_event(message, "f-1", 1.5, UP, context(), text=False)["text"] is None

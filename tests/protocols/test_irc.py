@@ -537,7 +537,7 @@ def test_a_head_remembered_of_one_way_is_not_taken_for_one_of_the_other() -> Non
     session.up(b"PRIVMSG bob :one\r\n")
     event = session.event(DOWN, b"PRIVMSG bob :one\r\n")
     assert isinstance(event, Message)
-    assert (event.kind, event.sender) == ("server", None)
+    assert (event.kind, event.sender) == ("chat", None)
 
 
 def test_several_targets_are_a_message_each() -> None:
@@ -1303,3 +1303,15 @@ def test_the_spec_names_what_it_can() -> None:
     assert not SPEC.can["file"].mask
     assert {edit.name for edit in SPEC.edits} == {DROP_NUL}
     assert irc.SPEC is SPEC
+
+
+def test_a_text_is_kept_as_it_was_written() -> None:
+    """Formatting codes are undone for whoever searches, and kept for the log."""
+    session = Session()
+    event = session.event(DOWN, b":ida!i@h PRIVMSG otto :se\x02\x02cret \x0304red\x03\r\n")
+    assert isinstance(event, Message)
+    assert event.texts[0].plain == "secret red"
+    assert event.written == "se\x02\x02cret \x0304red\x03"
+    event = session.event(DOWN, b":ida!i@h PRIVMSG otto :plain\r\n")
+    assert isinstance(event, Message)
+    assert event.written is None

@@ -1502,10 +1502,11 @@ class XmppDecoder:
             changes.append((place.start, place.end, b""))
         for verdict, spots in zip(verdicts, note.spots, strict=False):
             if verdict.action is Action.REDACT:
-                for index, spot in enumerate(spots):
-                    spans = [(start, end) for text, start, end in verdict.masks if text == index]
-                    if spans:
-                        changes += _mask(raw, spot, places, spans)
+                wanted: dict[int, list[tuple[int, int]]] = {}
+                for text, start, end in verdict.masks:
+                    wanted.setdefault(text, []).append((start, end))
+                for index, spans in wanted.items():
+                    changes += _mask(raw, spots[index], places, spans)
             elif verdict.action >= Action.HOLD:
                 for spot in spots:
                     changes += _mask(raw, spot, places, None)

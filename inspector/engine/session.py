@@ -570,7 +570,7 @@ class Session:
         policy, context = rules.policy, self.context
         if context.policy is not policy:
             self._enter(rules)
-        verdicts: list[Verdict] = []
+        judged_all: list[tuple[Event, Verdict | None, tuple[Finding, ...]]] = []
         for event, findings in zip(frame.events, item.findings, strict=True):
             event = self._marked(event, way, frame.at, world)
             if type(findings) is str:
@@ -581,7 +581,13 @@ class Session:
                 found = findings
                 judged = msgspec.structs.replace(event, texts=()) if self._unread() else event
                 asked = policy.decide(judged, context, way, frame.at, found)
-            verdicts.append(self._outcome(item, event, asked, found, at, out))
+            judged_all.append((event, asked, found))
+        dids = [PASSED if asked is None else self._did(item, event, asked) for event, asked, _ in judged_all]
+        done = _together(frame, dids)
+        verdicts = [
+            self._outcome(item, event, asked, found, at, out, did, action)
+            for (event, asked, found), did, action in zip(judged_all, dids, done, strict=True)
+        ]
         item.verdicts = verdicts
         if item.group is not None:
             for other in item.group.items:
@@ -602,11 +608,24 @@ class Session:
             notice=NOTICE_FAILED,
         )
 
+    def _did(self, item: _Item, event: Event, asked: Verdict) -> Verdict:
+        """What can be done of what was asked: degraded to what protocol and driver can, and to what has not left."""
+        if not item.rules.policy.enforce and asked.action is not Action.PASS:
+            return Verdict(Action.PASS)
+        if 0 < item.left == len(item.frame.raw):
+            return Verdict(Action.PASS)
+        did = self._degrade(asked, event, item.frame.way)
+        if item.left and did.action >= Action.REDACT:
+            # Half of the unit has left: what keeps it from its reader is that the other half never comes.
+            return Verdict(Action.CUT, reason=asked.reason)
+        return did
+
     def _outcome(
         self, item: _Item, event: Event, asked: Verdict | None, findings: tuple[Finding, ...], at: float,
-        out: list[Effect],
+        out: list[Effect], did: Verdict, done: Action,
     ) -> Verdict:
-        """What is done about one event: degraded to what the protocol and the driver can, noted, counted."""
+        """One event's rows and counts. `did`: what the decoder is told; `done`: what comes of it, with the verdicts
+        on what goes with it."""
         frame, rules, way = item.frame, item.rules, item.frame.way
         tally = self._tally
         if type(event) is Message:
@@ -616,7 +635,7 @@ class Session:
             tally.passed += 1
             if self._logged(event):
                 late = 0 < item.left == len(frame.raw)
-                self._archive(event, frame, rules, findings, at, out, late=late)
+                self._archive(event, frame, rules, findings, at, out, late=late, done=done)
             return PASSED
         noted = self._note_event(event, frame, findings, out)
         verdict = asked
@@ -625,26 +644,20 @@ class Session:
             tally.rules[key] = tally.rules.get(key, 0) + 1
         ident = self._ident()
         reference = _reference(ident)
-        did = self._degrade(verdict, event, way)
         mode = "enforce"
         if not rules.policy.enforce and verdict.action is not Action.PASS:
-            did, mode = Verdict(Action.PASS), "monitor"
+            mode = "monitor"
         elif verdict.action is Action.PASS and not verdict.masks and any(h.mode == "shadow" for h in verdict.hits):
             mode = "shadow"
         late = 0 < item.left == len(frame.raw)
-        if late:
-            did = Verdict(Action.PASS)
-        elif item.left and did.action >= Action.REDACT:
-            # Half of the unit has left: what keeps it from its reader is that the other half never comes.
-            did = Verdict(Action.CUT, reason=verdict.reason)
-        name = did.action.name.lower()
+        name = done.name.lower()
         tally.actions[name] = tally.actions.get(name, 0) + 1
         verdict = msgspec.structs.replace(verdict, reference=reference)
         notice = did.notice
         if notice is not None:
             notice = notice.replace("{reference}", reference)
         row = rows.of_verdict(
-            event, ident, noted, at, way, self.context, verdict, did.action, rules, findings,
+            event, ident, noted, at, way, self.context, verdict, done, rules, findings,
             late=late, mode=mode, notice=notice, latency=None if self.dry else round(max(0.0, at - frame.at), 6),
         )
         durable = did.action >= Action.REDACT and not self.dry
@@ -665,14 +678,14 @@ class Session:
 
     def _archive(
         self, event: Event, frame: Frame, rules: Rules, findings: tuple[Finding, ...], at: float, out: list[Effect],
-        *, late: bool = False,
+        *, late: bool = False, done: Action = Action.PASS,
     ) -> None:
-        """The rows of an event that passes without any rule having a say."""
-        noted = self._note_event(event, frame, None, out)
+        """The rows of an event that no rule has a say of."""
+        noted = self._note_event(event, frame, findings, out, said=False)
         if self._kit.archive == "none" or type(event) is not Message:
             return
         row = rows.of_verdict(
-            event, self._ident(), noted, at, frame.way, self.context, PASSED, Action.PASS, rules, findings,
+            event, self._ident(), noted, at, frame.way, self.context, PASSED, done, rules, findings,
             late=late, mode="enforce", notice=None, latency=None if self.dry else round(max(0.0, at - frame.at), 6),
         )
         out.append(Note(0, row))
@@ -1138,12 +1151,11 @@ class Session:
         return row
 
     def _note_event(
-        self, event: Event, frame: Frame, findings: tuple[Finding, ...] | None, out: list[Effect],
+        self, event: Event, frame: Frame, findings: tuple[Finding, ...], out: list[Effect], *, said: bool = True,
     ) -> str:
-        """The event's row. `findings` None: no rule had a say, so it is an archive's row, with text if it is full."""
+        """The event's row. Not `said`: no rule had a say, so it is an archive's row, with text if it is full."""
         ident = self._ident()
-        text = (findings is not None or self._kit.archive != "metadata") and not self._unread()
-        findings = findings or ()
+        text = (said or self._kit.archive != "metadata") and not self._unread()
         row = rows.of_event(event, ident, frame.at, frame.way, self.context, text=text)
         # For `privacy.text: masked`; a finding without a place means that nothing of the text may be shown.
         if findings and text and isinstance(event, Message):
@@ -1156,6 +1168,21 @@ class Session:
     def _ident(self) -> str:
         self._n += 1
         return f"{self.flow.id}-{self._n}"
+
+
+def _together(frame: Frame, dids: list[Verdict]) -> list[Action]:
+    """What comes of each event: nothing of a frame is delivered when one verdict cuts, nothing of a unit of it that is
+    refused, whatever was said of the rest."""
+    done = [did.action for did in dids]
+    if len(done) < 2:
+        return done
+    worst = max(done)
+    if worst is Action.CUT:
+        return [worst] * len(done)
+    if worst is not Action.BLOCK or frame.units is None:
+        return done
+    refused = {unit for unit, action in zip(frame.units, done, strict=True) if action is Action.BLOCK}
+    return [Action.BLOCK if unit in refused else action for unit, action in zip(frame.units, done, strict=True)]
 
 
 def _reference(ident: str) -> str:

@@ -60,6 +60,8 @@ class Frame(msgspec.Struct, frozen=True):
     `edit`: the name of the edit that `apply` will make whatever the verdict (None: none).
     `group`: one message over several units shares it; its event is on the LAST; its verdict is for all.
     `note`: private to the decoder that made the frame (what `apply` needs); nobody else looks at it.
+    `units`: per event, which part of the frame it is about: events of one part are refused together (a stanza; the same
+    target of a line). None: each stands for itself.
     """
 
     way: Way
@@ -73,6 +75,7 @@ class Frame(msgspec.Struct, frozen=True):
     fault: PeerError | None = None
     edit: str | None = None
     note: object = None
+    units: tuple[int, ...] | None = None
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):

@@ -847,6 +847,7 @@ class XmppDecoder:
             way, at, raw, "xmpp.message", tuple(event for event, _ in read), tuple(oddities),
             edit=STRIP_RTT if removals else None,
             note=_Note(element, [spots for _, spots in read], removals),
+            units=_one_unit(read, element),
         )
 
     def _leftovers(
@@ -1242,7 +1243,7 @@ class XmppDecoder:
         self._bound_events(read)
         return Frame(
             way, at, raw, "xmpp.iq", tuple(event for event, _ in read),
-            note=_Note(element, [spots for _, spots in read], (), expects),
+            note=_Note(element, [spots for _, spots in read], (), expects), units=_one_unit(read, element),
         )
 
     def _answers_bind(self, ident: str | None, sender: str | None) -> bool:
@@ -1930,6 +1931,11 @@ def _upload(
     return [(Opaque(
         kind="upload_slot", sender=sender, recipients=recipients, texts=gather.texts_now(), id=ident, answerable=asked,
     ), gather.spots)]
+
+
+def _one_unit(read: Sequence[Read], element: Element) -> tuple[int, ...] | None:
+    """A stanza is refused whole, but for an answer, of which only words are masked."""
+    return None if len(read) < 2 or element.get("type") in ("error", "result") else (0,) * len(read)
 
 
 def _stream_initiation(

@@ -270,3 +270,38 @@ def test_a_message_in_front_of_the_login_does_not_free_the_one_behind_it() -> No
     play >> down(b"ME alice\n", late + 2)
     assert sent(play.last, UP) == b"SAY bob second\nSAY bob third\n"
     play << play.last
+
+
+# -- rows
+
+
+class _Twice(ToyDecoder):
+    """Toy protocol in which a line has two events: `SAY to text` and a second text behind a bar."""
+
+    def _frame(self, chunk: Chunk, line: bytes, end: bytes) -> Frame:
+        frame = super()._frame(chunk, line.partition(b"|")[0], b"")
+        if b"|" not in line:
+            return msgspec.structs.replace(frame, raw=line + end)
+        second = self._message(b"bob " + line.partition(b"|")[2])
+        return msgspec.structs.replace(frame, raw=line + end, events=(*frame.events, second), units=(0, 0))
+
+
+def test_rows_say_what_came_of_an_event_that_went_with_a_refused_one() -> None:
+    """Two events of one unit, one refused: the other was not delivered either, whatever its own rule said."""
+    kit = toy_kit(archive="full")
+    kit.classify = classifier((msgspec.structs.replace(TOY, decoder=_Twice),))
+    for text, wanted in (("block|warn", ["block", "block"]), ("hello|block", ["block", "block"]),
+                         ("cut|hello", ["cut", "cut"]), ("hello|warn", ["pass", "warn"])):
+        play = signed_on(Play(*toy_session(kit)))
+        play >> up(f"SAY bob {text}\n".encode())
+        assert [e.row["did"] for e in play.last if isinstance(e, Note) and e.row["event"] == "verdict"] == wanted
+        play << play.last
+
+
+def test_an_archived_message_with_a_finding_says_what_a_mask_has_to_cover() -> None:
+    """`privacy.text: masked` covers findings of messages that pass, too."""
+    play = signed_on(Play(*toy_session(toy_kit(archive="full"))))
+    play >> up(b"SAY bob the secret here\n")
+    (row,) = [e.row for e in play.last if isinstance(e, Note) and e.row["event"] == "message"]
+    assert row["spans"] == [(0, 4, 10)]
+    play << play.last

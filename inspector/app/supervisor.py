@@ -378,7 +378,8 @@ def _harden() -> None:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.umask(0o077)
-    gc.set_threshold(50_000, 20, 100)
+    # What a message makes dies by itself; ended sessions are cycles: often enough that they do not pile up.
+    gc.set_threshold(10_000, 20, 50)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

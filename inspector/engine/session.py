@@ -307,12 +307,12 @@ class Session:
         if self._guess is not None and self._guess.spec is not None:
             self._adopt(self._guess, world, out)
             return
-        if self._named_im:
+        if self._named_im and self._kit.rules.policy.enforce:
             # What is named as IM and is not recognised must not slip through on junk (design section 5, Probing).
             self._note_trouble("unclassified", "not recognised on a port or listener named as IM", "cut", at, out)
             self._cut(at, world, out, reason="unclassified")
             return
-        action = self._kit.rules.policy.on_trouble("unclassified", None)
+        action = self._on_trouble("unclassified", self._kit.rules)
         if action in ("cut", "block"):
             self._note_trouble("unclassified", "no protocol recognised", "cut", at, out)
             self._cut(at, world, out, reason="unclassified")
@@ -600,7 +600,8 @@ class Session:
         self, event: Event, failure: str, way: Way, at: float, *, policy_rules: Rules, out: list[Effect],
     ) -> Verdict | None:
         action = policy_rules.policy.on_trouble("scanner_failed", self.context.protocol)
-        self._note_trouble("scanner_failed", failure, action, at, out)
+        done = action if policy_rules.policy.enforce else "pass"
+        self._note_trouble("scanner_failed", failure, done, at, out)
         if action == "pass":
             return policy_rules.policy.decide(event, self.context, way, at, ())
         return Verdict(
@@ -860,7 +861,13 @@ class Session:
     def _broken_group(self, name: str, at: float, world: World, out: list[Effect]) -> None:
         """A group that is too long, or never ends, is refused whole: its text was not judged."""
         assert self._groups is not None
-        self._groups.pop(name, None)
+        group = self._groups.pop(name)
+        if not self._kit.rules.policy.enforce:
+            self._note_trouble("malformed", "a message spread over several units does not end", "pass", at, out)
+            for item in group.items:
+                item.verdicts, item.deadline = [], None
+            self._pump(group.items[0].frame.way, world, out, at)
+            return
         self._note_trouble("malformed", "a message spread over several units does not end", "cut", at, out)
         self._cut(at, world, out, reason="malformed", fault=PeerError("engine.group_unclosed"))
 
@@ -895,7 +902,7 @@ class Session:
         items = [item] if item.group is None else item.group.items
         for each in items:
             each.kept = each.deadline = None
-        action = item.rules.policy.on_trouble("store_failed", self.context.protocol)
+        action = self._on_trouble("store_failed", item.rules)
         self._note_trouble("store_failed", "a verdict's row could not be written", action, at, out)
         if action == "cut":
             self._cut(at, world, out, reason="store_failed")
@@ -981,7 +988,7 @@ class Session:
         fault = frame.fault
         assert fault is not None
         name = "injection" if "injection" in fault.name else "malformed"
-        action = "cut" if name == "injection" else self._kit.rules.policy.on_trouble(name, self.context.protocol)
+        action = self._on_trouble(name, self._kit.rules)
         action = "pass" if action == "pass" else "cut"
         self._note_trouble(name, str(fault), action, frame.at, out)
         if self.dry:
@@ -1013,12 +1020,17 @@ class Session:
 
     def _trouble(self, name: str, detail: str, at: float, world: World, out: list[Effect]) -> None:
         """Trouble of the flow itself: the policy says what follows; an internal error always cuts."""
-        action = "cut" if name in ("internal", "injection") else self._kit.rules.policy.on_trouble(
-            name, self.context.protocol)
+        action = self._on_trouble(name, self._kit.rules)
         action = "pass" if action == "pass" else "cut"
         self._note_trouble(name, detail, action, at, out)
         if action == "cut" and not self.dry:
             self._cut(at, world, out, reason=name, polite=name != "internal")
+
+    def _on_trouble(self, name: str, rules: Rules) -> str:
+        """What the policy wants; one that does not enforce lets pass what is not our own safety."""
+        if name in ("internal", "injection"):
+            return "cut"
+        return rules.policy.on_trouble(name, self.context.protocol) if rules.policy.enforce else "pass"
 
     def _note_trouble(self, name: str, detail: str, action: str, at: float, out: list[Effect]) -> None:
         key = (name, action)

@@ -305,3 +305,21 @@ def test_an_archived_message_with_a_finding_says_what_a_mask_has_to_cover() -> N
     (row,) = [e.row for e in play.last if isinstance(e, Note) and e.row["event"] == "message"]
     assert row["spans"] == [(0, 4, 10)]
     play << play.last
+
+
+def test_a_policy_that_only_watches_ends_no_session() -> None:
+    """`enforce: false`: trouble is told, and nothing is done; what is our own safety (injection) still cuts."""
+    kit = toy_kit(ToyPolicy(enforce=False, trouble={"malformed": "cut", "unclassified": "cut", "gap": "cut"}))
+    play = signed_on(Play(*toy_session(kit)))
+    play >> up(b"BAD\n")
+    assert sent(play.last, UP) == b"BAD\n" and not play.session.over
+    play << play.last
+    play >> up(b"PART g bob one\n") << []
+    play >> Woke(START + Limits().group_seconds + 1)
+    assert sent(play.last, UP) == b"PART g bob one\n" and not play.session.over
+    play << play.last
+    other = Play(*toy_session(kit, named_im=True))
+    other >> up(b"who are you\n") << []
+    other >> Woke(START + 2)
+    assert sent(other.last, UP) == b"who are you\n"
+    other << other.last

@@ -84,6 +84,8 @@ NOTICE_WARN = "Your message was delivered, but it is against company policy. Ref
 NOTICE_FAILED = "Your message was not delivered: it could not be checked. Reference {reference}."
 
 _NOTHING = Can()
+_NAME = 3071
+"""Characters of the longest name of a person or conversation that the world keeps: a JID's (RFC 7622 3.1)."""
 _PASSED = (PASSED,)
 
 
@@ -490,8 +492,10 @@ class Session:
             return event
         key = hash((self.context.protocol, event.texts[0].plain))
         if way is UP:
-            sender = event.sender or self.context.user or ""
-            world.legs.put(key, (self.flow.id, sender, event.conversation), at + self._kit.limits.leg_seconds)
+            sender, conversation = event.sender or self.context.user or "", event.conversation
+            if len(sender) > _NAME or (conversation is not None and len(conversation) > _NAME):
+                return event  # names so long are nobody's, and the world must not keep them
+            world.legs.put(key, (self.flow.id, sender, conversation), at + self._kit.limits.leg_seconds)
             return event
         leg = world.legs.get(key, at)
         if leg is None or leg[0] == self.flow.id:

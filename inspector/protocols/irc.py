@@ -795,6 +795,10 @@ class IrcDecoder:
             )
             if frame.fault is not None:
                 return frame
+            if frame.group is not None:
+                # It leaves alone, without waiting for the rest of its message: so it is judged alone.
+                plain = plain_of(raw)
+                events = (Opaque(kind="endless_line", texts=(Text("body", plain, None, False),), answerable=False),)
             return Frame(
                 way, at, raw, frame.kind, events, (*frame.oddities, Oddity("irc.endless_line")), FIRST,
                 note=_Note("line"),

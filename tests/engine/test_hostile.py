@@ -323,3 +323,12 @@ def test_a_policy_that_only_watches_ends_no_session() -> None:
     other >> Woke(START + 2)
     assert sent(other.last, UP) == b"who are you\n"
     other << other.last
+
+
+def test_the_world_keeps_no_name_of_a_peers_making() -> None:
+    """Names as long as a stanza, remembered for each of thousands of messages, would be gigabytes."""
+    play = signed_on()
+    play >> up(b"SAY " + b"b" * 200_000 + b" hi\n")
+    play << play.last
+    play >> up(b"SAY bob hello\n") << Send(UP, b"SAY bob hello\n")
+    assert len(play.world.legs) == 1

@@ -127,6 +127,14 @@ def test_a_password_in_a_batch_is_still_one() -> None:
     assert "hunter2" not in repr([frame.events for frame in frames])
 
 
+def test_an_endless_line_in_a_batch_is_judged_before_it_leaves() -> None:
+    """The first part of a line that is too long does not wait for the end of its batch: it has words of its own."""
+    side = Side()
+    side.feed(UP, b"BATCH +1 draft/multiline #garden\r\n")
+    frames = side.feed(UP, b"@batch=1 PRIVMSG #garden :purple elephants " + b"x" * 9000)
+    assert frames and frames[0].group is None and BAD in words(frames[0])
+
+
 # -- tags
 
 

@@ -443,8 +443,14 @@ def _answer(done: Done, ok: bool) -> None:
 
 
 def _size(row: Row) -> int:
-    """Characters of a row's texts: what its memory grows with."""
-    return sum(len(part["text"] or "") if isinstance(part, dict) else 0 for part in row.get("texts") or ())
+    """Characters of a row's texts and names: what its memory grows with. A peer chooses names and identifiers, too."""
+    size = sum(len(part["text"] or "") if isinstance(part, dict) else 0 for part in row.get("texts") or ())
+    for name, value in row.items():
+        if type(value) is str:
+            size += len(value) if name != "text" else 0
+        elif type(value) is list and name != "texts":
+            size += sum(len(one) for one in value if type(one) is str)
+    return size
 
 
 def _column(value: Any) -> str | None:

@@ -217,6 +217,14 @@ def test_long_texts_fill_the_queue_sooner(writer: Writer) -> None:
     until(lambda: writer.counters.rows == 2)
 
 
+def test_long_names_fill_the_queue_sooner(writer: Writer) -> None:
+    """Identifiers and names are as long as a peer likes: they count as texts do."""
+    writer.limits = replace(Limits(), store_queue_bytes=1000)
+    writer.put(message(1, message_id="x" * 800))
+    writer.put(message(2, recipients=["x" * 400, "y" * 400]))
+    assert writer.counters.lost == 2
+
+
 FULL_DISK = textwrap.dedent("""
     import resource, signal, sys, threading, time
     from pathlib import Path

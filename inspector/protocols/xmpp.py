@@ -1812,6 +1812,10 @@ def _read_leftovers(
         if text and not text.isspace() and (id(each), _OWN) not in covered and not _formal(tag, text.strip()):
             gather.texts.append(Text("extension", text, each.get(LANG)))
             gather.spots.append((each, _OWN))
+        if each.attrib:
+            for name in _LINKS:
+                if "://" in each.get(name, "") and (id(each), name) not in covered:
+                    gather.attribute("url", each, name)
         for child in each:
             tail = child.tail
             if tail and not tail.isspace() and (id(child), _TAIL) not in covered:
@@ -1836,6 +1840,8 @@ _VCARD_URI = "{urn:ietf:params:xml:ns:vcard-4.0}uri"
 _SECRET_FIELDS = ("password", "passwd", "secret", "token")
 _NUMBERS = frozenset({"priority", "size", "width", "height", "length", "max", "count", "index"})
 _TOKENS = frozenset({"media-type", "date", "photo", "utc", "tzo", "first", "last", "before", "after", "fingerprint"})
+_LINKS = ("target", "href", "src", "uri", "url")
+"""Attributes that hold a link wherever they stand."""
 _UNREAD = frozenset({
     "{jabber:iq:auth}query", _BIND + "bind", _SIGNED, "{urn:xmpp:http:upload:0}header", "{urn:xmpp:http:upload}header",
 })

@@ -197,6 +197,22 @@ def test_words_in_odd_places_are_read(stanza: str) -> None:
     assert BAD not in out and "*" * len(BAD) in out
 
 
+@pytest.mark.parametrize("part", [
+    "<sources xmlns='urn:xmpp:sfs:0' id='1'><url-data xmlns='http://jabber.org/protocol/url-data' target='{0}'/>"
+    "</sources>",
+    "<card xmlns='urn:example' href=\"{0}\"/>",
+    "<x xmlns='jabber:x:data' type='form'><field><media xmlns='urn:xmpp:media-element'><uri>{0}</uri></media></field>"
+    "</x>",
+    "<reference xmlns='urn:xmpp:reference:0' type='data' uri='{0}'><media-sharing xmlns='urn:xmpp:sims:1'>"
+    "<file xmlns='urn:xmpp:jingle:apps:file-transfer:5'><name>a</name></file></media-sharing></reference>",
+])
+def test_links_in_unknown_extensions_are_read(part: str) -> None:
+    """A link is what phishing needs: it is looked at in whatever attribute it comes."""
+    link = "https://evil.example/login"
+    frame = Side().one(UP, f"<message to='b@example.org'><body>x</body>{part.replace('{0}', link)}</message>")
+    assert link in words(frame)
+
+
 def test_a_file_offer_without_a_name_is_an_offer() -> None:
     """XEP-0096 asks for a name; what has none is offered all the same."""
     side = Side()

@@ -1995,8 +1995,8 @@ def with_param(raw: bytes, line: Line, index: int, value: bytes) -> bytes:
 
 
 def _plain_tags(tags: bytes) -> bool:
-    """Whether tags are such as only say when, who and which: no client-only tag, no batch."""
-    return b"+" not in tags and b"batch=" not in tags
+    """Whether tags are such as only say when, who and which: no client-only tag, no batch, no NUL."""
+    return b"+" not in tags and b"batch=" not in tags and 0 not in tags
 
 
 def _label(tags: bytes) -> bytes:

@@ -1315,3 +1315,12 @@ def test_a_text_is_kept_as_it_was_written() -> None:
     event = session.event(DOWN, b":ida!i@h PRIVMSG otto :plain\r\n")
     assert isinstance(event, Message)
     assert event.written is None
+
+
+def test_a_nul_among_the_tags_of_a_known_head_is_seen() -> None:
+    """Found by fuzzing: the short way looked for NUL in the text only, and passed the line on."""
+    session = Session(edits=frozenset({DROP_NUL}))
+    session.down(b":ida!i@h PRIVMSG #c :one\r\n")
+    (frame,) = session.down(b"@ti\0me=1 :ida!i@h PRIVMSG #c :two\r\n")
+    assert [oddity.name for oddity in frame.oddities] == ["irc.nul"]
+    assert session.decoder.apply(frame, [PASSED]) == []

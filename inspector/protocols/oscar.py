@@ -33,6 +33,7 @@ from inspector.model import (
     BROKEN,
     CLEAR,
     DOWN,
+    PASSED,
     UP,
     Act,
     Action,
@@ -315,12 +316,25 @@ def _texts(
     return tuple(texts), tuple(places)
 
 
+_SCHEME_STARTS = tuple(_SCHEMES)
+
+
 def _encryption(plain: str) -> Encryption:
     """Whether a text is a cipher's."""
+    if not plain.startswith(_SCHEME_STARTS):
+        return CLEAR
     for start, scheme in _SCHEMES.items():
         if plain.startswith(start):
             return Encryption("metadata", scheme)
     return CLEAR
+
+
+_RAW = object()
+"""The note of bytes that are no whole frame."""
+_Peer = tuple[str, str | None, tuple[str, ...], bool]
+"""What is remembered of a name on the wire: name, sender, recipients, whether texts are HTML."""
+PEERS = 128
+"""Names remembered per way; all are forgotten when full, or when the user becomes another."""
 
 
 class _Login(msgspec.Struct, frozen=True):
@@ -346,7 +360,7 @@ class OscarDecoder:
     __slots__ = (
         "_asked", "_begun", "_busy", "_cancelled", "_chat", "_dead", "_delta", "_edits", "_ended", "_expected", "_flow",
         "_held", "_identity", "_last", "_limits", "_lost", "_memory", "_need", "_opaque", "_ours", "_out", "_owed",
-        "_pushes", "_room", "_skip", "_talking", "_user", "_window", "undecryptable",
+        "_peers", "_pushes", "_room", "_skip", "_talking", "_user", "_window", "undecryptable",
     )
 
     def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:
@@ -388,6 +402,7 @@ class OscarDecoder:
         self._cancelled = 0.0
         # who and what
         self._user: str | None = None
+        self._peers: tuple[dict[bytes, _Peer], dict[bytes, _Peer]] = ({}, {})
         self._identity: Identity = "unknown"
         self._chat = False
         self._room: str | None = None
@@ -470,7 +485,7 @@ class OscarDecoder:
         size = self._limits.part_bytes
         odd = (Oddity(f"oscar.{kind}"),)
         for start in range(0, len(data), size):
-            frames.append(Frame(way, at, data[start:start + size], f"oscar.{kind}", (), odd))
+            frames.append(Frame(way, at, data[start:start + size], f"oscar.{kind}", (), odd, note=_RAW))
 
     def _fault(self, way: Way, at: float, data: bytes, name: str, detail: str, frames: list[Frame]) -> list[Frame]:
         self._dead[way] = True
@@ -545,6 +560,10 @@ class OscarDecoder:
             else:
                 family, sub, flags, request = _SNAC.unpack_from(raw, 6)
                 key = family << 16 | sub
+                if key in (_ICBM_OUT, _ICBM_IN) and expected == number and not flags:
+                    frame = self._simple(way, at, raw)
+                    if frame is not None:
+                        return frame
                 kind = _KINDS.get(key) or f"oscar.{family:04x}.{sub:04x}"
                 handler = _HANDLERS[way].get(key)
                 if handler is None and sub == 1:
@@ -594,6 +613,8 @@ class OscarDecoder:
             return
         if (user, identity) != (self._user, self._identity):
             self._user, self._identity = user, identity
+            for peers in self._peers:
+                peers.clear()
             case.add(SignOn(user=user, identity=identity, mechanism=mechanism), (), "keep")
 
     def _hello(self, case: _Case) -> None:
@@ -704,6 +725,89 @@ class OscarDecoder:
         return (self._user,) if self._user is not None else ()
 
     # -- ICBM
+
+    def _simple(self, way: Way, at: float, raw: bytes) -> Frame | None:
+        """The usual message: channel 1, one ASCII or UTF-16 text; None for anything else. The same as `_icbm` says."""
+        size = len(raw)
+        if size < 32 or raw[25] != 1 or raw[24]:
+            return None
+        pos = 27 + raw[26]
+        if pos + 4 > size or (way is UP) is not (raw[9] == 6):
+            return None
+        wire = raw[27:pos]
+        if way is DOWN:
+            count = raw[pos + 2] << 8 | raw[pos + 3]
+            pos += 4
+            while count:
+                if pos + 4 > size:
+                    return None
+                pos += 4 + (raw[pos + 2] << 8 | raw[pos + 3])
+                count -= 1
+        start = stop = 0
+        while pos + 4 <= size:
+            begin = pos + 4
+            end = begin + (raw[pos + 2] << 8 | raw[pos + 3])
+            kind = raw[pos + 1]
+            if raw[pos] or kind in (0x04, 0x16):
+                return None
+            if kind == 2:
+                if start:
+                    return None
+                start, stop = begin, end
+            pos = end
+        if pos != size or not start:
+            return None
+        if start < stop and raw[start] == 5 and start + 4 <= stop:
+            start += 4 + (raw[start + 2] << 8 | raw[start + 3])
+        if start + 9 > stop or raw[start] != 1 or start + 4 + (raw[start + 2] << 8 | raw[start + 3]) != stop:
+            return None
+        data = raw[start + 8:stop]
+        if raw[start + 5] == 2 and not raw[start + 4]:
+            if len(data) & 1:
+                return None
+            text = clean(data.decode("utf-16-be", "surrogatepass"))
+        elif data.isascii():
+            text = data.decode("ascii")
+        else:
+            return None
+        peer = self._peers[way].get(wire) or self._meet(way, wire)
+        if peer[3] or ("<" in text and markup.has_tags(text)):
+            plain = markup.formatted(text)
+            if not plain:
+                return None
+        elif "\0" in text:
+            return None
+        else:
+            plain = text
+        self._talking = True
+        return Frame(way, at, raw, _OUT_KIND if way is UP else _IN_KIND, (Message(
+            sender=peer[1], recipients=peer[2], conversation=peer[0], texts=(Text("body", plain),),
+            id=raw[16:24].hex(), encryption=_encryption(plain),
+        ),))
+
+    def _meet(self, way: Way, wire: bytes) -> _Peer:
+        """What is to be known of the other end of a message."""
+        peers = self._peers[way]
+        if len(peers) >= PEERS:
+            peers.clear()
+        name = name_of(wire)
+        is_html = not name.isdigit() or (self._user is not None and not self._user.isdigit())
+        made = (name, self._user, (name,), is_html) if way is UP else (name, name, self._own(), is_html)
+        peers[wire] = made
+        return made
+
+    def _again(self, frame: Frame) -> _Case:
+        """A frame of the short way, read for its places as it was read then."""
+        event = frame.events[0]
+        assert isinstance(event, Message)
+        case = _Case(frame.way, frame.at, frame.raw)
+        case.family, case.sub, case.flags, case.request = _SNAC.unpack_from(frame.raw, 6)
+        case.body = 16
+        user = self._user
+        self._user = event.sender if frame.way is UP else event.recipients[0] if event.recipients else None
+        self._icbm(case)
+        self._user = user
+        return case
 
     def _icbm(self, case: _Case) -> None:
         """04/06 and 04/07: a message (sheet 7)."""
@@ -1418,26 +1522,32 @@ class OscarDecoder:
 
     def apply(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
         """What leaves for a frame, numbered as its reader counts; then what of ours waited for it."""
-        way, raw = frame.way, frame.raw
+        way, raw, note = frame.way, frame.raw, frame.note
         self._out[way] -= 1
-        note = frame.note
-        acts: list[Act] = []
-        if type(note) is not _Case:
-            note = None
         calm = True
         for verdict in verdicts:
-            if verdict.action or verdict.notice or verdict.masks:
+            if verdict is not PASSED and (verdict.action or verdict.notice):
                 calm = False
-        if frame.edit is not None and note is not None:
+        if note is None and calm and not self._delta[way] and not self._owed[UP] and not self._owed[DOWN]:
+            self._last[way] = raw[2] << 8 | raw[3]
+            return [Send(way, raw)]
+        acts: list[Act] = []
+        if note is _RAW:
+            whole = frame.kind in ("oscar.close", "oscar.truncated")
+            acts.append(Send(way, self._numbered(way, raw) if whole and len(raw) > 3 else raw))
+        elif note is None and not calm:
+            self._carry(self._again(frame), verdicts, acts)
+        elif not isinstance(note, _Case):
+            acts.append(Send(way, self._numbered(way, raw)))
+        elif frame.edit is not None:
             self._drop(note, None, acts)
-        elif note is not None and note.family and note.sub == 1 and way is DOWN and note.request in self._ours:
+        elif note.family and note.sub == 1 and way is DOWN and note.request in self._ours:
             # The server's answer to a frame of ours.
             del self._ours[note.request]
             self._delta[way] -= 1
-        elif calm or note is None:
+        elif calm:
             acts.append(Send(way, self._numbered(way, raw)))
-            if note is not None and note.expects:
-                acts += note.expects
+            acts += note.expects
         else:
             self._carry(note, verdicts, acts)
         if raw[1:2] == b"\x04" and frame.kind == "oscar.close":
@@ -1448,8 +1558,6 @@ class OscarDecoder:
 
     def _numbered(self, way: Way, raw: bytes) -> bytes:
         """The frame with the number that its reader expects."""
-        if len(raw) < 4 or raw[0] != STAR or (self._lost[way] and self._last[way] is None):
-            return raw
         number = (raw[2] << 8 | raw[3]) + self._delta[way] & 0xFFFF
         self._last[way] = number
         if not self._delta[way]:
@@ -1789,6 +1897,7 @@ _HANDLERS: tuple[dict[int, _Handler], dict[int, _Handler]] = (
     },
 )
 _KINDS = {key: f"oscar.{key >> 16:04x}.{key & 0xFFFF:04x}" for handlers in _HANDLERS for key in handlers}
+_OUT_KIND, _IN_KIND = _KINDS[_ICBM_OUT], _KINDS[_ICBM_IN]
 _MESSAGES = frozenset(_KINDS[key] for key in (_ICBM_OUT, _ICBM_IN, 0x000E0005, 0x000E0006))
 """What is not passed on when its lengths lie."""
 

@@ -7,9 +7,22 @@ one; what a reader without HTML would see beside that (links, unknown tags, comm
 from __future__ import annotations
 
 import html
-import re
 
-from inspector.wire.patterns import HTML_BREAK, HTML_HIDDEN, HTML_LINK, HTML_SURE, HTML_TAG, HTML_TOKEN
+from inspector.wire.patterns import (
+    HTML_BREAK,
+    HTML_HIDDEN,
+    HTML_LINK,
+    HTML_SPLIT,
+    HTML_SURE,
+    HTML_TAG,
+    HTML_TOKEN,
+)
+
+TAGS = 512
+"""Tags remembered as mere formatting; all are forgotten when full."""
+TAG_BYTES = 100
+"""A longer tag is not remembered."""
+_formatting: set[str] = set()
 
 Unit = tuple[str, int, int]
 """(one shown character, start, end): where it stands in the text; a whole tag or entity may stand behind it."""
@@ -20,8 +33,7 @@ def has_tags(text: str) -> bool:
     return "<" in text and HTML_SURE.search(text) is not None
 
 
-def _shown(found: re.Match[str]) -> str:
-    token = found.group()
+def _shown(token: str) -> str:
     if token[0] == "&":
         return html.unescape(token)
     return "\n" if HTML_BREAK.match(token) else ""
@@ -36,7 +48,27 @@ def shown(text: str) -> str:
             return text
         if HTML_BREAK.search(text) is None:
             return HTML_TAG.sub("", text)
-    return HTML_TOKEN.sub(_shown, text)
+    return HTML_TOKEN.sub(lambda found: _shown(found.group()), text)
+
+
+def formatted(text: str) -> str | None:
+    """What `shown` gives, for the usual text: tags that only format, each seen before; None: look closer.
+
+    A tag is remembered once it was seen to break no line, lead nowhere and hide nothing: clients write the same few.
+    """
+    if "&" in text or "\0" in text:
+        return None
+    if "<" not in text:
+        return text
+    parts = HTML_SPLIT.split(text)
+    if not _formatting.issuperset(parts[1::2]):
+        for tag in parts[1::2]:
+            if HTML_BREAK.match(tag) or HTML_HIDDEN.match(tag) or HTML_LINK.search(tag) or len(tag) > TAG_BYTES:
+                return None
+            if len(_formatting) >= TAGS:
+                _formatting.clear()
+            _formatting.add(tag)
+    return "".join(parts[::2])
 
 
 def units(text: str) -> list[Unit]:
@@ -49,7 +81,7 @@ def units(text: str) -> list[Unit]:
         if found is None:
             break
         at = found.end()
-        out += [(char, upto, at) for char in _shown(found) if char != "\0"]
+        out += [(char, upto, at) for char in _shown(found.group()) if char != "\0"]
     return out
 
 

@@ -58,6 +58,9 @@ IRC_WORDS_LINE: Final = re.compile(
 HTML_TAG: Final = re.compile("<[A-Za-z/!?][^<>]*+>")
 """What every reader of HTML takes for a tag; `<3` is none, and a tag ends before the next `<`."""
 
+HTML_SPLIT: Final = re.compile("(<[A-Za-z/!?][^<>]*+>)")
+"""The same, kept when a text is split at it."""
+
 HTML_BREAK: Final = re.compile(
     r"(?i)</?(?:br|p|div|tr|li|hr|h[1-6]|table|ul|ol|dl|dt|dd|blockquote|pre|center)(?=[\s/>])[^<>]*+>")
 """A tag that is shown as a line break."""

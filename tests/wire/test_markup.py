@@ -5,7 +5,18 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspector.wire.markup import has_tags, hidden, links, references, shown, units, units_of_value
+from inspector.wire.markup import (
+    TAG_BYTES,
+    TAGS,
+    formatted,
+    has_tags,
+    hidden,
+    links,
+    references,
+    shown,
+    units,
+    units_of_value,
+)
 
 TEXTS = st.lists(
     st.sampled_from(["a", "<b>", "</b>", "<br>", "<", ">", "&amp;", "&", "&#65;", ";", "\0", "<x y>", " ", "ü"]),
@@ -32,6 +43,27 @@ def test_units_are_what_is_shown_and_lie_in_order(text: str) -> None:
     for _, start, end in found:
         assert at <= start < end <= len(text)
         at = start
+
+
+@given(text=TEXTS)
+def test_the_short_way_says_the_same_or_nothing(text: str) -> None:
+    """Where tags only format, both ways give the same; nothing is hidden from the long one."""
+    for _ in range(2):
+        short = formatted(text)
+        if short is not None:
+            assert short == shown(text)
+            assert not hidden(text)
+            assert not links(text, 1)
+
+
+def test_the_short_way_remembers_few_and_small_tags() -> None:
+    """Breaks, links, unknown tags, references and NUL go the long way; what is remembered has a bound."""
+    assert formatted("<FONT SIZE=2>a</FONT> <3 b") == "a <3 b"
+    for text in ("a<br>b", "<a href=x>b</a>", "<x>b", "a&amp;b", "a\0", "<b " + "x" * TAG_BYTES + ">c"):
+        assert formatted(text) is None
+    for number in range(2 * TAGS):
+        assert formatted(f"<font size={number}>a") == "a"
+    assert formatted("<font size=1>a") == "a"
 
 
 def test_has_tags() -> None:

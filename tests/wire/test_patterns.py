@@ -25,6 +25,7 @@ WORST: dict[str, Callable[[int], list[str | bytes]]] = {
     ],
     "IRC_WORDS_LINE": lambda n: [b"PRIVMSG " * (n // 8), b"PRIVMSG a :" + b"x" * n, b"PRIVMSG a" + b" " * n],
     "HTML_TAG": lambda n: ["<" * n, "<a" * (n // 2), "<a" + " " * n, "<a>" * (n // 3)],
+    "HTML_SPLIT": lambda n: ["<" * n, "<a" * (n // 2), "<a" + " " * n, "<a>" * (n // 3)],
     "HTML_BREAK": lambda n: ["<" * n, "<br" * (n // 3), "<br" + " " * n, "<br>" * (n // 4)],
     "HTML_TOKEN": lambda n: ["<a" * (n // 2), "<a" + " " * n, "&a" * (n // 2), "&" + "a" * n, "<a &" * (n // 4)],
     "HTML_SURE": lambda n: ["<" * n, "<b" * (n // 2), "<b" + " " * n, "<b " * (n // 3)],
@@ -102,14 +103,15 @@ def test_irc_lines() -> None:
 
 
 def test_html_tags() -> None:
-    """A tag begins with a letter, `/`, `!` or `?`; hearts and sums are text; breaks, links and unknown tags are told."""
+    """A tag begins with a letter, `/`, `!` or `?`; hearts and sums are text; breaks, links, unknown tags are told."""
     assert patterns.HTML_TAG.sub("", "<HTML>I <3 you, 1 < 2 <b>!</b><!-- x --></HTML>") == "I <3 you, 1 < 2 !"
+    assert patterns.HTML_SPLIT.split("a<b>c < d</b>") == ["a", "<b>", "c < d", "</b>", ""]
     assert patterns.HTML_BREAK.findall("<br><BR/><p class=x></p><bread>") == ["<br>", "<BR/>", "<p class=x>", "</p>"]
     assert patterns.HTML_TOKEN.findall("<i>&amp;</i>& &lt") == ["<i>", "&amp;", "</i>"]
     assert [bool(patterns.HTML_SURE.search(x)) for x in ("<FONT SIZE=2>a", "a <b> c", "a <x> c", "a<br", "<3")] == [
         True, True, False, False, False]
-    links = [m.group(m.lastindex or 0) for m in patterns.HTML_LINK.finditer("<a HREF=\"x\" src='y z' src=w data-src=v>")]
-    assert links == ["x", "y z", "w"]
+    found = patterns.HTML_LINK.finditer("<a HREF=\"x\" src='y z' src=w data-src=v>")
+    assert [m.group(m.lastindex or 0) for m in found] == ["x", "y z", "w"]
     assert [m.group(1) for m in patterns.HTML_HIDDEN.finditer("<b><x 1><!-- c --><br><bx>")] == [" 1", "-- c --", "x"]
 
 

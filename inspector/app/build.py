@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from inspector.drivers.mitm_server import GatewaySettings, TlsSettings
 
 
+NO_PACKS = "no signature pack is here: only the built-in detectors look at texts"
+"""Worth a warning: a folder named wrongly looks the same."""
+
+
 @dataclass(frozen=True)
 class Built:
     """One version of all that judges, and what was worth a warning in it."""
@@ -35,18 +39,15 @@ def build_rules(config: Config, version: int, *, running: bool = False) -> Built
     """
     from inspector import policy as policies
     from inspector import scan
+    from inspector.app.config import read_policy
 
     faults: list[Fault] = []
     policy = None
     try:
-        text = config.policy.read_text(encoding="utf-8")
-        policy = policies.compile(text, str(config.policy), tuple(spec.name for spec in SPECS))
+        policy = policies.compile(
+            read_policy(config.policy), str(config.policy), tuple(spec.name for spec in SPECS))
         if running:
             faults += policy.refusals_for_run()
-    except OSError as error:
-        faults.append(Fault(str(config.policy), 0, 0, f"the policy cannot be read: {error.strerror}"))
-    except UnicodeDecodeError:
-        faults.append(Fault(str(config.policy), 0, 0, "the policy is not UTF-8"))
     except Faults as found:
         faults += found.faults
     if policy is not None:
@@ -58,7 +59,10 @@ def build_rules(config: Config, version: int, *, running: bool = False) -> Built
         faults += error.faults
     if faults or policy is None or packs is None:
         raise Faults(faults)
-    return Built(Rules(version, policy, packs.scanner), tuple(packs.warnings))
+    warnings = list(packs.warnings)
+    if not packs.scanner.packs:
+        warnings.append(Fault(str(config.signatures), 0, 0, NO_PACKS))
+    return Built(Rules(version, policy, packs.scanner), tuple(warnings))
 
 
 def protocol_edits(config: Config, specs: Sequence[Spec] = SPECS) -> frozenset[str]:

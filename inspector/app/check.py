@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +50,7 @@ def check_command(args: argparse.Namespace) -> int:
 
 
 def check_paths(paths: Sequence[Path], config: str | Path | None = None) -> Checked:
-    """Check each path, a config, a policy, tests of one, a pack or a folder of packs, as its content says.
+    """Check each path, a config, a policy, tests of one, a pack, or a folder of these, as its content says.
 
     Without paths: the configuration `config` (None: the embedded defaults) with its policy and packs.
     """
@@ -60,7 +61,7 @@ def check_paths(paths: Sequence[Path], config: str | Path | None = None) -> Chec
         if not path.exists():
             checked.add(f"{path}: missing", [Fault(str(path), 0, 0, "there is no such file or folder")])
         elif path.is_dir():
-            _check_packs(path, checked)
+            _check_folder(path, checked)
         else:
             _check_file(path, checked)
     return checked
@@ -73,6 +74,34 @@ def kind_of(keys: Iterable[str]) -> str | None:
     scores = {kind: len(found & names) for kind, names in known.items()}
     best = max(scores, key=lambda kind: scores[kind])
     return best if scores[best] else None
+
+
+def _check_folder(path: Path, checked: Checked) -> None:
+    """A pack, or a folder: the packs in it, and every other YAML file in it and below (hidden ones aside)."""
+    from inspector.scan.packs import folders, is_pack
+
+    together = folders(path)
+    found = bool(together)
+    if together:
+        _check_packs(path, checked)
+    for where, inside, names in os.walk(path):
+        here = Path(where)
+        if is_pack(here):
+            inside.clear()
+            if here not in together:
+                _check_packs(here, checked)
+                found = True
+            continue
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+        for name in sorted(names):
+            if name.endswith((".yaml", ".yml")) and not name.startswith("."):
+                _check_file(here / name, checked)
+                found = True
+    if not found:
+        checked.add(f"{path}: nothing", [Fault(
+            str(path), 0, 0,
+            "neither a signature pack (a folder with a pack.yaml) nor a configuration or policy is here",
+        )])
 
 
 def _check_file(path: Path, checked: Checked) -> None:
@@ -136,11 +165,7 @@ def _check_policy(path: Path, checked: Checked) -> CompiledPolicy | None:
 
 def compile_policy(path: Path) -> CompiledPolicy:
     """Read and compile a policy file. Raises Faults."""
-    try:
-        text = path.read_bytes()
-    except OSError as exc:
-        raise Faults([Fault(str(path), 0, 0, f"cannot be read: {(exc.strerror or str(exc)).lower()}")]) from None
-    return policies.compile(text, str(path), configuration.protocol_names())
+    return policies.compile(configuration.read_policy(path), str(path), configuration.protocol_names())
 
 
 def _check_packs(path: Path, checked: Checked) -> None:

@@ -24,7 +24,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from inspector.app.errors import INTERNAL, WRONG_USE, UserError
 
@@ -38,7 +38,20 @@ LATER = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence and exits 2."""
+    """Says what is wrong in one sentence and exits 2; takes options before, between and behind the other words."""
+
+    _within = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, but `sessions kill -c FILE ID` is understood like `sessions kill ID -c FILE`."""
+        nested = any(action.nargs == argparse.PARSER for action in self._actions)
+        if nested or self._within:
+            return super().parse_known_args(args, namespace)
+        self._within = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._within = False
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see `{self.prog} --help`)", WRONG_USE)
@@ -83,8 +96,8 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
     scan.add_argument("--signatures", metavar="FOLDER", help="signature packs (default: those of the configuration)")
 
     replay = command("replay", "replay:command", "play a capture's TCP sessions through a running gateway",
-                     "  inspector replay pcaps/irc/private-message.pcap --through socks5://127.0.0.1:1080")
-    replay.add_argument("capture", metavar="CAPTURE", help="pcap or pcapng")
+                     "  inspector replay pcaps/irc/sign-on.pcap --through socks5://127.0.0.1:1080")
+    replay.add_argument("capture", metavar="CAPTURE", help="pcap or pcapng, also .gz; a folder")
     replay.add_argument("--through", metavar="ADDRESS", required=True,
                         help="a socks5 or connect listener whose destinations allow loopback")
     config(replay)
@@ -92,7 +105,7 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
     check = command("check", "check:check_command", "tell every fault of configuration, policy and packs",
                     "  inspector check inspector.yaml rules/policy.yaml signatures")
     check.add_argument("paths", metavar="PATH", nargs="*",
-                       help="a configuration, a policy, a pack or a folder of packs")
+                       help="a configuration, a policy, tests of one, a pack, or a folder of these")
     config(check)
 
     policy = command("policy", "", "policy unit tests", "  inspector policy test rules/tests --explain")

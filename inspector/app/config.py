@@ -185,6 +185,21 @@ class Config:
         )
 
 
+def read_policy(path: Path) -> bytes:
+    """A policy file's content. Raises Faults: it cannot be read, or nothing is in it.
+
+    A file that an editor or a full disk left empty must not put a gateway without rules in force; who wants none writes
+    `rules: []`.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as exc:
+        raise Faults([Fault(str(path), 0, 0, f"cannot be read: {(exc.strerror or str(exc)).lower()}")]) from None
+    if not any(line.partition(b"#")[0].strip() for line in text.splitlines()):
+        raise Faults([Fault(str(path), 0, 0, "the policy is empty; one without rules says so: `rules: []`")])
+    return text
+
+
 def shipped(name: str) -> Path:
     """Something that comes with the program: "rules/policy.yaml", "rules/tests", "signatures"."""
     import inspector

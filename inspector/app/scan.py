@@ -20,8 +20,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from inspector.app.build import build_rules
-from inspector.app.errors import UserError
+from inspector.app.build import NO_PACKS, build_rules
+from inspector.app.errors import WRONG_USE, UserError
 from inspector.app.places import load
 from inspector.classify.probes import classifier
 from inspector.drivers.packets import community
@@ -385,12 +385,16 @@ def unknown_flow(flow: Flow, at: float) -> Row:
 
 def command(args: Namespace) -> int:
     """`inspector scan`: 0 whatever is found, 1 when a capture could not be read to its end. Raises UserError."""
+    if args.captures.count("-") > 1:
+        raise UserError("standard input (-) can be read only once", WRONG_USE)
     config = _judging(args)
     try:
         found = list(find(args.captures))
         rules = build_rules(config, 1).rules
     except (CaptureError, Faults) as error:
         raise UserError(str(error)) from None
+    if not rules.scanner.packs:
+        print(f"inspector: {config.signatures}: {NO_PACKS}", file=sys.stderr)
     # Millions of small things that live as long as the capture: looking for cycles among them all the time is waste.
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)

@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -29,7 +29,7 @@ from inspector.app.errors import UserError
 from inspector.classify.probes import named_im
 from inspector.drivers import metrics
 from inspector.drivers.mitm_server import Gateway
-from inspector.drivers.mitm_tls import AuthorityError
+from inspector.drivers.mitm_tls import CERTIFICATE_FILE, KEY_FILE, AuthorityError
 from inspector.engine.kit import Kit
 from inspector.engine.session import Session
 from inspector.engine.world import World
@@ -106,7 +106,8 @@ class Supervisor:
                 location(loaded.store.events), gateway=self.name, limits=loaded.limits, text=loaded.privacy.text,
                 tell=lambda sentence: logs.tell("error", sentence),
             )
-            _private(writer.path.parent)
+            if not writer.path.parent.exists() or _within(writer.path.parent, loaded.state):
+                _private(writer.path.parent)
             writer.start()
         except StoreError as error:
             raise UserError(str(error)) from None
@@ -158,8 +159,18 @@ class Supervisor:
             entry = pwd.getpwnam(loaded.user)
         except KeyError:
             raise UserError(str(loaded.fault(f'this machine has no user "{loaded.user}"', "user"))) from None
-        for folder in {loaded.state, loaded.tls.authority, self.writer.path.parent}:
-            _give(folder, entry.pw_uid, entry.pw_gid)
+        _give(loaded.state, entry.pw_uid, entry.pw_gid)
+        store = self.writer.path
+        for folder, names in (
+            (loaded.tls.authority, (KEY_FILE, CERTIFICATE_FILE)),
+            (store.parent, tuple(store.name + end for end in ("", "-wal", "-shm", "-journal"))),
+        ):
+            if folder.is_dir() and not _within(folder, loaded.state):
+                _give_files(folder, names, entry.pw_uid, entry.pw_gid)
+        for folder in (loaded.state, store.parent):
+            if not _may_write(folder, entry):
+                raise UserError(
+                    f"{folder}: the user {loaded.user} cannot write there (may he enter all folders above?)")
         os.initgroups(loaded.user, entry.pw_gid)
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)
@@ -171,8 +182,9 @@ class Supervisor:
             upstream = upstreams.get(address)
             how = MODES[mode].format(address=address, upstream=_address(*upstream) if upstream else "the server")
             print(f"inspector: listening on {address} ({mode}): {how}", flush=True)
-        print(f"inspector: clients must trust the certificate of `inspector ca export`; events: `inspector events`"
-              f"{'' if self.path is None else f' -c {self.path}'}", flush=True)
+        more = "" if self.path is None else f" -c {self.path}"
+        print(f"inspector: clients must trust the certificate of `inspector ca export{more}`; "
+              f"events: `inspector events{more}`", flush=True)
 
     async def _drain(self) -> int:
         """Polite cuts over limits.drain_seconds; a second signal stops at once."""
@@ -293,7 +305,7 @@ class Supervisor:
             version = self.reloads.version + 1
             try:
                 loaded = await asyncio.to_thread(config.load, self.path)
-                faults = [loaded.fault("needs a restart", *key.split("."))
+                faults = [loaded.fault(f"a change of {key} needs a restart", *key.split("."))
                           for key in config.needs_restart(self.config, loaded)]
                 faults += loaded.refusals_for_run()
                 if faults:
@@ -368,6 +380,35 @@ def _give(folder: Path, uid: int, gid: int) -> None:
         os.chown(where, uid, gid, follow_symlinks=False)
         for name in (*folders, *files):
             os.chown(Path(where) / name, uid, gid, follow_symlinks=False)
+
+
+def _give_files(folder: Path, names: Sequence[str], uid: int, gid: int) -> None:
+    """Our files in a folder elsewhere, and the folder if nothing else is in it: the rest is not ours to give."""
+    there = os.listdir(folder)
+    for name in there:
+        if name in names:
+            os.chown(folder / name, uid, gid, follow_symlinks=False)
+    if set(there) <= set(names):
+        os.chown(folder, uid, gid, follow_symlinks=False)
+
+
+def _within(folder: Path, state: Path) -> bool:
+    """Whether a folder is the state folder or lies in it."""
+    return folder == state or state in folder.parents
+
+
+def _may_write(folder: Path, entry: pwd.struct_passwd) -> bool:
+    """Whether a user may make files in a folder; asked in his shoes, by root."""
+    groups = os.getgroups()
+    try:
+        os.initgroups(entry.pw_name, entry.pw_gid)
+        os.setegid(entry.pw_gid)
+        os.seteuid(entry.pw_uid)
+        return os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
 
 
 def _harden() -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from inspector.app import build, config
+from inspector.app.check import compile_policy
 from inspector.model import Edit
 from inspector.protocols.registry import SPECS
 from inspector.wire.located import Faults
@@ -57,6 +58,26 @@ def test_a_policy_that_is_not_there_or_not_text_is_a_fault(tmp_path: Path) -> No
     loaded.policy.unlink()
     with pytest.raises(Faults, match=r"policy.yaml.*(cannot be read|No such file)"):
         build.build_rules(loaded, 1)
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# rules:\n  # nothing\n"])
+def test_an_empty_policy_is_a_fault(tmp_path: Path, text: str) -> None:
+    """A file that was left empty never puts a gateway without rules in force, nor passes for checked."""
+    loaded = files(tmp_path, text)
+    with pytest.raises(Faults, match=r"policy.yaml: the policy is empty; .* `rules: \[\]`"):
+        build.build_rules(loaded, 1)
+    with pytest.raises(Faults, match="the policy is empty"):
+        compile_policy(loaded.policy)
+
+
+def test_a_folder_without_packs_is_worth_a_warning(tmp_path: Path) -> None:
+    """It may be the wrong folder; `check` calls it a fault."""
+    loaded = files(tmp_path)
+    assert build.build_rules(loaded, 1).warnings == () or all(
+        build.NO_PACKS not in str(w) for w in build.build_rules(loaded, 1).warnings)
+    (tmp_path / "none").mkdir()
+    [warning] = build.build_rules(replace(loaded, signatures=tmp_path / "none"), 1).warnings
+    assert str(warning) == f"{tmp_path / 'none'}: {build.NO_PACKS}"
 
 
 def test_run_refuses_hold_with_its_line_and_check_takes_it(tmp_path: Path) -> None:

@@ -106,6 +106,27 @@ def test_told_by_content_never_by_name(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_is_checked_with_all_that_is_in_it(tmp_path: Path) -> None:
+    """`inspector check inspector.yaml rules signatures`, as the README says it: policies, their tests, packs."""
+    checked = check_paths([HERE / "rules", HERE / "signatures"])
+    assert checked.faults == []
+    assert [told.removeprefix(f"{HERE}/").partition(":")[0] for told in checked.what] == [
+        "rules/policy.yaml", "rules/tests/harmful.yaml", "rules/tests/harmless.yaml", "rules/tests/leaks.yaml",
+        "signatures"]
+    (tmp_path / "below" / "deep").mkdir(parents=True)
+    (tmp_path / "below" / "p.yml").write_text("rules: 5\n")
+    (tmp_path / "below" / "deep" / "pack.yaml").write_text("")
+    (tmp_path / "below" / "deep" / "other.yaml").write_text("hello: world\n")
+    (tmp_path / ".hidden.yaml").write_text("rules: 5\n")
+    (tmp_path / "none").mkdir()
+    told = [str(fault).removeprefix(f"{tmp_path}/") for fault in check_paths([tmp_path, tmp_path / "none"]).faults]
+    assert told == [
+        "below/p.yml:1:8: rules is a list",
+        "below/deep/pack.yaml:1:1: a pack is a mapping: name, version, description, license, content",
+        "none: neither a signature pack (a folder with a pack.yaml) nor a configuration or policy is here",
+    ]
+
+
 def test_a_configuration_is_checked_with_what_it_names(tmp_path: Path) -> None:
     """Its policy, its packs, and the groups of one that the other must have."""
     (tmp_path / "signatures").mkdir()

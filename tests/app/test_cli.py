@@ -78,6 +78,7 @@ def test_commands_that_look_at_a_gateway_take_its_configuration() -> None:
     (["run", "--foo"], "unrecognized arguments: --foo (see `inspector --help`)"),
     (["quarantine", "list"],
      "`inspector quarantine` (holding messages and releasing them) belongs to a later release"),
+    (["scan", "-", "-"], "standard input (-) can be read only once"),
     (["verify"], "`inspector verify` (proving that the event log is whole) belongs to a later release"),
     (["feed", "update"], "`inspector feed` (signed signature feeds) belongs to a later release"),
     (["firewall", "render"], "`inspector firewall` (nftables rules and systemd units) belongs to a later release"),
@@ -88,6 +89,28 @@ def test_wrong_use_is_one_sentence(words: list[str], sentence: str, capsys: pyte
     assert main(words) == 2
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", f"inspector: {sentence}\n")
+
+
+@pytest.mark.parametrize("words", [
+    "sessions kill ID -c FILE", "sessions kill -c FILE ID", "sessions -c FILE kill ID", "check a -c FILE b",
+    "scan a -c FILE b", "policy test a -c FILE b", "explain -c FILE ID", "ca export -c FILE",
+])
+def test_options_may_stand_anywhere(words: str) -> None:
+    """Before, between and behind a command's other words."""
+    args = parser()[0].parse_args(words.split())
+    assert args.config == "FILE"
+    if "kill" in words:
+        assert (args.what, args.id) == ("kill", "ID")
+    if " b" in words:
+        assert next(value for name, value in vars(args).items() if name in ("paths", "captures")) == ["a", "b"]
+
+
+def test_examples_that_name_files_of_the_project_name_some_that_are_there() -> None:
+    """A newcomer may copy them."""
+    for made in ALL.values():
+        for word in (made.epilog or "").split():
+            if word.startswith(("pcaps/", "rules/")):
+                assert (HOUSE / word).exists(), word
 
 
 def test_options_are_not_guessed(capsys: pytest.CaptureFixture[str]) -> None:

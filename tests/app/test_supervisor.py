@@ -217,7 +217,7 @@ def test_a_reload_that_would_need_a_restart_is_refused(running: Callable[..., Ru
     """A changed listener is a fault with its line; limits marked so are taken."""
     gateway = running().up()
     gateway.path.write_text(gateway.text.replace(str(gateway.port), str(free_port())))
-    with pytest.raises(UserError, match=r"inspector.yaml:1:\d+: .*restart"):
+    with pytest.raises(UserError, match=r"inspector.yaml:1:\d+: a change of listeners needs a restart"):
         ask(gateway.control, "reload")
     gateway.path.write_text(gateway.text + "limits: {scan_seconds: 3}\narchive: full\n")
     assert ask(gateway.control, "reload")["version"] == 2
@@ -256,6 +256,54 @@ def test_started_reloaded_and_stopped_are_events(running: Callable[..., Running]
     rows = [json.loads(line) for line in listed.stdout.splitlines()]
     assert [row["event"] for row in rows] == ["started", "reload", "stopped"]
     assert rows[0]["packs"] == ["p@1.0.0"]
+
+
+def test_a_folder_that_was_there_is_not_closed_for_a_store_in_it(running: Callable[..., Running]) -> None:
+    """`store.events` in /var/lib: only var/ and folders that we make are made 0700."""
+    gateway = running(more="store: {events: 'sqlite:shared/events.db'}\n")
+    (gateway.folder / "shared").mkdir()
+    (gateway.folder / "shared").chmod(0o755)
+    gateway.up()
+    assert (gateway.folder / "shared").stat().st_mode & 0o777 == 0o755
+    assert (gateway.folder / "shared" / "events.db").stat().st_mode & 0o777 == 0o600
+    made = running(more="store: {events: 'sqlite:mine/events.db'}\n").up()
+    assert (made.folder / "mine").stat().st_mode & 0o777 == 0o700
+
+
+def test_only_our_own_files_are_given_to_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others' files beside the store or the authority keep their owner; a folder that has only ours goes with them."""
+    given: list[str] = []
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid, follow_symlinks: given.append(Path(path).name))
+    for name in ("shared/events.db", "shared/events.db-wal", "shared/other", "ours/events.db"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    supervisor._give_files(tmp_path / "shared", ("events.db", "events.db-wal"), 1, 1)
+    assert sorted(given) == ["events.db", "events.db-wal"]
+    given.clear()
+    supervisor._give_files(tmp_path / "ours", ("events.db", "events.db-wal"), 1, 1)
+    assert sorted(given) == ["events.db", "ours"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_user_who_cannot_get_to_the_state_is_one_sentence(running: Callable[..., Running]) -> None:
+    """Not a gateway that runs and cannot write its log."""
+    gateway = running(more="user: nobody\n")
+    gateway.folder.chmod(0o700)
+    gateway.start()
+    code, _, err = gateway.end()
+    assert code == 1
+    assert f"{gateway.folder}/var: the user nobody cannot write there" in err
+    assert "Traceback" not in err
+
+
+def test_the_greeting_s_commands_can_be_copied(running: Callable[..., Running]) -> None:
+    """With -c FILE inside the quoted command."""
+    gateway = running().up()
+    assert gateway.process is not None
+    gateway.process.send_signal(signal.SIGTERM)
+    _, out, _ = gateway.end()
+    assert f"`inspector ca export -c {gateway.path}`" in out
+    assert f"`inspector events -c {gateway.path}`" in out
 
 
 def test_an_unknown_loop_is_refused_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

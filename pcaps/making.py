@@ -107,6 +107,52 @@ def irc(**more: Any) -> Conversation:
     return Conversation(**more).say(IRC).close()
 
 
+class Flaps:
+    """An OSCAR dialogue: payloads in, numbered FLAP frames out, in `lines` as `Conversation.say` takes them."""
+
+    def __init__(self, up: int = 0x56C2, down: int = 100) -> None:
+        self.lines: list[tuple[str, bytes]] = []
+        self.numbers = {"up": up, "down": down}
+
+    def _add(self, way: str, payload: bytes, channel: int) -> Flaps:
+        self.lines.append((way, struct.pack(">BBHH", 0x2A, channel, self.numbers[way], len(payload)) + payload))
+        self.numbers[way] = (self.numbers[way] + 1) % 2**16
+        return self
+
+    def up(self, payload: bytes = b"", channel: int = 2) -> Flaps:
+        """The client's next frame."""
+        return self._add("up", payload, channel)
+
+    def down(self, payload: bytes = b"", channel: int = 2) -> Flaps:
+        """The server's next frame."""
+        return self._add("down", payload, channel)
+
+
+def snac(family: int, subtype: int, body: bytes = b"", request: int = 1, flags: int = 0) -> bytes:
+    """A SNAC, the payload of FLAP's channel 2."""
+    return struct.pack(">HHHI", family, subtype, flags, request) + body
+
+
+def tlv(kind: int, value: bytes = b"") -> bytes:
+    """Type, length, value, 16 bits each."""
+    return struct.pack(">HH", kind, len(value)) + value
+
+
+def name8(name: str) -> bytes:
+    """A screen name with its 8-bit length."""
+    return bytes([len(name)]) + name.encode()
+
+
+def user_info(name: str, *tlvs: bytes) -> bytes:
+    """A user-info block: name, warning level, counted list."""
+    return name8(name) + struct.pack(">HH", 0, len(tlvs)) + b"".join(tlvs)
+
+
+def im_text(text: bytes, charset: int = 0) -> bytes:
+    """The text block of a channel-1 message: features and one fragment."""
+    return tlv(2, b"\5\1\0\1\1" + struct.pack(">BBHHH", 1, 1, len(text) + 4, charset, 0) + text)
+
+
 def wrapped(packets: Sequence[Packet], wrap: Callable[[Packet], Packet]) -> list[Packet]:
     """Each packet in another link layer, at its own time."""
     out = []

@@ -8,6 +8,7 @@ from inspector.model import Spec
 
 MODULES = (
     "irc",
+    "oscar",
     "xmpp",
 )
 

@@ -180,7 +180,17 @@ class Conversation:
         self.ended |= bit
         self.step(Closed(way, self._host.clock()))
         if self.ended == 3:
+            self._settle()
             self.end()
+
+    def _settle(self) -> None:
+        """Nobody is left to answer or to send to: what the session still waits for comes to nothing, and its last rows
+        are written."""
+        if self.over or self.session.over:
+            return
+        for effect in self._effects(Killed(self._host.clock(), "both sides have ended")):
+            if isinstance(effect, Note):
+                self._carry_out(effect)
 
     def splice(self, protocol: str, why: str) -> None:
         """TLS that is left alone: the session will pass it on unread, or cut."""

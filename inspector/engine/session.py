@@ -57,6 +57,7 @@ from inspector.model import (
     Match,
     Message,
     Note,
+    Opaque,
     PeerError,
     Rules,
     Scan,
@@ -84,6 +85,8 @@ NOTICE_WARN = "Your message was delivered, but it is against company policy. Ref
 NOTICE_FAILED = "Your message was not delivered: it could not be checked. Reference {reference}."
 
 _NOTHING = Can()
+_JOINED = 512
+"""Bytes up to which chunks of an unknown flow are joined while they are kept."""
 _NAME = 3071
 """Characters of the longest name of a person or conversation that the world keeps: a JID's (RFC 7622 3.1)."""
 _PASSED = (PASSED,)
@@ -127,11 +130,20 @@ class _Group:
 class _Probing:
     """The first bytes of a flow that is not recognised yet."""
 
-    __slots__ = ("chunks", "held", "looked", "released", "since", "until", "upto")
+    __slots__ = ("chunks", "looked", "released", "since", "until", "upto")
+
+    def add(self, chunk: Chunk) -> None:
+        """Keep a chunk. Small neighbours of one way become one, all but the newest: a byte a segment costs no object a
+        byte."""
+        chunks = self.chunks
+        if len(chunks) > 1:
+            one, two = chunks[-2], chunks[-1]
+            if one.way is two.way and not two.gap and len(one.data) + len(two.data) <= _JOINED:
+                chunks[-2:] = [Chunk(one.way, two.at, one.data + two.data, one.gap)]
+        chunks.append(chunk)
 
     def __init__(self) -> None:
         self.chunks: list[Chunk] = []
-        self.held: list[Chunk] = []
         self.upto = [bytearray(), bytearray()]
         self.since: float | None = None
         self.until: float | None = None
@@ -265,11 +277,9 @@ class Session:
             probe.until = chunk.at + limits.probe_hold_seconds
         if chunk.gap and not probe.upto[UP] and not probe.upto[DOWN]:
             chunk = msgspec.structs.replace(chunk, gap=0)
-        probe.chunks.append(chunk)
+        probe.add(chunk)
         seen = probe.upto[chunk.way]
         seen += chunk.data
-        if not probe.released:
-            probe.held.append(chunk)
         guess = self._look_at(probe)
         if guess is not None and guess.settled:
             self._adopt(guess, world, out)
@@ -281,7 +291,7 @@ class Session:
             if late or max(len(probe.upto[UP]), len(probe.upto[DOWN])) > limits.probe_bytes:
                 self._give_up()
             return
-        held = sum(len(c.data) for c in probe.held)
+        held = len(probe.upto[UP]) + len(probe.upto[DOWN])
         if held > limits.probe_hold_bytes or chunk.at >= (probe.until or 0.0):
             self._undecided(chunk.at, world, out)
         elif guess is not None and guess.match is Match.NO and not self._named_im:
@@ -325,10 +335,9 @@ class Session:
         probe = self._probe
         assert probe is not None
         probe.released = True
-        for chunk in probe.held:
+        for chunk in probe.chunks:
             if chunk.data:
                 out.append(Send(chunk.way, chunk.data))
-        probe.held = []
         if probe.since is not None:
             # Its first bytes are kept for late recognition only so long, even when nothing more comes.
             self._wake_at(probe.since + self._kit.limits.probe_seconds, out)
@@ -470,7 +479,9 @@ class Session:
 
     def _must_sign(self, event: Event, way: Way) -> bool:
         """Nothing of the user's leaves before his sign-on is judged (design section 3)."""
-        return way is UP and not self.dry and isinstance(event, Message | FileOffer)
+        if way is not UP or self.dry:
+            return False
+        return isinstance(event, Message | FileOffer) or (isinstance(event, Opaque) and event.personal)
 
     def _enter(self, rules: Rules) -> None:
         rules.policy.enter(self.context)
@@ -1088,7 +1099,7 @@ class Session:
         if self._state == PROBING:
             probe = self._probe
             assert probe is not None
-            if probe.held:
+            if probe.chunks and not probe.released:
                 self._undecided(inp.at, world, out)
         if self._state == DECODING:
             self._feed(Chunk(way, inp.at, b"", 0, True), world, out)

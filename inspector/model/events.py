@@ -173,6 +173,8 @@ class Opaque(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None = None
     encryption: Encryption = CLEAR
     answerable: bool = True
+    personal: bool = False
+    """Whether it is for a person, like a message, and so must not leave before the sign-on is judged."""
 
 
 Event = SignOn | Message | Presence | ContactChange | GroupChange | FileOffer | CallSetup | Typing | Opaque

@@ -1068,7 +1068,7 @@ class IrcDecoder:
                 word = verb.lower() if verb.isalnum() and verb.isascii() and len(verb) <= 16 else "unknown"
                 case.add(Opaque(
                     kind=f"ctcp.{word}" if not quiet else f"ctcp_reply.{word}", sender=sender, recipients=recipients,
-                    texts=texts, answerable=answerable and not quiet,
+                    texts=texts, answerable=answerable and not quiet, personal=True,
                 ), (place, None)[:len(texts)], unit)
                 return
             data = rest
@@ -1778,7 +1778,7 @@ class IrcDecoder:
             verdict_ = refused[unit]
             text_: bytes | None = None
             if verdict_ is not None:
-                if way is UP or not verdict_.placeholder or note.words >= len(line.params):
+                if not verdict_.placeholder or note.words >= len(line.params):
                     continue
                 text_ = self._placeholder(raw, line, note.words, verdict_.placeholder)
             elif spans[unit]:

@@ -151,8 +151,17 @@ def test_both_ends() -> None:
         world.talk.closed(UP)
     assert world.done == [("finish", UP)]
     world.talk.closed(DOWN)
-    assert world.inputs == [Closed(UP, 100.0), Closed(DOWN, 100.0)]
+    assert world.inputs[:2] == [Closed(UP, 100.0), Closed(DOWN, 100.0)]
     assert world.done == [("finish", UP), ("finish", DOWN), "cut"]
+
+
+def test_a_session_that_still_waits_when_both_sides_are_gone_writes_its_last_rows() -> None:
+    """It is told that it is ended, so that its flow's row is written and its user leaves the world; nothing is sent."""
+    world = World([], [], [Send(UP, b"bye"), Note(0, {"name": "flow"}), Cut("x")])
+    world.talk.closed(UP)
+    world.talk.closed(DOWN)
+    assert [type(given).__name__ for given in world.inputs] == ["Closed", "Closed", "Killed"]
+    assert world.done == ["flow", "cut"]
 
 
 def test_a_session_that_is_over_is_closed() -> None:

@@ -332,3 +332,14 @@ def test_the_world_keeps_no_name_of_a_peers_making() -> None:
     play << play.last
     play >> up(b"SAY bob hello\n") << Send(UP, b"SAY bob hello\n")
     assert len(play.world.legs) == 1
+
+
+def test_a_ctcp_word_to_a_person_waits_for_the_sign_on() -> None:
+    """A server may relay a NOTICE before registration: what is for a person is judged with its user."""
+    from inspector.model import Opaque
+
+    event = Opaque(kind="ctcp.foo", recipients=("bob",), texts=(), personal=True)
+    session, _ = toy_session()
+    assert session._must_sign(event, UP)
+    assert not session._must_sign(Opaque(kind="register"), UP)
+    assert not session._must_sign(event, DOWN)

@@ -472,3 +472,16 @@ def test_what_waits_for_a_sign_on_is_judged_when_a_side_ends() -> None:
     play >> Closed(Way.DOWN, START)
     play << [Row("message", text="block early"), Row("verdict", durable=True, did="block"), Finish(Way.DOWN)]
     play >> Kept(play.durable, START) << [Finish(Way.UP), Row("flow")]
+
+
+def test_first_bytes_that_are_dribbled_cost_no_object_a_byte() -> None:
+    """What is kept of an unknown flow is joined, and recognition loses nothing by it."""
+    play = Play(*toy_session())
+    for byte in b"junk" * 500:
+        play >> up(bytes([byte]))
+        play.last = []
+    probe = play.session._probe
+    assert probe is not None
+    assert len(probe.chunks) < 10
+    assert b"".join(chunk.data for chunk in probe.chunks) == b"junk" * 500
+    play >> up(b"\nHELLO alice\n") << [sent_up(b"\n"), sent_up(b"HELLO alice\n")]

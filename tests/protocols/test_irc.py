@@ -600,10 +600,11 @@ def test_action_and_other_ctcp() -> None:
         assert isinstance(event, Message)
         assert (event.kind, bodies([event])) == ("action", ["waves"])
     assert session.event(UP, b"PRIVMSG bob :\x01PING 12 34\x01\r\n") == Opaque(
-        kind="ctcp.ping", sender="alice", recipients=("bob",), texts=(Text("body", "12 34"),)
+        kind="ctcp.ping", sender="alice", recipients=("bob",), texts=(Text("body", "12 34"),), personal=True,
     )
     assert session.event(UP, b"NOTICE bob :\x01VERSION a b\x01\r\n") == Opaque(
-        kind="ctcp_reply.version", sender="alice", recipients=("bob",), texts=(Text("body", "a b"),), answerable=False
+        kind="ctcp_reply.version", sender="alice", recipients=("bob",), texts=(Text("body", "a b"),), answerable=False,
+        personal=True,
     )
 
 
@@ -1324,3 +1325,16 @@ def test_a_nul_among_the_tags_of_a_known_head_is_seen() -> None:
     (frame,) = session.down(b"@ti\0me=1 :ida!i@h PRIVMSG #c :two\r\n")
     assert [oddity.name for oddity in frame.oddities] == ["irc.nul"]
     assert session.decoder.apply(frame, [PASSED]) == []
+
+
+def test_a_rule_s_placeholder_is_what_the_recipient_reads_of_what_goes_up() -> None:
+    """Only the refused target gets it; without one the target gets nothing."""
+    session = Session()
+    (frame,) = session.up(b"PRIVMSG bob,eve :the words\r\n")
+    passed, refused = PASSED, Verdict(Action.BLOCK, "r", placeholder="[removed]")
+    sent = [act.data for act in session.decoder.apply(frame, [passed, refused]) if isinstance(act, Send)]
+    assert sorted(sent) == [b"PRIVMSG bob :the words\r\n", b"PRIVMSG eve :[removed]\r\n"]
+    (frame,) = session.up(b"PRIVMSG bob,eve :the words\r\n")
+    sent = [act.data for act in session.decoder.apply(frame, [passed, Verdict(Action.BLOCK, "r")])
+            if isinstance(act, Send)]
+    assert sent == [b"PRIVMSG bob :the words\r\n"]

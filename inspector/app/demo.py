@@ -232,7 +232,8 @@ def show(seen: list[dict[str, str]], events: list[dict[str, Any]]) -> str:
             if who in heard:
                 lines.append(f"  {who:12} {heard[who]}")
         rule = f", rule {event['rule']!r}" if event["rule"] else ""
-        lines.append(f"  {'the log':12} {event['action']}{rule}, reference {event['reference'] or '-'}")
+        told = f", reference {event['reference']}" if event["reference"] else ""
+        lines.append(f"  {'the log':12} {event['action']}{rule}{told}")
         lines.append(f"  {'':12} from {event['sender']} to {', '.join(event['recipients'])} over {event['protocol']}")
         lines.append("")
     return "\n".join(lines)

@@ -130,6 +130,11 @@ class Table:
         ]
         self._write(cells, what(line))
 
+    def title(self, text: str) -> None:
+        """A line of its own between the others: what the next ones are of."""
+        text = shown(text)
+        sys.stdout.write((text if self.width is None else clip(text, self.width)) + "\n")
+
     def _write(self, cells: Sequence[str], rest: str) -> None:
         text = "  ".join(pad(cell, width) for cell, (_, width) in zip(cells, self.COLUMNS, strict=True)) + "  " + rest
         sys.stdout.write((text if self.width is None else clip(text, self.width)).rstrip() + "\n")
@@ -235,7 +240,7 @@ def explain_command(args: Namespace) -> int:
     path = store_path(args.config)
     try:
         with Reader(path) as reader:
-            rows = [line for _, line in reader.about(args.key)]
+            rows = [line for _, line in reader.about(args.key) or reader.about(reference(args.key))]
             flow = json.loads(rows[0])["flow"] if rows else args.key
             around = [
                 line for _, line in reader.of_flow(flow, ("flow", "session", "sign_on", "trouble", "kill"))
@@ -251,6 +256,12 @@ def explain_command(args: Namespace) -> int:
         for sentence in story([json.loads(line) for line in rows], [json.loads(line) for line in around]):
             sys.stdout.write(sentence + "\n")
     return 0
+
+
+def reference(text: str) -> str:
+    """A reference as a sender may repeat it, in small letters, without dash, at a sentence's end, as we write it."""
+    letters = text.strip(" .,").replace("-", "").upper()
+    return f"{letters[:4]}-{letters[4:]}"
 
 
 _DID = {

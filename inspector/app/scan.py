@@ -375,7 +375,7 @@ def unknown_flow(flow: Flow, at: float) -> Row:
         "server": {"ip": flow.server.ip, "port": flow.server.port},
         "server_name": None, "tls": False, "listener": None,
         "community_id": community_id(flow.client, flow.server, flow.transport),
-        "protocol": None, "application": None, "confidence": None, "evidence": [], "carried": [], "user": None,
+        "protocol": None, "application": None, "confidence": 0.0, "evidence": [], "carried": [], "user": None,
         "packets": None, "bytes": 0, "packets_to_verdict": None,
     }
 
@@ -405,7 +405,7 @@ def command(args: Namespace) -> int:
         lines = Lines(sys.stdout.buffer, progress)
         emit, end, short = lines.emit, lines.end, lines.emit_unclaimed
     else:
-        (emit, end), short = _tabled(progress), None
+        (emit, end), short = _tabled(progress, len(found) > 1), None
     inspection = Inspection(
         rules, classifier(SPECS), SPECS, config.limits, emit, never_inspect=frozenset(config.privacy.never_inspect))
     inspection.emit_unclaimed = short
@@ -500,14 +500,19 @@ def _pattern(file: str | None) -> bytes:
     return line.replace(b'"<file>"', told[begin:told.index(b',"flow":', begin)].replace(b"%", b"%%"))
 
 
-def _tabled(progress: Progress) -> tuple[Callable[[Row], None], Callable[[], None]]:
-    """(emit, end) for a table on stdout."""
+def _tabled(progress: Progress, several: bool) -> tuple[Callable[[Row], None], Callable[[], None]]:
+    """(emit, end) for a table on stdout; of several captures, each one's name stands above its lines."""
     from inspector.app.events_cmd import Table
 
     table = Table(sys.stdout.isatty())
+    file: str | None = None
 
     def emit(row: Row) -> None:
+        nonlocal file
         progress.clear()
+        if several and row["file"] != file:
+            file = row["file"]
+            table.title(f"{file}:")
         table.print(json.loads(render(row, None)))
 
     return emit, sys.stdout.flush

@@ -28,6 +28,18 @@ def test_the_certificate_is_printed_and_never_the_key(
     assert capfdbinary.readouterr().out == first
 
 
+def test_a_new_authority_is_told_and_lies_in_private(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a wrong folder it is not the gateway's: whoever exports it there must see so. The state folder is 0700."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["ca", "export"]) == 0
+    assert f"a new authority was made in {tmp_path}/var/ca" in capfd.readouterr().err
+    assert (tmp_path / "var").stat().st_mode & 0o777 == 0o700
+    assert main(["ca", "export"]) == 0
+    assert capfd.readouterr().err == ""
+
+
 def test_der_is_the_same_certificate(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """For the trust stores that want it."""
     main(["ca", "export", "-c", config(tmp_path)])

@@ -54,6 +54,8 @@ def test_the_story_has_clients_and_log_side_by_side() -> None:
         "  the log      block, rule 'r', reference R-1",
         "               from alice to bob over irc",
     ]
+    passed = demo.show([heard], [event | {"action": "pass", "rule": None, "reference": None}])
+    assert "  the log      pass\n" in passed
 
 
 @pytest.mark.live

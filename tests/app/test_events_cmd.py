@@ -152,6 +152,13 @@ def test_explain_tells_the_whole_story(store: Writer, capsys: pytest.CaptureFixt
         assert part in out, part
 
 
+@pytest.mark.parametrize("key", ["abcd-efgh", "ABCDEFGH", "abcdefgh", "ABCD-EFGH."])
+def test_a_reference_as_people_repeat_it(store: Writer, capsys: pytest.CaptureFixture[str], key: str) -> None:
+    """What a sender reads out on the telephone finds his message."""
+    assert _explain(key) == 0
+    assert "reference ABCD-EFGH" in capsys.readouterr().out
+
+
 def test_explain_of_a_message_that_passed(store: Writer, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a verdict there is still the message and its connection."""
     assert _explain("00f1-2") == 0

@@ -266,6 +266,18 @@ def test_faults_are_one_sentence(words: list[str], said: str, capsys: pytest.Cap
     assert said in err
 
 
+def test_the_table_of_several_captures_names_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder's lines stand below the name of the file they are of; one capture needs no name."""
+    for name in ("a.pcap", "b.pcap"):
+        (tmp_path / name).write_bytes(pcap(irc()))
+    assert main(["scan", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    titles = [at for at, line in enumerate(lines) if line in (f"{tmp_path}/a.pcap:", f"{tmp_path}/b.pcap:")]
+    assert len(titles) == 2 and titles[0] == 0 and titles[1] > 2
+    assert main(["scan", str(tmp_path / "a.pcap")]) == 0
+    assert "a.pcap" not in capsys.readouterr().out
+
+
 def test_the_table_shows_peer_words_safely(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The default format is a table, in which control characters of peers are visible."""
     (tmp_path / "a.pcap").write_bytes(pcap(irc(b"PRIVMSG bob :red \x1b[31m alert\r\n")))

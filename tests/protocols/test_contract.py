@@ -219,10 +219,17 @@ def test_masked_text_is_masked_in_every_form(spec: Spec, said: contract.Said) ->
                 e for act_way, data in sent for read in peer.feed(Chunk(act_way, contract.AT, data)) if act_way is way
                 for e in read.events
             ]
-            if len(events) != len(last.events):
+            judged = list(zip(last.events, verdicts, strict=True))
+            if len(events) != len(judged):
+                # What was told as a link, and nothing else, is none any more with its beginning masked.
+                judged = [
+                    (e, v) for e, v in judged
+                    if v.action is Action.PASS or any(text.part != "url" for text in e.texts)
+                ]
+            if len(events) != len(judged):
                 assert all(v.action is Action.PASS for v in verdicts)
                 continue
-            for before, after, verdict in zip(last.events, events, verdicts, strict=True):
+            for (before, verdict), after in zip(judged, events, strict=True):
                 assert len(before.texts) == len(after.texts)
                 for index, (old, new) in enumerate(zip(before.texts, after.texts, strict=True)):
                     masks = [m for m in verdict.masks if m[0] == index]

@@ -810,7 +810,7 @@ class OscarDecoder:
         return case
 
     def _icbm(self, case: _Case) -> None:
-        """04/06 and 04/07: a message (sheet 7)."""
+        """04/06 and 04/07: a message (sheet 7). A capture may have its ends the wrong way round: the subtype tells."""
         self._talking = True
         raw, at, end = case.raw, case.body, case.end
         if end - at < 11:
@@ -818,7 +818,8 @@ class OscarDecoder:
             return
         cookie = raw[at:at + 8]
         channel = raw[at + 8] << 8 | raw[at + 9]
-        if case.way is UP:
+        out = case.sub == 6
+        if out:
             name = string8(raw, at + 10, end)
             if name is None:
                 case.lie()
@@ -832,7 +833,7 @@ class OscarDecoder:
         tlvs, true = walk(raw, at, end)
         if not true:
             case.lie()
-        sender, recipients = (self._user, (peer,)) if case.way is UP else (peer, self._own())
+        sender, recipients = (self._user, (peer,)) if out else (peer, self._own())
         who = _Who(sender, recipients, peer, raw[name[0]:name[1]])
         sent_at: float | None = None
         kind: Kind = "chat"
@@ -1067,7 +1068,8 @@ class OscarDecoder:
         begin = at + 8
         end = begin + length
         if end > stop:
-            case.lie()
+            if type_ != 0x1A:
+                case.lie()
             end = stop
         lengths = (*outer, (at + 6, -2))
         tail = raw[end:stop]
@@ -1200,14 +1202,14 @@ class OscarDecoder:
         tlvs, true = walk(raw, at + 10, end)
         if not true:
             case.lie()
-        sender = self._user if case.way is UP else None
+        sender = self._user if case.sub == 5 else None
         kind: Kind = "chat"
         texts: tuple[Text, ...] = ()
         places: tuple[_Place | None, ...] = ()
         for type_, start, stop in tlvs:
             if type_ == 0x07:
                 kind = "auto_response"
-            elif type_ == 0x03 and case.way is DOWN:
+            elif type_ == 0x03 and case.sub == 6:
                 info = self._info(case, start)
                 sender = info[0] if info is not None else None
             elif type_ == 0x05:
@@ -1221,7 +1223,7 @@ class OscarDecoder:
                         found = case.field(
                             a, b, (FLAP_LENGTH, (start - 2, 2), (a - 2, 2)), "body", charset, form="html")
                         texts, places = texts + found[0], places + found[1]
-        copy: Copy = "echo" if case.way is DOWN and sender is not None and sender == self._user else "no"
+        copy: Copy = "echo" if case.sub == 6 and sender is not None and sender == self._user else "no"
         room = self._room
         case.add(Message(
             kind=kind, sender=sender, recipients=(room,) if room else (), conversation=room, texts=texts,
@@ -1307,7 +1309,7 @@ class OscarDecoder:
                 self._status(case, start, end, self._user, (FLAP_LENGTH, (start - 2, 2)))
             elif kind == 0x06 and end - start == 4:
                 case.add(Presence(
-                    sender=self._user, availability=_icq_state(_U32.unpack_from(case.raw, start)[0])), (), "strip")
+                    sender=self._user, availability=_icq_state(_U32.unpack_from(case.raw, start)[0])))
 
     def _set_info(self, case: _Case) -> None:
         """02/04: the own profile and away text."""
@@ -1594,20 +1596,23 @@ class OscarDecoder:
         cuts: list[tuple[int, int]] = []
         gone = False
         worst: Verdict | None = None
-        for places, how, verdict in zip(case.places, case.how, verdicts, strict=True):
+        for event, places, how, verdict in zip(case.events, case.places, case.how, verdicts, strict=True):
             if verdict.action is Action.REDACT:
                 _hide(raw, places, verdict, hide)
             elif verdict.action >= Action.HOLD and how != "keep":
                 if worst is None or verdict.notice:
                     worst = verdict
                 words = [place for place in places if place is not None]
-                if words and (verdict.placeholder or how == "strip"):
+                # What is hidden in tags goes with its text; other words without a place are not replaced by a text.
+                blind = any(place is None and text.part != "markup"
+                            for place, text in zip(places, event.texts, strict=True))
+                if words and not blind and case.offer is None and (verdict.placeholder or how == "strip"):
                     for place in words:
                         whole.setdefault(place.pieces, "")
                     whole[words[0].pieces] = verdict.placeholder or ""
                 elif isinstance(how, tuple):
                     cuts.append(how)
-                elif how != "strip" or len(case.events) == 1:
+                else:
                     gone = True
         if sum(end - start for start, end in cuts) >= case.end - case.body and cuts:
             gone = True
@@ -1875,6 +1880,7 @@ _UNANSWERED = frozenset({(2, 4), (3, 4), (3, 5), (4, 0x14), (4, 0x0B), (1, 0x1E)
 _Handler = Callable[[OscarDecoder, _Case], None]
 _D = OscarDecoder
 _BOTH: dict[int, _Handler] = {
+    _ICBM_OUT: _D._icbm, _ICBM_IN: _D._icbm, 0x000E0005: _D._chat_message, 0x000E0006: _D._chat_message,
     0x0004000B: _D._client_error, 0x00040014: _D._typing,
     0x00130008: _D._feedbag, 0x00130009: _D._feedbag, 0x0013000A: _D._feedbag,
     **dict.fromkeys((0x00130014, 0x00130015, 0x00130018, 0x00130019, 0x0013001A, 0x0013001B, 0x0013001C),
@@ -1882,18 +1888,18 @@ _BOTH: dict[int, _Handler] = {
 }
 _HANDLERS: tuple[dict[int, _Handler], dict[int, _Handler]] = (
     {
-        **_BOTH, _ICBM_OUT: _D._icbm, 0x00010002: _D._online, 0x00010004: _D._service_request,
+        **_BOTH, 0x00010002: _D._online, 0x00010004: _D._service_request,
         0x0001001E: _D._set_status, 0x00020004: _D._set_info, 0x00030004: _D._buddies, 0x00030005: _D._buddies,
         0x00060002: _D._invitation, 0x00090005: _D._permissions, 0x00090006: _D._permissions,
         0x00090007: _D._permissions, 0x00090008: _D._permissions, 0x000D0008: _D._chat_create,
-        0x000E0005: _D._chat_message, 0x00150002: _D._icq_request, 0x00170002: _D._login, 0x00170006: _D._login,
+        0x00150002: _D._icq_request, 0x00170002: _D._login, 0x00170006: _D._login,
     },
     {
-        **_BOTH, _ICBM_IN: _D._icbm, 0x00010005: _D._service_reply, 0x0001000F: _D._self_info,
+        **_BOTH, 0x00010005: _D._service_reply, 0x0001000F: _D._self_info,
         0x00010012: _D._migration, 0x00010013: _D._words_of_server, 0x00020006: _D._user_info,
         0x0003000B: _D._presence, 0x0003000C: _D._presence, 0x00080002: _D._words_of_server,
         0x000E0002: _D._chat_room, 0x000E0003: _D._chat_users, 0x000E0004: _D._chat_users,
-        0x000E0006: _D._chat_message, 0x00150003: _D._icq_request, 0x00170003: _D._login_reply,
+        0x00150003: _D._icq_request, 0x00170003: _D._login_reply,
     },
 )
 _KINDS = {key: f"oscar.{key >> 16:04x}.{key & 0xFFFF:04x}" for handlers in _HANDLERS for key in handlers}

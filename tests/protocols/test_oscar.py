@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspector.engine.world import Table
+from inspector.classify.probes import classifier
+from inspector.engine.kit import Kit
+from inspector.engine.session import Session as EngineSession
+from inspector.engine.world import Table, World
 from inspector.model import (
     BROKEN,
     DOWN,
@@ -28,12 +31,18 @@ from inspector.model import (
     Flow,
     Frame,
     GroupChange,
+    Input,
+    Kept,
     Limits,
     Match,
     Message,
+    Note,
     Notice,
     Opaque,
     Presence,
+    Rules,
+    Scan,
+    Scanned,
     Send,
     SignOn,
     Text,
@@ -44,6 +53,7 @@ from inspector.model import (
 from inspector.protocols import oscar
 from inspector.protocols.oscar import DROP_LYING, NAME, SPEC, OscarDecoder, clean, decode, name_of, probe
 from inspector.wire.tlv import first, pack, walk
+from tests.engine.toy import ToyPolicy, ToyScanner
 
 Said = list[tuple[Way, bytes]]
 Item = tuple[Way, int, bytes]
@@ -930,6 +940,36 @@ def test_refused_words_of_a_profile_are_emptied() -> None:
     assert session.say(UP, payload, SILENT) == [(UP, 2, snac(2, 4, pack(4, b"") + pack(5, bytes(16))))]
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        offer("bob", CHAT, pack(0x0C, b"come to us"), pack(0x2711, u16(4) + s8("!aol://1:2-x") + u16(0))),
+        offer("654321", guid("1349"), pack(0x2711, relay(b"words", 0x1A) + b"<N>more words</N>")),
+        offer("bob", bytes(16), pack(0x0C, b"what is this"), pack(0x2711, b"hidden words")),
+    ],
+)
+def test_a_placeholder_never_leaves_half_of_a_refused_frame(payload: bytes) -> None:
+    """An invitation, a plug-in's data, an unknown service: other words than the text would still arrive."""
+    session = Session()
+    sent = session.say(DOWN, payload, PLACEHOLDER)
+    assert [p for way, _, p in sent if way is DOWN] == []
+
+
+def test_refused_own_state_is_taken_out() -> None:
+    """A state without words has nothing that could be emptied."""
+    session = Session()
+    assert session.say(UP, snac(1, 0x1E, pack(6, b"\0\0\0\2")), SILENT) == []
+
+
+def test_ends_the_wrong_way_round_are_read_all_the_same() -> None:
+    """The subtype tells who writes: a capture joined late may take the server for the client."""
+    session = Session([], from_start=False)
+    (frame,) = session.feed(UP, session.write(UP, heard("bob", fragment(b"words"))))
+    assert [(e.sender, plain(e)) for e in frame.events if isinstance(e, Message)] == [("bob", ["words"])]
+    (frame,) = session.feed(DOWN, session.write(DOWN, im("bob", fragment(b"words"))))
+    assert [(e.recipients, plain(e)) for e in frame.events if isinstance(e, Message)] == [(("bob",), ["words"])]
+
+
 def test_refused_presence_is_cut_out_of_its_frame() -> None:
     """One block of several goes, the others stay."""
     session = Session()
@@ -977,6 +1017,65 @@ def test_closing_is_channel_4_to_both_in_order() -> None:
     assert not session.decoder.ready(DOWN)
     assert session.decoder.close("again") == []
     assert Session([]).decoder.close("early") == []
+
+
+# -- with the engine
+
+
+@given(
+    turns=st.lists(st.tuples(
+        st.sampled_from((UP, UP, DOWN)),
+        st.sampled_from((b"hello there", b"block it", b"warn me", b"long words", b"long block", b"secret mask")),
+        st.integers(1, 2), st.integers(0, 3),
+    ), max_size=8),
+)
+def test_numbers_hold_whatever_waits_for_what(turns: list[tuple[Way, bytes, int, int]]) -> None:
+    """Slow scans and rows that wait for the disk, in any order: strict peers see no hole, and no refused word.
+
+    A turn: a way, words, how many such frames come in one read, and how many waiting answers come after it.
+    """
+    kit = Kit(classifier((SPEC,)), Rules(1, ToyPolicy(), ToyScanner()), Limits())
+    world = World(kit.limits)
+    session = EngineSession(Flow("f", Address("10.0.0.5", 1), Address("192.0.2.1", 5190), opened=1.0), kit, world)
+    readers = {UP: Session([]), DOWN: Session([])}
+    waiting: list[Input] = []
+    numbers = {UP: 3, DOWN: 9}
+
+    def step(given_: Input) -> None:
+        for effect in session.step(given_, world):
+            if isinstance(effect, Send):
+                readers[effect.way].check(effect)
+                readers[effect.way].feed(effect.way, effect.data)
+            elif isinstance(effect, Scan):
+                waiting.append(Scanned(effect.id, 1.0))
+            elif isinstance(effect, Note) and effect.durable:
+                waiting.append(Kept(effect.id, 1.0))
+
+    def write(way: Way, *payloads: tuple[int, bytes]) -> None:
+        data = b""
+        for channel, payload in payloads:
+            data += flap(numbers[way], payload, channel)
+            numbers[way] += 1
+        step(Chunk(way, 1.0, data))
+
+    for way, channel, payload in BOS:
+        write(way, (channel, payload))
+    for way, words, count, answers in turns:
+        payload = im("bob", fragment(words)) if way is UP else heard("bob", fragment(words))
+        write(way, *[(2, payload)] * count)
+        for _ in range(answers):
+            if waiting:
+                step(waiting.pop(len(waiting) // 2))
+    while waiting:
+        step(waiting.pop())
+    said = {way: [plain(e) for e in readers[way].events if isinstance(e, Message)] for way in (UP, DOWN)}
+    for way in (UP, DOWN):
+        assert not any("block" in word for words_ in said[way] for word in words_)
+        passed = sum(count for w, words, count, _ in turns if w is way and b"block" not in words)
+        assert sum(e.kind == "chat" for e in readers[way].events if isinstance(e, Message)) == passed
+    told = [e for e in readers[DOWN].events if isinstance(e, Message) and e.sender == NAME.decode()]
+    wanted = sum(count for w, words, count, _ in turns if w is UP and (b"block" in words or b"warn" in words))
+    assert len(told) == wanted
 
 
 # -- frames

@@ -94,6 +94,10 @@ OWED = 32
 """Frames of ours that wait; a client that makes more be owed has its later ones dropped."""
 CANCEL_SECONDS = 10.0
 """One cancel in so long is sent up, at most: the client's sending is limited by the server, and these are counted."""
+BLOCKS = 16
+"""Blocks of one message that are read, but for plain texts, which all are; no client writes two."""
+TEXTS = 64
+"""Texts of one event that are told apart."""
 LINKS = 32
 """Links of one text that are told."""
 PLACEHOLDER_BYTES = 1000
@@ -316,6 +320,28 @@ def _texts(
     return tuple(texts), tuple(places)
 
 
+class _Words:
+    """Texts of one event with their places, as they are found."""
+
+    __slots__ = ("places", "texts")
+
+    def __init__(self) -> None:
+        self.texts: list[Text] = []
+        self.places: list[_Place | None] = []
+
+    def add(self, found: tuple[tuple[Text, ...], tuple[_Place | None, ...]]) -> None:
+        self.texts += found[0]
+        self.places += found[1]
+
+    def few(self) -> tuple[tuple[Text, ...], tuple[_Place | None, ...]]:
+        """All of them; of more than any client writes the later ones as one text that cannot be changed in place."""
+        texts, places = self.texts, self.places
+        if len(texts) > TEXTS:
+            rest = Text(texts[TEXTS].part, "\n".join(text.plain for text in texts[TEXTS:]), None, False)
+            texts, places = [*texts[:TEXTS], rest], [*places[:TEXTS], None]
+        return tuple(texts), tuple(places)
+
+
 _SCHEME_STARTS = tuple(_SCHEMES)
 
 
@@ -533,7 +559,8 @@ class OscarDecoder:
         while found >= 0:
             answer, need = _plausible(data, found, expected, self._window[way], found == start)
             if answer is None:
-                self._need[way] = need
+                # Grown by a part each time: a peer that dribbles must not have all of it looked at for each byte.
+                self._need[way] = max(need, (len(data) - found) * 9 // 8 if len(data) - found > 4096 else 0)
                 break
             if answer:
                 self._lost[way] = False
@@ -846,6 +873,9 @@ class OscarDecoder:
                 kind = "auto_response"
             elif type_ == 0x16 and stop - start == 4:
                 sent_at = float(_U32.unpack_from(raw, start)[0])
+        if len(blocks) > BLOCKS and channel != 1:
+            case.lie()
+            blocks = blocks[:BLOCKS]
         if channel == 1:
             self._instant(case, who, cookie, blocks, kind, sent_at)
         elif channel == 2:
@@ -868,12 +898,11 @@ class OscarDecoder:
     ) -> None:
         """Channel 1: fragments of text, each with its charset; several blocks and several fragments are all read."""
         raw = case.raw
-        texts: tuple[Text, ...] = ()
-        places: tuple[_Place | None, ...] = ()
+        words = _Words()
         icq = who.peer.isdigit() and (self._user is None or self._user.isdigit())
         for start, stop in blocks:
             pieces: list[_Piece] = []
-            joined = ""
+            said: list[str] = []
             at = start
             while at + 4 <= stop:
                 begin = at + 4
@@ -887,15 +916,16 @@ class OscarDecoder:
                     text, codec = decode(raw[begin + 4:until], charset, icq)
                     pieces.append(_Piece(
                         begin + 4, until, codec, (FLAP_LENGTH, (start - 2, 2), (at + 2, 2)), begin))
-                    joined += text
+                    said.append(text)
                 at = end
             if pieces:
+                joined = "".join(said)
                 is_html = (not who.peer.isdigit() or (self._user is not None and not self._user.isdigit())
                            or markup.has_tags(joined))
-                found = _texts(tuple(pieces), joined, "body", is_html)
-                texts, places = texts + found[0], places + found[1]
+                words.add(_texts(tuple(pieces), joined, "body", is_html))
         if not blocks:
             return
+        texts, places = words.few()
         encryption = _encryption(texts[0].plain) if texts else CLEAR
         case.add(Message(
             kind=kind, sender=who.sender, recipients=who.recipients, conversation=who.peer, texts=texts,
@@ -921,13 +951,13 @@ class OscarDecoder:
         charset = first(tlvs, 0x0D)
         label = _charset_of(raw[slice(*charset)]) if charset is not None else 0
         ident = raw[start + 2:start + 10].hex()
-        texts: tuple[Text, ...] = ()
-        places: tuple[_Place | None, ...] = ()
+        words = _Words()
         for type_, a, b in tlvs:
             if type_ == 0x0C:
                 part = "body" if name == "chat" else "description"
                 found = case.field(a, b, (*outer, (a - 2, 2)), part, label, form="html")
-                texts, places = texts + found[0], places + found[1]
+                words.add(found)
+        texts, places = words.few()
         if name == "relay":
             for type_, a, b in tlvs:
                 if type_ == 0x2711:
@@ -1116,21 +1146,20 @@ class OscarDecoder:
         """A message by ICQ's types; fields of the composed ones stand between 0xFE."""
         raw = case.raw
         type_ &= 0x7F if type_ < 0xE0 else 0xFF
-        texts: tuple[Text, ...] = ()
-        places: tuple[_Place | None, ...] = ()
+        words = _Words()
         parts: Sequence[str] = _ICQ_PARTS.get(type_, ("body",))
         at = begin
-        for index in range(end - begin + 1):
-            stop = raw.find(_FIELD, at, end) if len(parts) > 1 else -1
+        for index, part in enumerate(parts):
+            stop = raw.find(_FIELD, at, end) if index < len(parts) - 1 else -1
             stop = end if stop < 0 else stop
-            part = parts[min(index, len(parts) - 1)]
             if part:
                 is_html = part == "body" and charset != 2 and markup.has_tags(decode(raw[at:stop], charset, True)[0])
                 found = case.field(at, stop, lengths, part, charset, True, "html" if is_html else "plain")
-                texts, places = texts + found[0], places + found[1]
+                words.add(found)
             at = stop + 1
             if stop == end:
                 break
+        texts, places = words.few()
         if not editable:
             texts = tuple(Text(t.part, t.plain, None, False) for t in texts)
         if type_ in (0x06, 0x07, 0x08, 0x0C):
@@ -1177,12 +1206,12 @@ class OscarDecoder:
         """xx/01: why a request failed; the server's words with it."""
         if case.way is UP or case.end - case.body < 2 or case.request in self._ours:
             return
-        texts: tuple[Text, ...] = ()
-        places: tuple[_Place | None, ...] = ()
+        words = _Words()
         for kind, start, end in walk(case.raw, case.body + 2, case.end)[0]:
             if kind == 0x1B:
                 found = case.field(start, end, (FLAP_LENGTH, (start - 2, 2)), "reason")
-                texts, places = texts + found[0], places + found[1]
+                words.add(found)
+        texts, places = words.few()
         code = case.u16(case.body)
         case.add(Opaque(
             kind="error", texts=texts, recipients=self._own(), answerable=False,
@@ -1204,8 +1233,7 @@ class OscarDecoder:
             case.lie()
         sender = self._user if case.sub == 5 else None
         kind: Kind = "chat"
-        texts: tuple[Text, ...] = ()
-        places: tuple[_Place | None, ...] = ()
+        words = _Words()
         for type_, start, stop in tlvs:
             if type_ == 0x07:
                 kind = "auto_response"
@@ -1222,7 +1250,8 @@ class OscarDecoder:
                     if each == 0x01:
                         found = case.field(
                             a, b, (FLAP_LENGTH, (start - 2, 2), (a - 2, 2)), "body", charset, form="html")
-                        texts, places = texts + found[0], places + found[1]
+                        words.add(found)
+        texts, places = words.few()
         copy: Copy = "echo" if case.sub == 6 and sender is not None and sender == self._user else "no"
         room = self._room
         case.add(Message(
@@ -1286,7 +1315,7 @@ class OscarDecoder:
     def _status(self, case: _Case, at: int, end: int, sender: str | None, outer: tuple[Length, ...]) -> None:
         """TLV 0x1D: icons and, as type 2, the words of a status."""
         raw = case.raw
-        while at + 4 <= end:
+        while at + 4 <= end and len(case.events) < 2 * self._limits.oscar_events:
             stop = at + 4 + raw[at + 3]
             if stop > end:
                 case.lie()
@@ -1377,17 +1406,16 @@ class OscarDecoder:
             action = verb
             if kind in (2, 3, 0x0E):
                 action = "block" if (kind != 2) == (verb != "remove") else "unblock"
-            texts: tuple[Text, ...] = ()
-            places: tuple[_Place | None, ...] = ()
+            words = _Words()
             if kind == 1:
-                found = case.field(*name, (FLAP_LENGTH, (at, 2)), "group", 0x0D)
-                texts, places = found
+                words.add(case.field(*name, (FLAP_LENGTH, (at, 2)), "group", 0x0D))
             for type_, start, end in walk(raw, name[1] + 8, stop)[0]:
                 part = _ATTRIBUTES.get(type_)
                 if part is not None:
                     found = case.field(
                         start, end, (FLAP_LENGTH, (name[1] + 6, 2), (start - 2, 2)), part, 0x0D)
-                    texts, places = texts + found[0], places + found[1]
+                    words.add(found)
+            texts, places = words.few()
             if kind in (0, 1, 2, 3, 0x0E):
                 contact = _words(raw[slice(*name)]) if kind == 1 else name_of(raw[slice(*name)])
                 if contact:
@@ -1419,13 +1447,13 @@ class OscarDecoder:
     def _words_of_server(self, case: _Case) -> None:
         """01/13 and 08/02: the message of the day and pop-ups."""
         at, body = (case.body + 2, 0x0B) if case.family == 1 else (case.body, 0x01)
-        texts: tuple[Text, ...] = ()
-        places: tuple[_Place | None, ...] = ()
+        words = _Words()
         for kind, start, end in walk(case.raw, min(at, case.end), case.end)[0]:
             if kind == body or (case.family == 8 and kind == 2):
                 found = case.field(
                     start, end, (FLAP_LENGTH, (start - 2, 2)), "body" if kind == body else "url", form="html")
-                texts, places = texts + found[0], places + found[1]
+                words.add(found)
+        texts, places = words.few()
         if texts:
             case.add(Message(
                 kind="server", recipients=self._own(), texts=texts, answerable=False), places)
@@ -1434,12 +1462,12 @@ class OscarDecoder:
         """06/02: somebody is invited to AIM by e-mail."""
         tlvs = walk(case.raw, case.body, case.end)[0]
         to = first(tlvs, 0x11)
-        texts: tuple[Text, ...] = ()
-        places: tuple[_Place | None, ...] = ()
+        words = _Words()
         for kind, start, end in tlvs:
             if kind == 0x15:
                 found = case.field(start, end, (FLAP_LENGTH, (start - 2, 2)))
-                texts, places = texts + found[0], places + found[1]
+                words.add(found)
+        texts, places = words.few()
         case.add(Message(
             kind="invite", sender=self._user, recipients=(name_of(case.raw[slice(*to)]),) if to else (), texts=texts,
         ), places)
@@ -1504,19 +1532,19 @@ class OscarDecoder:
     def _about(self, case: _Case, sub: int, at: int, end: int, outer: tuple[Length, ...]) -> None:
         """What the user says of himself: 0x0406 one text, 0x0C3A little-endian type, length, value."""
         raw = case.raw
-        texts: tuple[Text, ...] = ()
-        places: tuple[_Place | None, ...] = ()
+        words = _Words()
         if sub == 0x0406 and at + 2 <= end:
             stop = min(at + 2 + _L16.unpack_from(raw, at)[0], end)
-            texts, places = case.field(at + 2, stop, (*outer, (at, -2)), "profile", 0, True)
+            words.add(case.field(at + 2, stop, (*outer, (at, -2)), "profile", 0, True))
         while sub == 0x0C3A and at + 4 <= end:
             kind, length = struct.unpack_from("<HH", raw, at)
             stop = min(at + 4 + length, end)
             if kind == 0x0258 and stop - at > 6:
                 found = case.field(
                     at + 6, stop, (*outer, (at + 2, -2), (at + 4, -2)), "profile", 0, True)
-                texts, places = texts + found[0], places + found[1]
+                words.add(found)
             at = stop
+        texts, places = words.few()
         if texts:
             case.add(Opaque(kind="profile", sender=self._user, texts=texts), places, "strip")
 
@@ -1642,8 +1670,10 @@ class OscarDecoder:
         for pieces, words in whole.items():
             changes += _replaced(pieces, words)
         if cuts:
-            changes = [c for c in changes if not c[3] or c[3] == (FLAP_LENGTH,) or not any(
-                a <= c[0] and c[1] <= b for a, b in cuts)]
+            gone = bytearray(len(raw))
+            for start, end in cuts:
+                gone[start:end] = b"\1" * (end - start)
+            changes = changes[:len(cuts)] + [change for change in changes[len(cuts):] if not gone[change[0]]]
         return rewrite(raw, changes)
 
     def _drop(self, case: _Case, verdict: Verdict | None, acts: list[Act]) -> None:
@@ -1868,9 +1898,8 @@ _ICQ_PARTS: dict[int, tuple[str, ...]] = {
     0x03: ("description", "file_name"), 0x04: ("body", "url"),
     0x06: ("nick", "realname", "realname", "mail", "", "reason"), 0x0C: ("nick", "realname", "realname", "mail", ""),
     0x0D: ("realname", "", "", "mail", "", "body"), 0x0E: ("realname", "", "", "mail", "", "body"),
-    0x13: ("", "contacts"),
 }
-"""Fields of ICQ's composed messages, by type; "": not read. The last one stands for all that follow."""
+"""Fields of ICQ's composed messages, by type; "": not read. The last one has all that follows."""
 _AUTH = {0x06: "subscribe", 0x07: "unsubscribed", 0x08: "subscribed", 0x0C: "subscribe"}
 _ATTRIBUTES = {0x0131: "nick", 0x013C: "note", 0x0137: "mail", 0x013A: "phone"}
 """Attributes of a contact that are words of the user."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -1157,6 +1158,55 @@ def test_a_message_that_lies_is_refused_or_read_as_far_as_it_goes() -> None:
     session = Session()
     (frame,) = session.feed(UP, session.write(UP, payload))
     assert plain(frame.events[0])[0].startswith("secret words")
+
+
+HOSTILE: dict[str, Callable[[int], tuple[Way, bytes]]] = {
+    "fragments": lambda n: (UP, snac(4, 6, COOKIE + u16(1) + s8("bob") + pack(2, fragment(b"a") * (n // 9)))),
+    "blocks": lambda n: (UP, snac(4, 6, COOKIE + u16(1) + s8("bob") + pack(2, fragment(b"a")) * (n // 13))),
+    "icq blocks": lambda n: (UP, snac(4, 6, COOKIE + u16(4) + s8("1") + icq4(1, b"a") * (n // 14))),
+    "icq fields": lambda n: (UP, snac(4, 6, COOKIE + u16(4) + s8("1") + icq4(1, b"a\xfe" * (n // 2), 6))),
+    "tags": lambda n: (UP, im("bob", fragment(b"<b>" * (n // 3)))),
+    "links": lambda n: (UP, im("bob", fragment(b"<a href=x>" * (n // 10)))),
+    "hidden": lambda n: (UP, im("bob", fragment(b"<x y>a" * (n // 6)))),
+    "entities": lambda n: (UP, im("bob", fragment(b"&lt;" * (n // 4)))),
+    "open tags": lambda n: (UP, im("bob", fragment(b"<a " * (n // 3)))),
+    "attributes": lambda n: (UP, snac(0x13, 8, item("a", 0, *[pack(0x131, b"x")] * (n // 5)))),
+    "items": lambda n: (UP, snac(0x13, 8, item("a") * (n // 11))),
+    "names": lambda n: (UP, snac(3, 4, s8("a") * (n // 2))),
+    "infos": lambda n: (DOWN, snac(3, 0x0B, info("a", pack(0x1D, u16(2) + b"\4\3" + s16("x"))) * (n // 17))),
+    "reasons": lambda n: (DOWN, snac(4, 1, u16(4) + pack(0x1B, b"x") * (n // 5))),
+    "contacts": lambda n: (DOWN, offer("b", guid("134b"), pack(0x2711, s16("g") + u16(n // 3) + s16("x") * (n // 3)))),
+    "sms": lambda n: (UP, snac(0x15, 2, icq(0x7D0, u16(0x8214) + b"<text>" * (n // 6)))),
+}
+"""Frames of about n bytes that make the most of one thing."""
+
+
+def seconds(make: Callable[[int], tuple[Way, bytes]], size: int, refused: bool) -> float:
+    """The least time that reading such a frame takes, with refusing or masking all of it."""
+    best = 9.0
+    for _ in range(3):
+        session = Session()
+        way, payload = make(size)
+        data = session.write(way, payload)
+        start = time.process_time()
+        (frame,) = session.feed(way, data)
+        verdicts = [SILENT if refused else stars(*((i, 0, len(t.plain)) for i, t in enumerate(e.texts)))
+                    for e in frame.events]
+        session.decoder.apply(frame, verdicts)
+        best = min(best, time.process_time() - start)
+    return best
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("name", sorted(HOSTILE))
+def test_the_worst_frames_are_linear(name: str, refused: bool) -> None:
+    """Sixteen times the bytes take nearer 16 than 256 times as long, and events stay few."""
+    assert seconds(HOSTILE[name], 56000, refused) < 80 * max(seconds(HOSTILE[name], 3500, refused), 2e-4)
+    session = Session()
+    way, payload = HOSTILE[name](56000)
+    (frame,) = session.feed(way, session.write(way, payload))
+    assert len(frame.events) <= 2 * Limits().oscar_events + 1
+    assert all(len(event.texts) <= oscar.TEXTS + oscar.LINKS + 2 for event in frame.events)
 
 
 # -- joined late, holes

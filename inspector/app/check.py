@@ -23,6 +23,9 @@ POLICY_KEYS = frozenset({"enforce", "inside", "on_trouble", "groups", "rules"})
 TESTS_KEYS = frozenset({"tests", "given"})
 PACK_KEYS = frozenset({"name", "version", "license", "content", "authors", "homepage"})
 
+FILE_BYTES = 16 * 1024 * 1024
+"""Longest YAML file that is looked into: a capture, or a device that never ends, is none."""
+
 
 @dataclass(slots=True)
 class Checked:
@@ -106,7 +109,12 @@ def _check_folder(path: Path, checked: Checked) -> None:
 
 def _check_file(path: Path, checked: Checked) -> None:
     try:
-        document = load_yaml(path.read_bytes(), str(path))
+        with path.open("rb") as stream:
+            text = stream.read(FILE_BYTES + 1)
+        if len(text) > FILE_BYTES:
+            checked.add(f"{path}: too long", [Fault(str(path), 0, 0, "longer than any file that people write")])
+            return
+        document = load_yaml(text, str(path))
     except OSError as exc:
         checked.add(f"{path}: unreadable", [Fault(str(path), 0, 0, f"cannot be read: {(exc.strerror or '').lower()}")])
         return

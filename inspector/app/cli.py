@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -125,7 +126,7 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
     events.add_argument("--until", metavar="WHEN", help="up to then, written like --since")
     events.add_argument("--action", metavar="ACTION", action="append", default=[],
                         help="only verdicts of this action: pass, warn, redact, hold, block or cut; may be repeated")
-    events.add_argument("--user", metavar="USER", help="only this user's; * stands for anything")
+    events.add_argument("--user", metavar="USER", type=_text, help="only this user's; * stands for anything")
     events.add_argument("--event", metavar="KIND", action="append", default=[],
                         help="only this kind: message, verdict, trouble …; may be repeated")
     events.add_argument("--limit", metavar="N", type=_count, help="only the newest N")
@@ -134,7 +135,8 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
 
     explain = command("explain", "events_cmd:explain_command", "tell the whole story of one event",
                       "  inspector explain K7QM-2F9X")
-    explain.add_argument("key", metavar="EVENT", help="an event's id, or the reference that the sender was told")
+    explain.add_argument("key", metavar="EVENT", type=_text,
+                         help="an event's id, or the reference that the sender was told")
     config(explain)
     explain.add_argument("--format", choices=("text", "jsonl"), default="text", help="what is printed (default: text)")
 
@@ -149,7 +151,8 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
     status = command("status", "status_cmd:status_command", "how the gateway is: exit status 1 when it is not well",
                      "  inspector status\n  inspector status --user alice@example.net")
     config(status)
-    status.add_argument("--user", metavar="USER", help="only this user's sessions and what was done to them")
+    status.add_argument("--user", metavar="USER", type=_text,
+                        help="only this user's sessions and what was done to them")
     status.add_argument("--format", choices=("text", "json"), default="text", help="what is printed (default: text)")
 
     ca = command("ca", "", "the certificate authority that clients must trust", "  inspector ca export > inspector.pem")
@@ -161,6 +164,14 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
     return top, list(commands.choices)
 
 
+def _text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("not UTF-8 text") from None
+    return text
+
+
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'"{text}" is not a number above 0')
@@ -170,6 +181,9 @@ def _count(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status. Never raises, but SystemExit of --help."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal of an old locale shows what it can; JSON lines are written as bytes and stay UTF-8.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _run(words)
     except UserError as fault:

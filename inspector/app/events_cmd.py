@@ -106,7 +106,7 @@ def _known(names: Sequence[str], known: tuple[str, ...], what: str) -> tuple[str
 
 def _print(line: bytes, table: Table | None) -> None:
     if table is None:
-        sys.stdout.write(line.decode() + "\n")
+        sys.stdout.buffer.write(line + b"\n")
     else:
         table.print(json.loads(line))
 
@@ -251,7 +251,7 @@ def explain_command(args: Namespace) -> int:
         raise UserError(f"no event, message or reference {quoted(args.key)} in {path}")
     if args.format == "jsonl":
         for line in dict.fromkeys((*rows, *around)):
-            sys.stdout.write(line.decode() + "\n")
+            sys.stdout.buffer.write(line + b"\n")
     else:
         for sentence in story([json.loads(line) for line in rows], [json.loads(line) for line in around]):
             sys.stdout.write(sentence + "\n")

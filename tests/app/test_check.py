@@ -127,6 +127,12 @@ def test_a_folder_is_checked_with_all_that_is_in_it(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_without_end_is_a_fault() -> None:
+    """What is not of ours is not read for ever."""
+    [fault] = check_paths([Path("/dev/zero")]).faults
+    assert str(fault) == "/dev/zero: longer than any file that people write"
+
+
 def test_a_configuration_is_checked_with_what_it_names(tmp_path: Path) -> None:
     """Its policy, its packs, and the groups of one that the other must have."""
     (tmp_path / "signatures").mkdir()

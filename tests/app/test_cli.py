@@ -79,6 +79,8 @@ def test_commands_that_look_at_a_gateway_take_its_configuration() -> None:
     (["quarantine", "list"],
      "`inspector quarantine` (holding messages and releasing them) belongs to a later release"),
     (["scan", "-", "-"], "standard input (-) can be read only once"),
+    (["explain", "\udcff"], "argument EVENT: not UTF-8 text (see `inspector explain --help`)"),
+    (["events", "--user", "\udcff"], "argument --user: not UTF-8 text (see `inspector events --help`)"),
     (["verify"], "`inspector verify` (proving that the event log is whole) belongs to a later release"),
     (["feed", "update"], "`inspector feed` (signed signature feeds) belongs to a later release"),
     (["firewall", "render"], "`inspector firewall` (nftables rules and systemd units) belongs to a later release"),
@@ -103,6 +105,16 @@ def test_options_may_stand_anywhere(words: str) -> None:
         assert (args.what, args.id) == ("kill", "ID")
     if " b" in words:
         assert next(value for name, value in vars(args).items() if name in ("paths", "captures")) == ["a", "b"]
+
+
+@pytest.mark.parametrize("form", ["table", "jsonl"])
+def test_a_terminal_of_an_old_locale_is_no_fault_of_ours(form: str) -> None:
+    """What it cannot show is escaped; JSON lines stay UTF-8."""
+    done = subprocess.run(
+        [sys.executable, "-m", "inspector.app.cli", "scan", "--format", form, "pcaps/irc/charsets.pcap"], cwd=HOUSE,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.isascii() == (form == "table")
 
 
 def test_examples_that_name_files_of_the_project_name_some_that_are_there() -> None:

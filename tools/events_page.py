@@ -24,7 +24,7 @@ number in `schema` growing.
   `\\uXXXX`, so a line is safe to look at; a JSON reader sees the text as it was sent. `inspector events` and
   `inspector explain` show them as `\\n`, `\\x1b`, `\\u202e`, with a backslash doubled.
 - Ids are `<flow>-<n>` for the n-th event of a flow, made without chance: the same capture gives the same ids. Events of
-  the gateway itself have a hash in the flow's place and `flow` null.
+  the gateway itself have its name and the time of its start in the flow's place, and `flow` null.
 
 ## What is logged
 
@@ -65,7 +65,7 @@ the policy says what happens to its message. A store that a newer release has ma
 
 WHAT = {
     "flow": "A connection, told when it ends.",
-    "session": "A connection through the gateway, as `inspector sessions` lists it.",
+    "session": "A connection through the gateway while it lives. Not written yet: `flow` tells of it when it ends.",
     "sign_on": "The user of a session became known, or changed.",
     "message": "Words of a person (or of a server) to others; one event for each leg that was seen.",
     "file": "A file was offered.",
@@ -76,7 +76,7 @@ WHAT = {
     "typing": "Somebody is writing. From captures only.",
     "opaque": "Something that carries text or data and is no message: a form, a vCard, a published item.",
     "verdict": "What the policy wanted with an event, and what was done.",
-    "host": "What is known of a host from its connections.",
+    "host": "What is known of a host from its connections. Not written yet.",
     "oddity": "Strange but survivable traffic; each kind is told once a session and counted in the metrics.",
     "trouble": "Something that could not be inspected as it should; `on_trouble` in the policy says what follows.",
     "started": "The gateway listens.",

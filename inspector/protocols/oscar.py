@@ -70,7 +70,7 @@ from inspector.model import (
     Way,
 )
 from inspector.wire import markup
-from inspector.wire.patterns import CYRILLIC_1251
+from inspector.wire.patterns import CYRILLIC_1251, HTML_TAG
 from inspector.wire.tlv import Change, Length, Tlv, first, pack, rewrite, string8, string16, walk, walk_counted
 
 _FLAP = struct.Struct(">BBHH")
@@ -343,6 +343,20 @@ class _Words:
 
 
 _SCHEME_STARTS = tuple(_SCHEMES)
+
+
+def _written(text: str, texts: Sequence[Text]) -> str | None:
+    """An HTML text as the wire has it, where taking its tags out is not all that was done to show it."""
+    if not texts or texts[0].part != "body":
+        return None
+    plain = texts[0].plain
+    bare = HTML_TAG.sub("", text)
+    for reference, char in _REFERENCES:
+        bare = bare.replace(reference, char)
+    return None if bare == plain and not ("<" in plain and ">" in plain) else clean(text).replace("\0", "")
+
+
+_REFERENCES = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&#39;", "'"), ("&amp;", "&"))
 
 
 def _encryption(plain: str) -> Encryption:
@@ -800,7 +814,7 @@ class OscarDecoder:
         peer = self._peers[way].get(wire) or self._meet(way, wire)
         if peer[3] or ("<" in text and markup.has_tags(text)):
             plain = markup.formatted(text)
-            if not plain:
+            if not plain or ("<" in plain and ">" in plain):
                 return None
         elif "\0" in text:
             return None
@@ -891,6 +905,7 @@ class OscarDecoder:
                 if texts:
                     case.add(Opaque(
                         kind=f"icbm.{channel}.{type_}", sender=sender, recipients=recipients, texts=texts,
+                        personal=True,
                     ), places)
 
     def _instant(
@@ -899,6 +914,7 @@ class OscarDecoder:
         """Channel 1: fragments of text, each with its charset; several blocks and several fragments are all read."""
         raw = case.raw
         words = _Words()
+        written: str | None = None
         icq = who.peer.isdigit() and (self._user is None or self._user.isdigit())
         for start, stop in blocks:
             pieces: list[_Piece] = []
@@ -922,14 +938,17 @@ class OscarDecoder:
                 joined = "".join(said)
                 is_html = (not who.peer.isdigit() or (self._user is not None and not self._user.isdigit())
                            or markup.has_tags(joined))
-                words.add(_texts(tuple(pieces), joined, "body", is_html))
+                found = _texts(tuple(pieces), joined, "body", is_html)
+                if is_html and not words.texts:
+                    written = _written(joined, found[0])
+                words.add(found)
         if not blocks:
             return
         texts, places = words.few()
         encryption = _encryption(texts[0].plain) if texts else CLEAR
         case.add(Message(
             kind=kind, sender=who.sender, recipients=who.recipients, conversation=who.peer, texts=texts,
-            id=cookie.hex(), encryption=encryption, sent_at=sent_at,
+            id=cookie.hex(), encryption=encryption, sent_at=sent_at, written=written,
             answerable=kind != "auto_response",
         ), places)
 
@@ -967,6 +986,7 @@ class OscarDecoder:
             if texts:
                 case.add(Opaque(
                     kind="rendezvous", sender=who.sender, recipients=who.recipients, texts=texts, id=ident,
+                    personal=True,
                 ), places, "strip")
             return
         stage = first(tlvs, 0x0A)
@@ -989,13 +1009,13 @@ class OscarDecoder:
         elif name in ("secureim", "trilliancrypt"):
             case.add(Opaque(
                 kind="key_exchange", sender=who.sender, recipients=who.recipients, texts=texts, id=ident,
-                encryption=Encryption("none", name),
+                encryption=Encryption("none", name), personal=True,
             ), places)
         else:
             more = self._service_data(case, name, tlvs, outer)
             case.add(Opaque(
                 kind=name or f"rendezvous.{service.hex()}", sender=who.sender, recipients=who.recipients,
-                texts=texts + more, id=ident,
+                texts=texts + more, id=ident, personal=True,
             ), (*places, *(None for _ in more)))
 
     def _service_data(
@@ -1113,7 +1133,7 @@ class OscarDecoder:
             if texts:
                 case.add(Opaque(
                     kind="icq.plugin", sender=who.sender, recipients=who.recipients, texts=texts, id=cookie.hex(),
-                    answerable=not answer,
+                    answerable=not answer, personal=True,
                 ), places, "drop" if not answer else "strip")
             return
         self._icq_message(case, who, cookie, type_, flags, begin, end, lengths, charset, sent_at,
@@ -1234,6 +1254,7 @@ class OscarDecoder:
         sender = self._user if case.sub == 5 else None
         kind: Kind = "chat"
         words = _Words()
+        written: str | None = None
         for type_, start, stop in tlvs:
             if type_ == 0x07:
                 kind = "auto_response"
@@ -1250,6 +1271,9 @@ class OscarDecoder:
                     if each == 0x01:
                         found = case.field(
                             a, b, (FLAP_LENGTH, (start - 2, 2), (a - 2, 2)), "body", charset, form="html")
+                        if not words.texts:
+                            even = b - ((b - a) & 1) if charset == 2 else b
+                            written = _written(decode(raw[a:even], charset, False)[0], found[0])
                         words.add(found)
         texts, places = words.few()
         copy: Copy = "echo" if case.sub == 6 and sender is not None and sender == self._user else "no"
@@ -1257,7 +1281,7 @@ class OscarDecoder:
         case.add(Message(
             kind=kind, sender=sender, recipients=(room,) if room else (), conversation=room, texts=texts,
             id=cookie.hex(), copy=copy, encryption=_encryption(texts[0].plain) if texts else CLEAR,
-            answerable=kind != "auto_response",
+            answerable=kind != "auto_response", written=written,
         ), places)
 
     def _chat_room(self, case: _Case) -> None:

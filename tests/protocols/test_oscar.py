@@ -511,6 +511,26 @@ def test_every_block_and_every_hidden_corner_is_read() -> None:
     assert [(t.plain, t.editable) for t in event.texts if t.part == "markup"] == [("-- deep -- word", False)]
 
 
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        (HTML % b"plain <B>words</B> &amp; more", None), (b"&gt;:-)", None), (b"I <3 you", None),
+        (b"one<BR>two", "one<BR>two"), (b"&lt;b&gt;", "&lt;b&gt;"), (b"a&nbsp;b", "a&nbsp;b"),
+    ],
+)
+def test_what_the_wire_has_is_kept_where_showing_it_loses_something(words: bytes, written: str | None) -> None:
+    """Breaks, brackets and other references: evidence of the markup; tags that only format are no loss."""
+    assert message(im("bob", fragment(words))).written == written
+    assert message(snac(0x0E, 5, room_words(words))).written == written
+
+
+def test_proposals_wait_for_the_sign_on() -> None:
+    """What is for a person is marked so, whatever it is."""
+    event = event_of(offered("bob", bytes(16), pack(0x0C, b"words")))
+    assert isinstance(event, Opaque)
+    assert event.personal
+
+
 def test_icq_texts_are_not_html_unless_they_say_so() -> None:
     """Between two numbers a bracket is a bracket; Russian is Windows-1251."""
     assert plain(message(im("654321", fragment(b"if a <b then")), before=ICQ[:4])) == ["if a <b then"]

@@ -151,6 +151,7 @@ def _check_config(path: Path | None, checked: Checked) -> None:
         checked.add(f"{name}: configuration", exc.faults)
         return
     checked.add(f"{name}: configuration with {_count(len(config.listeners), 'listener')}", ())
+    checked.faults += config.missing_files()
     policy = _check_policy(config.policy, checked)
     if policy is not None:
         checked.faults += config.unknown_groups(policy.groups)

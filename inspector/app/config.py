@@ -175,6 +175,13 @@ class Config:
                 ))
         return tuple(faults)
 
+    def missing_files(self) -> tuple[Fault, ...]:
+        """A fault for a file that is named and not there (the policy and the packs have faults of their own)."""
+        named = self.tls.upstream_ca
+        if named is None or named.is_file():
+            return ()
+        return (self.fault(f"there is no file {named}", "tls", "upstream_ca"),)
+
     def unknown_groups(self, groups: Iterable[str]) -> tuple[Fault, ...]:
         """A fault for each group of privacy.never_inspect that the policy does not have."""
         known = tuple(groups)

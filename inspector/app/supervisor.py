@@ -69,6 +69,7 @@ class Supervisor:
         self._loaded_at = self.started
         self._reloading = asyncio.Lock()
         self._stop = asyncio.Event()
+        self._ready = asyncio.Event()
         self._stops = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -78,10 +79,12 @@ class Supervisor:
         """Start, run until told to stop, drain. Raises UserError for what keeps it from starting."""
         loop = asyncio.get_running_loop()
         try:
-            await self._start()
+            # Before anybody can know that we are there: a signal must never end us the hard way.
             loop.add_signal_handler(signal.SIGHUP, self._hang_up)
             loop.add_signal_handler(signal.SIGTERM, self._terminate)
             loop.add_signal_handler(signal.SIGINT, self._terminate)
+            await self._start()
+            self._ready.set()
             await self._stop.wait()
             return await self._drain()
         finally:
@@ -89,7 +92,7 @@ class Supervisor:
 
     async def _start(self) -> None:
         loaded = self.config
-        faults = list(loaded.refusals_for_run())
+        faults = [*loaded.refusals_for_run(), *loaded.missing_files()]
         try:
             built = build.build_rules(loaded, 1, running=True)
         except Faults as found:
@@ -226,6 +229,7 @@ class Supervisor:
         self._spawn(self._reload_quietly())
 
     async def _reload_quietly(self) -> None:
+        await self._ready.wait()
         with contextlib.suppress(UserError):
             await self.reload("SIGHUP")
 

@@ -148,8 +148,9 @@ def test_a_configuration_is_checked_with_what_it_names(tmp_path: Path) -> None:
 
 def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
     """A configuration that names a missing policy or folder is told so."""
-    (tmp_path / "i.yaml").write_text("policy: none.yaml\nsignatures: none\n")
+    (tmp_path / "i.yaml").write_text("policy: none.yaml\nsignatures: none\ntls: {upstream_ca: ca.pem}\n")
     assert [str(fault) for fault in check_paths([tmp_path / "i.yaml"]).faults] == [
+        f"{tmp_path}/i.yaml:3:20: there is no file {tmp_path}/ca.pem",
         f"{tmp_path}/none.yaml: cannot be read: no such file or directory",
         f"{tmp_path}/i.yaml:2:13: there is no folder {tmp_path}/none",
     ]

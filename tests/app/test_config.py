@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspector.app.config import Config, Destinations, Endpoint, Listener, load, needs_restart, parse, shipped
+from inspector.app.config import (
+    Config,
+    Destinations,
+    Endpoint,
+    Listener,
+    load,
+    needs_restart,
+    parse,
+    protocol_names,
+    shipped,
+)
 from inspector.model import Limits
 from inspector.wire.located import Faults, load_yaml
 
@@ -168,7 +178,7 @@ policy: 5
         "i.yaml:5:54: upstream is for listeners of mode reverse",
         "i.yaml:5:74: certificate and key come together",
         "i.yaml:5:74: certificate is for listeners of mode reverse",
-        'i.yaml:5:89: unknown protocol "ircc" (did you mean "irc"?); there are irc, xmpp',
+        'i.yaml:5:89: unknown protocol "ircc" (did you mean "irc"?); there are ' + ", ".join(sorted(protocol_names())),
         "i.yaml:7:5: a listener needs a mode: socks5, connect, transparent, reverse",
         'i.yaml:7:15: "127.0.0.1:70000" is not address and port, "127.0.0.1:1080" or "[::1]:1080"',
         'i.yaml:8:5: a listener is a mapping like {mode: socks5, address: "127.0.0.1:1080"}',

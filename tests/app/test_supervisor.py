@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from inspector.app import supervisor
+from inspector.app import config, logs, supervisor
 from inspector.app.control import ask
 from inspector.app.errors import UserError
 from tests.app.test_build import CSV, PACK
@@ -112,6 +113,27 @@ def test_it_says_where_it_listens_and_how_to_point_a_client_at_it(running: Calla
     assert (gateway.folder / "var").stat().st_mode & 0o777 == 0o700
     assert (gateway.folder / "var" / "inspector.db").stat().st_mode & 0o777 == 0o600
     assert not gateway.control.exists()
+
+
+def test_signals_are_ours_before_anybody_can_reach_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop or a reload that comes while the gateway starts waits for it; it does not kill the process."""
+    async def start(self: supervisor.Supervisor) -> None:
+        assert all(signal.getsignal(one) is not signal.SIG_DFL for one in (signal.SIGTERM, signal.SIGHUP))
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.05)
+
+    async def drain(self: supervisor.Supervisor) -> int:
+        return 0
+
+    monkeypatch.setattr(supervisor.Supervisor, "_start", start)
+    monkeypatch.setattr(supervisor.Supervisor, "_drain", drain)
+    (tmp_path / "i.yaml").write_text("")
+
+    async def main() -> int:
+        loaded = config.load(tmp_path / "i.yaml")
+        return await asyncio.wait_for(supervisor.Supervisor(None, loaded, logs.Logs("info", None)).run(), PATIENCE)
+
+    assert asyncio.run(main()) == 0
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])

@@ -231,8 +231,9 @@ class _Place(msgspec.Struct, frozen=True, gc=False):
         return [(char, i, i + 1) for i, char in enumerate(text) if char != "\0"]
 
 
-_How = str | tuple[int, int]
-"""What a refusal of an event does: "drop" the frame, "strip" the event's words, or cut out this part of the frame."""
+_How = str | tuple[int, int, tuple[Length, ...]]
+"""What a refusal of an event does: "drop" the frame, "strip" the event's words, or cut out this part of the frame, with
+the lengths that enclose it."""
 
 
 class _Case:
@@ -1296,7 +1297,7 @@ class OscarDecoder:
         self._chat = True
         action = "join" if case.sub == 3 else "leave"
         for name, _, unit in self._infos(case):
-            case.add(GroupChange(action=action, group=self._room or "", member=name), (), unit)
+            case.add(GroupChange(action=action, group=self._room or "", member=name), (), (*unit, (FLAP_LENGTH,)))
 
     def _chat_create(self, case: _Case) -> None:
         """0D/08: a room is asked for by its name."""
@@ -1331,7 +1332,8 @@ class OscarDecoder:
         """03/0B and 03/0C: somebody came, changed or went; with the words of his status."""
         for name, tlvs, unit in self._infos(case):
             availability = "offline" if case.sub == 0x0C else _availability(case, tlvs)
-            case.add(Presence(sender=name, recipients=self._own(), availability=availability), (), unit)
+            case.add(Presence(sender=name, recipients=self._own(), availability=availability), (),
+                     (*unit, (FLAP_LENGTH,)))
             for kind, start, end in tlvs:
                 if kind == 0x1D:
                     self._status(case, start, end, name, (FLAP_LENGTH, (start - 2, 2)))
@@ -1365,8 +1367,18 @@ class OscarDecoder:
                     sender=self._user, availability=_icq_state(_U32.unpack_from(case.raw, start)[0])))
 
     def _set_info(self, case: _Case) -> None:
-        """02/04: the own profile and away text."""
-        self._profile(case, walk(case.raw, case.body, case.end)[0], self._user, ())
+        """02/04: the own profile and away text; and that the client can encrypt, which may be taken out of the list."""
+        tlvs = walk(case.raw, case.body, case.end)[0]
+        self._profile(case, tlvs, self._user, ())
+        for kind, start, end in tlvs:
+            if kind != 0x05:
+                continue
+            for at in range(start, end - 15, 16):
+                name = _SERVICES.get(case.raw[at:at + 16])
+                if name in ("secureim", "trilliancrypt") and len(case.events) < 16:
+                    case.add(Opaque(
+                        kind="capability", sender=self._user, id=name, encryption=Encryption("none", name),
+                    ), (), (at, at + 16, (FLAP_LENGTH, (start - 2, 2))))
 
     def _user_info(self, case: _Case) -> None:
         """02/06: another's profile and away text, as asked for."""
@@ -1400,7 +1412,8 @@ class OscarDecoder:
                 case.odd("many_events")
                 return
             case.add(ContactChange(
-                action=action, contact=name_of(case.raw[slice(*name)]), sender=self._user), (), (at, name[1]))
+                action=action, contact=name_of(case.raw[slice(*name)]), sender=self._user), (),
+                (at, name[1], (FLAP_LENGTH,)))
             at = name[1]
 
     def _buddies(self, case: _Case) -> None:
@@ -1645,7 +1658,7 @@ class OscarDecoder:
         way, raw = case.way, case.raw
         hide: dict[tuple[_Piece, ...], list[tuple[int, int]]] = {}
         whole: dict[tuple[_Piece, ...], str] = {}
-        cuts: list[tuple[int, int]] = []
+        cuts: list[tuple[int, int, tuple[Length, ...]]] = []
         gone = False
         worst: Verdict | None = None
         for event, places, how, verdict in zip(case.events, case.places, case.how, verdicts, strict=True):
@@ -1666,7 +1679,7 @@ class OscarDecoder:
                     cuts.append(how)
                 else:
                     gone = True
-        if sum(end - start for start, end in cuts) >= case.end - case.body and cuts:
+        if cuts and sum(end - start for start, end, _ in cuts) >= case.end - case.body:
             gone = True
         new: bytes | None = None
         if not gone:
@@ -1684,10 +1697,10 @@ class OscarDecoder:
 
     def _rewritten(
         self, raw: bytes, hide: dict[tuple[_Piece, ...], list[tuple[int, int]]],
-        whole: dict[tuple[_Piece, ...], str], cuts: list[tuple[int, int]],
+        whole: dict[tuple[_Piece, ...], str], cuts: list[tuple[int, int, tuple[Length, ...]]],
     ) -> bytes | None:
         """The frame with stars, other words, or parts cut out; None when it would be too long."""
-        changes: list[Change] = [(start, end, b"", (FLAP_LENGTH,)) for start, end in cuts]
+        changes: list[Change] = [(start, end, b"", lengths) for start, end, lengths in cuts]
         for pieces, spans in hide.items():
             if pieces not in whole:
                 changes += _starred(raw, pieces, spans)
@@ -1695,7 +1708,7 @@ class OscarDecoder:
             changes += _replaced(pieces, words)
         if cuts:
             gone = bytearray(len(raw))
-            for start, end in cuts:
+            for start, end, _ in cuts:
                 gone[start:end] = b"\1" * (end - start)
             changes = changes[:len(cuts)] + [change for change in changes[len(cuts):] if not gone[change[0]]]
         return rewrite(raw, changes)

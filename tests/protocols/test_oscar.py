@@ -227,6 +227,7 @@ CHATTER: list[Item] = [
     up(snac(2, 4, pack(1, b'text/aolrtf; charset="us-ascii"') + pack(2, b"<HTML>I grow tulips</HTML>")
             + pack(3, b'text/aolrtf; charset="unicode-2-0"') + pack(4, "bin im Gewächshaus".encode("utf-16-be")))),
     down(snac(2, 6, info("bob", pack(1, u16(0x10))) + pack(3, b"text/aolrtf") + pack(4, b"<B>mowing</B> the lawn"))),
+    up(snac(2, 4, pack(5, guid("1343") + guid("0001")))),
     up(snac(1, 0x1E, pack(0x1D, u16(2) + b"\4\x12" + s16("watering them"[:14]) + b"\0\0\0"))),
     up(snac(0x13, 8, item("Dave", 0, pack(0x131, "Dave der Gärtner".encode()), pack(0x13C, b"met on Sunday")), 9)),
     down(snac(0x13, 0x0E, u16(0), 9)),
@@ -557,6 +558,15 @@ def test_key_exchanges_are_told(service: bytes, scheme: str) -> None:
     event = event_of(offered("bob", service))
     assert isinstance(event, Opaque)
     assert event.encryption == Encryption("none", scheme)
+
+
+def test_the_ability_to_encrypt_is_told_and_can_be_taken_away() -> None:
+    """SecureIM among the capabilities: an event; refused, the list goes on without it."""
+    session = Session()
+    payload = snac(2, 4, pack(5, guid("1343") + guid("0001") + guid("1345")))
+    assert session.say(UP, payload, SILENT) == [(UP, 2, snac(2, 4, pack(5, guid("1343") + guid("1345"))))]
+    assert session.events[-1] == Opaque(
+        kind="capability", sender="aliceadams", id="secureim", encryption=Encryption("none", "secureim"))
 
 
 def test_marks_of_a_message() -> None:

@@ -1013,17 +1013,14 @@ class OscarDecoder:
                 encryption=Encryption("none", name), personal=True,
             ), places)
         else:
-            more = self._service_data(case, name, tlvs, outer)
+            more = self._service_data(case, name, tlvs)
             case.add(Opaque(
                 kind=name or f"rendezvous.{service.hex()}", sender=who.sender, recipients=who.recipients,
                 texts=texts + more, id=ident, personal=True,
             ), (*places, *(None for _ in more)))
 
-    def _service_data(
-        self, case: _Case, name: str | None, tlvs: list[Tlv], outer: tuple[Length, ...],
-    ) -> tuple[Text, ...]:
+    def _service_data(self, case: _Case, name: str | None, tlvs: list[Tlv]) -> tuple[Text, ...]:
         """The words in a proposal's own data: contacts that are sent, or the bytes of a service nobody knows."""
-        del outer
         data = first(tlvs, 0x2711)
         if data is None or name == "icon":
             return ()
@@ -1590,7 +1587,8 @@ class OscarDecoder:
     def apply(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
         """What leaves for a frame, numbered as its reader counts; then what of ours waited for it."""
         way, raw, note = frame.way, frame.raw, frame.note
-        self._out[way] -= 1
+        if self._out[way]:  # after a fault that was let pass, frames of the decoder before come here too
+            self._out[way] -= 1
         calm = True
         for verdict in verdicts:
             if verdict is not PASSED and (verdict.action or verdict.notice):

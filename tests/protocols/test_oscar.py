@@ -906,6 +906,16 @@ def test_a_notice_waits_for_frames_that_the_engine_still_has() -> None:
     session.say(DOWN, heard("bob", fragment(b"three")))
 
 
+def test_frames_of_a_decoder_that_met_a_fault_are_written_by_the_next() -> None:
+    """The engine lets a fault pass: what it still has of the old decoder leaves through the new one, which is ready."""
+    old, new = Session(), Session([], from_start=False)
+    waiting = old.feed(DOWN, old.write(DOWN, heard("bob", fragment(b"one"))))
+    assert [head(p)[:2] for _, _, p in new.apply(waiting[0])] == [(4, 7)]
+    new.numbers[DOWN] = old.numbers[DOWN]
+    new.say(DOWN, heard("bob", fragment(b"two")))
+    assert new.decoder.ready(DOWN)
+
+
 def test_what_is_owed_is_bounded() -> None:
     """However many messages are refused while the other way waits."""
     session = Session()

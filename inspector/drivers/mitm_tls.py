@@ -166,6 +166,11 @@ class Authority:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = folder / KEY_FILE
             if not path.exists():
+                if (folder / CERTIFICATE_FILE).exists():
+                    # A new authority would put a certificate that no client trusts in the place of theirs.
+                    raise AuthorityError(
+                        f"{path}: the authority's key is not there, though {CERTIFICATE_FILE} is: put the key back, or "
+                        f"move {CERTIFICATE_FILE} away to begin with a new authority")
                 _make(folder)
             mode = path.stat().st_mode & 0o777
             if mode & 0o077:

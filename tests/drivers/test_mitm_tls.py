@@ -12,8 +12,10 @@ from OpenSSL import SSL
 
 from inspector.drivers import mitm_tls
 from inspector.drivers.mitm_tls import (
+    CERTIFICATE_FILE,
     ENDED,
     FAILED,
+    KEY_FILE,
     OPEN,
     Authority,
     AuthorityError,
@@ -189,3 +191,13 @@ def test_a_client_without_our_authority_fails(tmp_path: Path) -> None:
             except SSL.WantReadError:
                 pass
         assert failed is not trusted
+
+
+def test_a_certificate_without_its_key_is_not_replaced(tmp_path: Path) -> None:
+    """Clients trust that certificate: losing the key must not make a new authority behind everybody's back."""
+    Authority.open(tmp_path)
+    before = (tmp_path / CERTIFICATE_FILE).read_bytes()
+    (tmp_path / KEY_FILE).unlink()
+    with pytest.raises(AuthorityError, match="key is not there"):
+        Authority.open(tmp_path)
+    assert (tmp_path / CERTIFICATE_FILE).read_bytes() == before

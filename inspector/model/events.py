@@ -78,8 +78,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     replaces: str | None = None
     """Identifier of the message this one corrects or retracts."""
     written: str | None = None
-    """The main text as the wire has it, formatting codes and all, where that differs from `texts`: evidence for the log;
-    None: no difference."""
+    """The main text as the wire has it, formatting codes and all, where that differs from `texts`: evidence for the
+    log. None: no difference."""
     answerable: bool = True
     """False: a notice to the sender of this message must not be sent (errors, history, automatic answers)."""
 

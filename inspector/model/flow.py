@@ -90,7 +90,7 @@ def community_id(client: Address, server: Address, transport: str, seed: int = 0
 
 
 def _packed(ip: str) -> bytes:
-    """The bytes of an address. Raises ValueError. (`ipaddress` takes ten times as long, and captures have many flows.)"""
+    """The bytes of an address. Raises ValueError. (`ipaddress` takes ten times as long; captures have many.)"""
     parts = ip.split(".")
     if len(parts) == 4 and ip.isascii() and ip.replace(".", "").isdigit():
         return bytes(map(int, parts))

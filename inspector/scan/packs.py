@@ -1,7 +1,7 @@
 """Signature packs on disk: finding them, reading pack.yaml, and the files it lists.
 
-A pack is a folder with a pack.yaml (docs/write-a-signature.md). What is read here is bytes and their places; what they mean
-is the work of `rules.py` and `indicators.py`.
+A pack is a folder with a pack.yaml (docs/write-a-signature.md). What is read here is bytes and their places; what they
+mean is the work of `rules.py` and `indicators.py`.
 """
 
 from __future__ import annotations

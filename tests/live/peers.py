@@ -262,11 +262,13 @@ class GatewayChild:
 
     def inspector(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the gateway's on its configuration, in this process (starting another takes a second)."""
-        out, err = io.StringIO(), io.StringIO()
+        out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()  # JSON lines are written as bytes
         words = [*argv, "-c", str(self.config)]
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main(words)
-        return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+        out.flush()
+        said = out.buffer.getvalue().decode()
+        return subprocess.CompletedProcess(words, code, said, err.getvalue())
 
     def rows(self, event: str | None = None) -> list[dict[str, Any]]:
         """The event log, oldest first."""

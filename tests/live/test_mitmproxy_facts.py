@@ -347,7 +347,7 @@ def test_pyopenssl_has_what_the_pipe_uses(contexts: Contexts) -> None:
 
 def test_uvloop_takes_mitmproxy(tmp_path: Path) -> None:
     """uvloop's transports are no asyncio.Transport, but do what the fast I/O asks of them."""
-    uvloop = pytest.importorskip("uvloop")
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed (make test installs it)")
 
     async def scenario() -> None:
         class Peer(asyncio.Protocol):

@@ -23,7 +23,7 @@ def io(request: pytest.FixtureRequest) -> dict[str, str]:
     """The kinds of I/O and event loop."""
     kind, loop = request.param
     if loop == "uvloop":
-        pytest.importorskip("uvloop")
+        pytest.importorskip("uvloop", reason="uvloop is not installed (make test installs it)")
     return {"io": kind, "loop": loop}
 
 

@@ -28,6 +28,7 @@ from inspector.app.control import Control
 from inspector.app.errors import UserError
 from inspector.classify.probes import named_im
 from inspector.drivers import metrics
+from inspector.drivers.mitm_layer import where
 from inspector.drivers.mitm_server import Gateway
 from inspector.drivers.mitm_tls import CERTIFICATE_FILE, KEY_FILE, AuthorityError
 from inspector.engine.kit import Kit
@@ -83,6 +84,7 @@ class Supervisor:
             loop.add_signal_handler(signal.SIGHUP, self._hang_up)
             loop.add_signal_handler(signal.SIGTERM, self._terminate)
             loop.add_signal_handler(signal.SIGINT, self._terminate)
+            loop.set_exception_handler(_stray)
             await self._start()
             self._ready.set()
             await self._stop.wait()
@@ -353,6 +355,12 @@ class Supervisor:
         self._loaded_at = time.time()
         for warning in built.warnings:
             logs.tell("warning", str(warning))
+
+
+def _stray(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An error that nobody awaited: its type and place, never its text, which may hold what a peer said."""
+    error = context.get("exception")
+    logs.tell("error", f"internal error: {where(error) if isinstance(error, BaseException) else 'in the event loop'}")
 
 
 def _added(counts: Any) -> dict[str, int]:

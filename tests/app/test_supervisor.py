@@ -338,3 +338,18 @@ def test_an_unknown_loop_is_refused_only_where_it_is_asked_for(monkeypatch: pyte
     monkeypatch.setenv("INSPECTOR_LOOP", "uvloop")
     with pytest.raises(UserError, match="uvloop"):
         supervisor.loop_factory()
+
+
+def test_a_stray_error_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    """What a peer said may stand in an exception's text: only type and place reach the log."""
+    loop = asyncio.new_event_loop()
+    try:
+        raise ValueError("the words of a peer")
+    except ValueError as error:
+        with caplog.at_level("ERROR", logger="inspector"):
+            supervisor._stray(loop, {"message": "the words of a peer", "exception": error})
+            supervisor._stray(loop, {"message": "the words of a peer"})
+    finally:
+        loop.close()
+    assert "ValueError at" in caplog.text
+    assert "the words of a peer" not in caplog.text

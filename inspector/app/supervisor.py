@@ -388,10 +388,10 @@ def _private(folder: Path) -> None:
 
 def _give(folder: Path, uid: int, gid: int) -> None:
     """The folder and what is in it, without following links."""
-    for where, folders, files in os.walk(folder):
-        os.chown(where, uid, gid, follow_symlinks=False)
+    for place, folders, files in os.walk(folder):
+        os.chown(place, uid, gid, follow_symlinks=False)
         for name in (*folders, *files):
-            os.chown(Path(where) / name, uid, gid, follow_symlinks=False)
+            os.chown(Path(place) / name, uid, gid, follow_symlinks=False)
 
 
 def _give_files(folder: Path, names: Sequence[str], uid: int, gid: int) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
-from inspector.model import Expect, Limits
+import msgspec
 
-_Key = tuple[str, int]
+from inspector.model import DOWN, Address, Expect, Limits, Way
 
 
 class Table[K, V]:
@@ -47,6 +48,104 @@ class Table[K, V]:
         return None if entry is None else entry[0]
 
 
+class SharedMemory(Table[str, object]):
+    """The decoders' memory, for sessions without a way of their own to lease."""
+
+    __slots__ = ()
+
+    def lease(self, expect: Expect, way: Way, at: float) -> Address | None:  # noqa: ARG002 - the port's shape
+        return None
+
+
+class LeasePool:
+    """Ports that the driver has bound beforehand and that are leased, each for one connection (design section 5)."""
+
+    __slots__ = ("_free", "_leased", "exhausted", "seconds")
+
+    def __init__(self, ports: Iterable[int], seconds: float) -> None:
+        self._free: OrderedDict[int, None] = OrderedDict.fromkeys(ports)
+        self._leased: OrderedDict[int, tuple[Expect, float]] = OrderedDict()
+        self.seconds = seconds
+        self.exhausted = 0
+        """Times that no port was free."""
+
+    def take(self, expect: Expect, at: float) -> int | None:
+        """A port for `expect`, the one that was free for longest; None when all are leased."""
+        self._expire(at)
+        if not self._free:
+            self.exhausted += 1
+            return None
+        port, _ = self._free.popitem(last=False)
+        self._leased[port] = (expect, at + self.seconds)
+        return port
+
+    def claim(self, port: int, client: str, at: float) -> Expect | None:
+        """What a connection from `client` to `port` is for; the lease is used up. None: nothing is expected there from
+        this client, and the lease of somebody else stands."""
+        self._expire(at)
+        lease = self._leased.get(port)
+        if lease is None or (lease[0].client is not None and lease[0].client != client):
+            return None
+        del self._leased[port]
+        self._free[port] = None
+        return lease[0]
+
+    def _expire(self, at: float) -> None:
+        while self._leased:
+            port = next(iter(self._leased))
+            if self._leased[port][1] >= at:
+                return
+            del self._leased[port]
+            self._free[port] = None
+
+
+class Paths:
+    """What one session may write in place of addresses of side connections; made by the driver, without chance.
+
+    `up`: our host as those behind the server reach it, `down`: as the client does; None: addresses that this side reads
+    are left alone, because what it connects to passes through us anyway (socks5, connect and transparent clients).
+    """
+
+    __slots__ = ("client", "down", "pool", "up")
+
+    def __init__(self, pool: LeasePool, up: str | None, down: str | None, client: str) -> None:
+        self.pool = pool
+        self.up = up
+        self.down = down
+        self.client = client
+
+
+class LeasingMemory:
+    """The decoders' shared memory for one session whose listener has ports to lease."""
+
+    __slots__ = ("_paths", "_shared", "failed")
+
+    def __init__(self, shared: SharedMemory, paths: Paths) -> None:
+        self._shared = shared
+        self._paths = paths
+        self.failed = 0
+        """Leases that were needed and not to be had: the session is told."""
+
+    def get(self, key: str, at: float) -> object | None:
+        return self._shared.get(key, at)
+
+    def put(self, key: str, value: object, until: float) -> None:
+        self._shared.put(key, value, until)
+
+    def lease(self, expect: Expect, way: Way, at: float) -> Address | None:
+        paths = self._paths
+        host = paths.down if way is DOWN else paths.up
+        if host is None:
+            return None
+        if way is DOWN:
+            expect = msgspec.structs.replace(expect, client=paths.client)
+        port = paths.pool.take(expect, at)
+        if port is None:
+            self.failed += 1
+            return None
+        return Address(host, port)
+
+
 class Tally:
     """Plain counts of one protocol; read at scrape time, never in the path of a message."""
 
@@ -75,7 +174,7 @@ class World:
     __slots__ = ("expectations", "legs", "memory", "tallies", "users")
 
     def __init__(self, limits: Limits) -> None:
-        self.memory: Table[str, object] = Table(limits.memory_entries)
+        self.memory = SharedMemory(limits.memory_entries)
         self.legs: Table[int, tuple[str, str, str | None]] = Table(limits.leg_entries)
         """hash of protocol and texts -> (flow, sender, conversation) of the message seen going up."""
         self.users: Table[str, tuple[str, ...]] = Table(limits.user_entries)

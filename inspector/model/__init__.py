@@ -7,9 +7,12 @@ Never: anything of ours, I/O, clocks, chance.
 
 from inspector.model.effects import (
     Closed,
+    Discard,
     Effect,
     Finish,
     Input,
+    Judge,
+    Judged,
     Kept,
     Killed,
     Note,
@@ -17,18 +20,29 @@ from inspector.model.effects import (
     Scanned,
     Secured,
     Spliced,
+    Spool,
+    Tell,
+    Told,
     Troubled,
+    Unspool,
+    Unspooled,
     WakeAt,
     Woke,
 )
 from inspector.model.events import (
     CLEAR,
+    FILE_CONTENT,
     CallSetup,
     ContactChange,
     Copy,
     Encryption,
     Event,
+    Expect,
+    File,
+    FileEnd,
     FileOffer,
+    FilePart,
+    FileStart,
     GroupChange,
     Identity,
     Inspectable,
@@ -39,6 +53,7 @@ from inspector.model.events import (
     SignOn,
     Text,
     Typing,
+    expect_key,
 )
 from inspector.model.flow import DOWN, UP, Address, Chunk, Flow, Way, community_id, flow_id
 from inspector.model.frames import (
@@ -53,7 +68,6 @@ from inspector.model.frames import (
     Decoder,
     DecoderFactory,
     Edit,
-    Expect,
     Frame,
     Match,
     Memory,
@@ -66,17 +80,17 @@ from inspector.model.frames import (
     StartTls,
 )
 from inspector.model.limits import Limits
-from inspector.model.ports import Classify, Context, Evidence, Guess, Policy, Rules, ScanFailed, Scanner
-from inspector.model.verdicts import PASSED, Action, Finding, Hit, Severity, Span, Verdict
+from inspector.model.ports import Classify, Context, Evidence, FileMode, Guess, Policy, Rules, ScanFailed, Scanner
+from inspector.model.verdicts import PASSED, Action, FileReport, Finding, Hit, Severity, Span, Verdict
 
 __all__ = [
-    "BROKEN", "CLEAR", "DOWN", "FIRST", "LAST", "MORE", "PASSED", "UP", "WHOLE", "Act", "Action", "Address",
-    "CallSetup", "Can", "Chunk", "Classify", "Closed", "ContactChange", "Context", "Copy", "Cut", "Decoder",
-    "DecoderFactory",
-    "Edit", "Effect", "Encryption", "Event", "Evidence", "Expect", "FileOffer", "Finding", "Finish", "Flow", "Frame",
-    "GroupChange", "Guess", "Hit", "Identity", "Input", "Inspectable", "Kept", "Killed", "Kind", "Limits", "Match",
-    "Memory",
-    "Message", "Note", "Notice", "Oddity", "Opaque", "Part", "PeerError", "Policy", "Presence", "Rules", "Scan",
-    "ScanFailed", "Scanned", "Scanner", "Secured", "Send", "Severity", "SignOn", "Span", "Spec", "Spliced", "StartTls",
-    "Text", "Troubled", "Typing", "Verdict", "WakeAt", "Way", "Woke", "community_id", "flow_id",
+    "BROKEN", "CLEAR", "DOWN", "FILE_CONTENT", "FIRST", "LAST", "MORE", "PASSED", "UP", "WHOLE", "Act", "Action",
+    "Address", "CallSetup", "Can", "Chunk", "Classify", "Closed", "ContactChange", "Context", "Copy", "Cut", "Decoder",
+    "DecoderFactory", "Discard", "Edit", "Effect", "Encryption", "Event", "Evidence", "Expect", "File", "FileEnd",
+    "FileMode", "FileOffer", "FilePart", "FileReport", "FileStart", "Finding", "Finish", "Flow", "Frame",
+    "GroupChange", "Guess", "Hit", "Identity", "Input", "Inspectable", "Judge", "Judged", "Kept", "Killed", "Kind",
+    "Limits", "Match", "Memory", "Message", "Note", "Notice", "Oddity", "Opaque", "Part", "PeerError", "Policy",
+    "Presence", "Rules", "Scan", "ScanFailed", "Scanned", "Scanner", "Secured", "Send", "Severity", "SignOn", "Span",
+    "Spec", "Spliced", "Spool", "StartTls", "Tell", "Text", "Told", "Troubled", "Typing", "Unspool", "Unspooled",
+    "Verdict", "WakeAt", "Way", "Woke", "community_id", "expect_key", "flow_id",
 ]

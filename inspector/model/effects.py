@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from inspector.model.events import Event, Text
+from inspector.model.events import Event, Expect, File, Text
 from inspector.model.flow import Chunk, Way
-from inspector.model.frames import Cut, Expect, Send, StartTls
+from inspector.model.frames import Cut, Notice, Send, StartTls
 from inspector.model.ports import Rules
-from inspector.model.verdicts import Finding
+from inspector.model.verdicts import FileReport, Finding
 
 
 class Closed(msgspec.Struct, frozen=True):
@@ -74,7 +74,33 @@ class Killed(msgspec.Struct, frozen=True):
     reason: str
 
 
-Input = Chunk | Closed | Scanned | Kept | Woke | Secured | Spliced | Troubled | Killed
+class Judged(msgspec.Struct, frozen=True):
+    """The answer to a Judge effect. `failure` is one sentence, None when the file was judged whole."""
+
+    file: str
+    at: float
+    report: FileReport | None = None
+    failure: str | None = None
+
+
+class Unspooled(msgspec.Struct, frozen=True):
+    """The answer to an Unspool effect: the next records that were spooled. `end`: there is nothing more."""
+
+    file: str
+    at: float
+    data: bytes
+    end: bool = False
+    failure: str | None = None
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Another session has something to say to the people of this one."""
+
+    at: float
+    notice: Notice
+
+
+Input = Chunk | Closed | Scanned | Kept | Woke | Secured | Spliced | Troubled | Killed | Judged | Unspooled | Told
 
 
 class Scan(msgspec.Struct, frozen=True):
@@ -110,4 +136,43 @@ class WakeAt(msgspec.Struct, frozen=True):
     at: float
 
 
-Effect = Send | Scan | Note | Cut | StartTls | Expect | Finish | WakeAt
+class Spool(msgspec.Struct, frozen=True):
+    """Append to a file's spool: `content` is what will be judged, `raw` what will be sent on release (b"": nothing).
+
+    One record: Unspool never cuts a raw. The first Spool of a `file` makes it. Trouble is told by Judged.failure.
+    """
+
+    file: str
+    content: bytes
+    raw: bytes = b""
+
+
+class Judge(msgspec.Struct, frozen=True):
+    """Judge a spooled file with `rules`; answer with Judged. `about`: what is known of it (name, size, complete)."""
+
+    file: str
+    about: File
+    rules: Rules
+
+
+class Unspool(msgspec.Struct, frozen=True):
+    """Give the next raw records (about 64 KiB) for `way`, once the writer of that way has room; answer Unspooled."""
+
+    file: str
+    way: Way
+
+
+class Discard(msgspec.Struct, frozen=True):
+    """The spooled file is not needed any more."""
+
+    file: str
+
+
+class Tell(msgspec.Struct, frozen=True):
+    """Give `notice` to the session of `flow`, as Told, if it still lives here."""
+
+    flow: str
+    notice: Notice
+
+
+Effect = Send | Scan | Note | Cut | StartTls | Expect | Finish | WakeAt | Spool | Judge | Unspool | Discard | Tell

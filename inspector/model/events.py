@@ -128,7 +128,7 @@ class FileOffer(msgspec.Struct, frozen=True, kw_only=True):
     file_name: str = ""
     size: int | None = None
     method: str = ""
-    """dcc, dcc_chat, http_upload, oob, si, ibb, s5b, jingle, bob …"""
+    """dcc, dcc_chat, oft, ars, direct_im, http_upload, oob, si, ibb, s5b, jingle, bob …"""
     declared_type: str | None = None
     address: str | None = None
     """host:port or URL where it would come from."""
@@ -137,6 +137,107 @@ class FileOffer(msgspec.Struct, frozen=True, kw_only=True):
     texts: tuple[Text, ...] = ()
     """The file name (part "file_name") and description."""
     answerable: bool = True
+
+
+class Expect(msgspec.Struct, frozen=True):
+    """A side connection is announced (DCC, OFT, SOCKS5 bytestream, HTTP upload, a redirect to another server).
+
+    As an act it is kept by the world under `address`; a decoder that can tell the connection by a key of its own (the
+    hash of a SOCKS5 bytestream, the URL of an upload slot) also puts it into its memory, under `expect_key`.
+    """
+
+    address: str
+    """host:port where it will be made."""
+    what: str
+    """The name of the Spec that reads it."""
+    by: str | None = None
+    """The user whose session announced it."""
+    key: str | None = None
+    offer: FileOffer | None = None
+    """What will come, for a file or a direct conversation."""
+    flow: str | None = None
+    """The id of the flow in which it was announced: where its people are told what became of it."""
+    identity: Identity = "unknown"
+    client: str | None = None
+    """The only address that may make it, where that is known."""
+    reverse: bool = False
+    """The one who connects sends the file (passive DCC, a SOCKS5 proxy); else the one who listens does."""
+
+
+def expect_key(what: str, key: str) -> str:
+    """Where in a decoder's memory an Expect of Spec `what` lies that is known by a key and not by an address."""
+    return f"expect:{what}:{key}"
+
+
+class FileStart(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of a file begins here. Frames with FilePart and FileEnd of the same `transfer` follow, same way.
+
+    A transfer that nobody offered before has a FileOffer in the same frame, in front of this.
+    """
+
+    name: ClassVar[str] = "file_start"
+    transfer: str
+    """The file's name within its flow."""
+    offer: FileOffer
+    """Who, to whom, name, size, as offer and carrier say it."""
+    expected: Expect | None = None
+    """What announced it."""
+    offset: int = 0
+    """Bytes of the file that are not sent (a resumed transfer): more than 0 is never complete."""
+    inband: bool = False
+    """The content travels between other units of the session (IBB): those do not wait for it. Else the way is the
+    file's until its end."""
+    texts: tuple[Text, ...] = ()
+
+
+class FilePart(msgspec.Struct, frozen=True, kw_only=True):
+    """Content of a file, decoded, in order."""
+
+    name: ClassVar[str] = "file_part"
+    transfer: str
+    data: bytes
+    gap: int = 0
+    """Bytes lost in front of `data` (captures): the file is not complete."""
+    texts: tuple[Text, ...] = ()
+
+
+class FileEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """The content has ended. In the frame of the last FilePart, or in one of its own (its raw b"" if need be)."""
+
+    name: ClassVar[str] = "file_end"
+    transfer: str
+    complete: bool = True
+    """False: truncated, broken off, lied about."""
+    detail: str = ""
+    texts: tuple[Text, ...] = ()
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that was transferred, as the engine gives it to the policy: what the offer said and what was found."""
+
+    name: ClassVar[str] = "file"
+    sender: str | None = None
+    recipients: tuple[str, ...] = ()
+    conversation: str | None = None
+    file_name: str = ""
+    size: int | None = None
+    method: str = ""
+    declared_type: str | None = None
+    address: str | None = None
+    id: str | None = None
+    sha256: str | None = None
+    """Of the content, lower-case hex; None when it was not read."""
+    kinds: tuple[str, ...] = ()
+    """What the content is: executable, script, archive, document …; several for a polyglot, none when unknown."""
+    media_type: str | None = None
+    complete: bool = False
+    """Whether the whole of it was seen and judged."""
+    members: int = 0
+    """Files found inside it."""
+    encrypted: bool = False
+    """Whether (part of) it cannot be opened without a password."""
+    texts: tuple[Text, ...] = ()
+    answerable: bool = False
 
 
 class CallSetup(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,4 +278,10 @@ class Opaque(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it is for a person, like a message, and so must not leave before the sign-on is judged."""
 
 
-Event = SignOn | Message | Presence | ContactChange | GroupChange | FileOffer | CallSetup | Typing | Opaque
+FILE_CONTENT = (FileStart, FilePart, FileEnd)
+"""Events that the engine takes for itself: policy sees a FileOffer before and a File after them."""
+
+Event = (
+    SignOn | Message | Presence | ContactChange | GroupChange | FileOffer | FileStart | FilePart | FileEnd | File
+    | CallSetup | Typing | Opaque
+)

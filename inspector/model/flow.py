@@ -10,6 +10,8 @@ from enum import IntEnum
 
 import msgspec
 
+from inspector.model.events import Expect
+
 
 class Way(IntEnum):
     """Direction inside a flow: UP is client to server, DOWN is server to client."""
@@ -53,6 +55,8 @@ class Flow(msgspec.Struct, frozen=True):
     """The capture the flow came from, None live."""
     from_start: bool = True
     """False when the flow was joined in its middle (a capture without its SYN)."""
+    expected: Expect | None = None
+    """The announcement that this connection answers (a file's, a redirect's)."""
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):

@@ -8,8 +8,8 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from inspector.model.events import Event, Message
-from inspector.model.flow import Chunk, Flow, Way
+from inspector.model.events import Event, Expect, FileOffer, Message
+from inspector.model.flow import Address, Chunk, Flow, Way
 from inspector.model.limits import Limits
 from inspector.model.verdicts import Verdict
 
@@ -98,15 +98,6 @@ class StartTls(msgspec.Struct, frozen=True):
     failure: bytes
 
 
-class Expect(msgspec.Struct, frozen=True):
-    """A side connection is announced (DCC, SOCKS5 bytestream …); kept by the world."""
-
-    address: str
-    what: str
-    by: str | None = None
-    key: str | None = None
-
-
 class Cut(msgspec.Struct, frozen=True):
     """End the session: nothing more is read; what was sent before is flushed."""
 
@@ -120,8 +111,8 @@ class Notice(msgspec.Struct, frozen=True):
     """Something the gateway itself says to a user."""
 
     text: str
-    about: Message | None = None
-    """The message it is about, None: in general."""
+    about: Message | FileOffer | None = None
+    """The message it is about, None: in general. A FileOffer: its transfer was refused after the offer had passed."""
 
 
 class Can(msgspec.Struct, frozen=True):
@@ -149,6 +140,15 @@ class Memory(Protocol):
     def get(self, key: str, at: float) -> object | None: ...
     def put(self, key: str, value: object, until: float) -> None: ...
 
+    def lease(self, expect: Expect, way: Way, at: float) -> Address | None:
+        """An address of ours to write in place of `expect.address`, so that the connection passes through us.
+
+        `way`: DOWN when the client of this flow will read the address and connect, UP when somebody behind the server
+        will. It takes one connection, within `limits.lease_seconds`. None: leave the address as it is (the connection
+        passes through us anyway, or there is no port to lease; the world counts that).
+        """
+        ...
+
 
 class Decoder(Protocol):
     """Reads and writes one flow of one protocol. Sans I/O, no clock, never raises for peer bytes."""
@@ -162,7 +162,15 @@ class Decoder(Protocol):
         ...
 
     def apply(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
-        """What to send for a frame: one verdict per event, in order; called for every frame, in order within a way."""
+        """What to send for a frame: one verdict per event, in order; called for every frame, in order within a way.
+
+        File content (frames with FileStart, FilePart, FileEnd) may get HOLD: the receiver will get it later or never.
+        Then the Sends of the frame's own way are what will be sent on release (the engine keeps them, in order), and
+        those of the other way are what the sender waits for (a DCC or IBB acknowledgement, 100 Continue): they leave at
+        once. A decoder that answered so swallows the receiver's own acknowledgements of that transfer later.
+        A frame whose FileEnd gets BLOCK ends the transfer for both sides; what of it was held is thrown away.
+        In-band file frames are applied when they are read, whatever else of that way waits.
+        """
         ...
 
     def ready(self, way: Way) -> bool:
@@ -170,7 +178,11 @@ class Decoder(Protocol):
         ...
 
     def inject(self, message: Notice, way: Way) -> list[Act]:
-        """Bytes that say `message` in the protocol's own form. Only when ready(way)."""
+        """Bytes that say `message` in the protocol's own form. Only when ready(way).
+
+        UP is asked for refused files only: what the peer behind the server must be told so that it does not wait;
+        often nothing.
+        """
         ...
 
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
@@ -203,3 +215,8 @@ class Spec(msgspec.Struct, frozen=True):
     edits: tuple[Edit, ...] = ()
     applications: tuple[str, ...] = ()
     not_decoded: tuple[str, ...] = ()
+    parent: str | None = None
+    """The protocol whose side connections this reads (DCC: irc): what events and policy call it."""
+    expected_only: bool = False
+    """Its first bytes say too little (raw DCC) or are too common (HTTP): read only where a connection was announced, or
+    where a listener is for it alone."""

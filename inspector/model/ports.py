@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
-from inspector.model.events import Event, Identity, Text
+from inspector.model.events import Event, FileOffer, Identity, Text
 from inspector.model.flow import Flow, Way
 from inspector.model.frames import Match, Spec
 from inspector.model.verdicts import Finding, Verdict
@@ -43,6 +43,11 @@ class ScanFailed(Exception):
     """A scan did not come to its end: never to be read as clean."""
 
 
+FileMode = Literal["spool", "stream", "pass"]
+"""How a file's content is taken. spool: nothing leaves before the verdict. stream: all but the last
+`limits.file_tail_bytes` leaves while it is read. pass: it is not read at all."""
+
+
 class Scanner(Protocol):
     """Signature packs, indicators and detectors, compiled."""
 
@@ -74,6 +79,10 @@ class Policy(Protocol):
         self, event: Event, context: Context, way: Way, at: float, findings: tuple[Finding, ...],
     ) -> Verdict | None:
         """The verdict on one event; None: passes, and no rule (shadow ones included) has anything to say of it."""
+        ...
+
+    def file_mode(self, offer: FileOffer, context: Context, way: Way, at: float) -> FileMode:
+        """How the content of an offered file is to be taken, by what is known before it comes."""
         ...
 
     def on_trouble(self, name: str, protocol: str | None) -> str:

@@ -40,6 +40,23 @@ class Finding(msgspec.Struct, frozen=True):
     """Empty: the finding has no place that could be masked."""
 
 
+class FileReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the judging of a file's content has found."""
+
+    size: int
+    sha256: str
+    sha1: str
+    md5: str
+    kinds: tuple[str, ...] = ()
+    """executable, script, archive, document …, most dangerous first; several for a polyglot; empty: unknown."""
+    media_type: str | None = None
+    members: int = 0
+    """Files found inside it, at any depth."""
+    encrypted: bool = False
+    findings: tuple[Finding, ...] = ()
+    """YARA file rules, hash indicators, clamd, and what the openers say ("file.encrypted", "file.bomb" …)."""
+
+
 class Hit(msgspec.Struct, frozen=True):
     """A rule that matched: in shadow, or collected on the way to the final one."""
 

@@ -31,7 +31,7 @@ number in `schema` growing.
 With `archive: none` (the default) a message that passes is counted and not logged. A message that was warned about,
 masked, held, refused, or that a shadow rule would have touched, has a `message` event and a `verdict` event, whatever
 `archive` says. With `archive: metadata` every message has both, without its text; with `full`, with its text. Sign-ons
-and file offers are always logged. `inspector scan` prints everything.
+and files (offers and what came of them) are always logged. `inspector scan` prints everything.
 
 A refusing or masking verdict is on disk (synced) before the peer can notice anything of it. Other events are written
 within 50 ms or so; the end of the process does not lose them, a loss of power may take the last of them.
@@ -68,7 +68,7 @@ WHAT = {
     "session": "A connection through the gateway while it lives. Not written yet: `flow` tells of it when it ends.",
     "sign_on": "The user of a session became known, or changed.",
     "message": "Words of a person (or of a server) to others; one event for each leg that was seen.",
-    "file": "A file was offered.",
+    "file": "A file was offered, or its content came through. docs/files.md tells how files are taken and judged.",
     "presence": "Somebody's availability changed.",
     "contact": "A contact list or block list changed.",
     "group": "Somebody joined, left or was removed from a room.",

@@ -99,14 +99,28 @@ KINDS: dict[str, tuple[Field, ...]] = {
         Field("sent_at", "time", "when the protocol says that it was sent"), _LATE, _APPLICATION,
     ),
     "file": (
-        *_who(), Field("name", "text", "file name as offered"), Field("size", "count", "bytes"),
-        Field("sha256", "text", "of the content, when it was seen whole"), Field("type", "text", "type by content"),
-        Field("complete", "flag", "whether the whole content was seen; null: only the offer was"),
-        Field("method", "text", "dcc, http_upload, oob, si, ibb, s5b, jingle …"),
+        Field("state", "text", "offered: a file is announced; transferred: its content came through, and this is what "
+              "it was"),
+        *_who(), Field("name", "text", "file name as offered"),
+        Field("size", "count", "bytes: of what came, for a transferred file, else as the sender says"),
+        Field("type", "text", "what the content is, the most dangerous kind first (docs/files.md has the words); null: "
+              "not known, or only the offer was seen"),
+        Field("types", "texts", "every kind that the content is: a file may be several at once"),
+        Field("media_type", "text", "media type by content"),
         Field("declared_type", "text", "type as the sender says"),
+        Field("complete", "flag", "whether the whole content was seen and judged; null: only the offer was seen"),
+        Field("encrypted", "flag", "whether part of it cannot be opened without a password; null: its content was not "
+              "read"),
+        Field("members", "count", "files found inside it, at any depth; null: its content was not read"),
+        Field("sha256", "text", "digest of the content; of an offer: as the sender says"),
+        Field("sha1", "text", "digest of the content"), Field("md5", "text", "digest of the content"),
+        Field("method", "text", "how it travels: dcc, oft, http_upload, oob, si, ibb, s5b, jingle …"),
         Field("address", "text", "where it would come from: host:port or URL"),
-        Field("hashes", "hashes", "digests as the sender says"), *_TEXT, _MESSAGE_ID,
-        Field("state", "text", "offered; later: what became of it"), _LATE, _APPLICATION,
+        Field("offer", "text", "id of the event that announced it"),
+        Field("mode", "text", "how the content was taken (docs/files.md): spool, stream or pass; null: only the offer "
+              "was seen"),
+        Field("sent", "count", "bytes of it that had left before the verdict"),
+        Field("hashes", "hashes", "digests as the sender says"), *_TEXT, _MESSAGE_ID, _LATE, _APPLICATION,
     ),
     "presence": (*_who(), Field("availability", "text", "online, away, offline, subscribe …"), *_TEXT, _APPLICATION),
     "contact": (

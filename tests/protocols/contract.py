@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from inspector.engine.world import Table
+from inspector.engine.world import SharedMemory
 from inspector.model import (
     DOWN,
     PASSED,
@@ -20,6 +20,10 @@ from inspector.model import (
     Chunk,
     Decoder,
     Event,
+    Expect,
+    FileEnd,
+    FilePart,
+    FileStart,
     Flow,
     Frame,
     Limits,
@@ -38,13 +42,21 @@ AT = 1_000_000.0
 Said = list[tuple[Way, bytes]]
 
 
+class Talk(list[tuple[Way, bytes]]):
+    """A conversation with its name, under which the test module may say what announced it."""
+
+    def __init__(self, said: Said, name: str) -> None:
+        super().__init__(said)
+        self.name = name
+
+
 def conversations(spec: Spec) -> dict[str, Said]:
     """Name -> what was said, of one protocol. Every protocol has at least one."""
     found: dict[str, Said] = {}
     for path in sorted((PCAPS / spec.name).glob("*.pcap")):
         for number, talk in enumerate(talks(path)):
             probed = spec.probe(talk.up[:4096], talk.down[:4096])
-            if talk.said and probed >= 2:
+            if talk.said and probed >= 2 and not spec.expected_only:
                 found[f"{path.stem}-{number}"] = talk.said
     module = importlib.import_module(f"tests.protocols.test_{spec.name}")
     found.update(module.TALKS)
@@ -52,14 +64,25 @@ def conversations(spec: Spec) -> dict[str, Said]:
     return found
 
 
-def flow(spec: Spec, from_start: bool = True) -> Flow:
+def expected(spec: Spec, talk: str = "") -> Expect | None:
+    """What announced a conversation: EXPECTED of the protocol's test module, by the talk's name."""
+    module = importlib.import_module(f"tests.protocols.test_{spec.name}")
+    announced: dict[str, Expect] = getattr(module, "EXPECTED", {})
+    return announced.get(talk, announced.get(""))
+
+
+def flow(spec: Spec, from_start: bool = True, talk: str = "") -> Flow:
     port = min(spec.ports) if spec.ports else 4000
-    return Flow("f", Address("10.0.0.1", 40000), Address("192.0.2.1", port), opened=AT, from_start=from_start)
+    return Flow("f", Address("10.0.0.1", 40000), Address("192.0.2.1", port), opened=AT, from_start=from_start,
+                expected=expected(spec, talk))
 
 
-def decoder(spec: Spec, edits: Iterable[str] = (), from_start: bool = True) -> Decoder:
-    memory: Table[str, object] = Table(LIMITS.memory_entries)
-    return spec.decoder(flow(spec, from_start), LIMITS, memory, frozenset(edits))
+def decoder(
+    spec: Spec, edits: Iterable[str] = (), from_start: bool = True, said: Said | None = None,
+) -> Decoder:
+    """A fresh decoder for a conversation."""
+    where = flow(spec, from_start, said.name if isinstance(said, Talk) else "")
+    return spec.decoder(where, LIMITS, SharedMemory(LIMITS.memory_entries), frozenset(edits))
 
 
 def read(dec: Decoder, said: Said) -> list[Frame]:
@@ -86,9 +109,33 @@ def raw(frames: Iterable[Frame], way: Way) -> bytes:
     return b"".join(f.raw for f in frames if f.way is way)
 
 
-def eventful(frames: Iterable[Frame]) -> list[tuple[str, bytes, tuple[Event, ...], str | None]]:
-    """What must not depend on how the stream was cut."""
-    return [(f.kind, f.raw, f.events, f.group) for f in frames if f.events]
+def eventful(frames: Iterable[Frame]) -> list[tuple[object, ...]]:
+    """What must not depend on how the stream was cut: a file's content is cut as it came."""
+    found: list[tuple[object, ...]] = []
+    for frame in frames:
+        if any(isinstance(event, FilePart | FileEnd) for event in frame.events):
+            for event in frame.events:
+                if not isinstance(event, FilePart):
+                    found.append((frame.way, event))
+                elif found and found[-1][0] == "content" and found[-1][1:3] == (frame.way, event.transfer):
+                    found[-1] = (*found[-1][:3], bytes(found[-1][3]) + event.data)  # type: ignore[call-overload]
+                elif event.data:
+                    found.append(("content", frame.way, event.transfer, bytes(event.data)))
+        elif frame.events:
+            found.append((frame.kind, frame.raw, frame.events, frame.group))
+    return found
+
+
+def contents(frames: Iterable[Frame]) -> dict[tuple[Way, str], bytes]:
+    """The content of every file that was read."""
+    found: dict[tuple[Way, str], bytes] = {}
+    for frame in frames:
+        for event in frame.events:
+            if isinstance(event, FileStart):
+                found.setdefault((frame.way, event.transfer), b"")
+            elif isinstance(event, FilePart):
+                found[frame.way, event.transfer] += event.data
+    return found
 
 
 def written(
@@ -118,7 +165,9 @@ def can(spec: Spec, event: Event) -> Can:
 
 
 def possible(spec: Spec, event: Event, way: Way) -> list[Verdict]:
-    """Every verdict that the engine may hand to `apply` for this event."""
+    """Every verdict that the engine may hand to `apply` for this event (file content has its own tests)."""
+    if isinstance(event, FileStart | FilePart | FileEnd):
+        return [PASSED]
     able = can(spec, event)
     notice = None
     if able.notify and getattr(event, "answerable", True):

@@ -77,9 +77,11 @@ class Limits:
     files_open: int = _bound(16, "files that one session transfers at a time")
     spool_bytes: int = _bound(256 << 20, "largest file that is spooled; a larger one is streamed")
     spool_total_bytes: int = _bound(4 << 30, "bytes of all spooled files; above it new files are overload")
+    spool_free_bytes: int = _bound(256 << 20, "free bytes of the spool's disk below which nothing is spooled any more")
     file_scan_bytes: int = _bound(1 << 30, "largest file that is judged; a larger one is scanner_failed")
     lease_seconds: float = _bound(120, "a leased port waits this long for its one connection")
     # -- file workers
+    file_queue: int = _bound(256, "files that wait for a worker; above it a file is scanner_failed")
     file_workers: int = _bound(2, "processes that judge files", reload=False)
     file_worker_memory: int = _bound(1 << 30, "address space of one file worker", reload=False)
     file_worker_files: int = _bound(1000, "files after which a worker is replaced: leaks of parsers stay small")

@@ -80,14 +80,25 @@ from inspector.model.frames import (
     StartTls,
 )
 from inspector.model.limits import Limits
-from inspector.model.ports import Classify, Context, Evidence, FileMode, Guess, Policy, Rules, ScanFailed, Scanner
+from inspector.model.ports import (
+    Classify,
+    Context,
+    Evidence,
+    FileMode,
+    FileRules,
+    Guess,
+    Policy,
+    Rules,
+    ScanFailed,
+    Scanner,
+)
 from inspector.model.verdicts import PASSED, Action, FileReport, Finding, Hit, Severity, Span, Verdict
 
 __all__ = [
     "BROKEN", "CLEAR", "DOWN", "FILE_CONTENT", "FIRST", "LAST", "MORE", "PASSED", "UP", "WHOLE", "Act", "Action",
     "Address", "CallSetup", "Can", "Chunk", "Classify", "Closed", "ContactChange", "Context", "Copy", "Cut", "Decoder",
     "DecoderFactory", "Discard", "Edit", "Effect", "Encryption", "Event", "Evidence", "Expect", "File", "FileEnd",
-    "FileMode", "FileOffer", "FilePart", "FileReport", "FileStart", "Finding", "Finish", "Flow", "Frame",
+    "FileMode", "FileOffer", "FilePart", "FileReport", "FileRules", "FileStart", "Finding", "Finish", "Flow", "Frame",
     "GroupChange", "Guess", "Hit", "Identity", "Input", "Inspectable", "Judge", "Judged", "Kept", "Killed", "Kind",
     "Limits", "Match", "Memory", "Message", "Note", "Notice", "Oddity", "Opaque", "Part", "PeerError", "Policy",
     "Presence", "Rules", "Scan", "ScanFailed", "Scanned", "Scanner", "Secured", "Send", "Severity", "SignOn", "Span",

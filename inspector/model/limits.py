@@ -82,6 +82,9 @@ class Limits:
     lease_seconds: float = _bound(120, "a leased port waits this long for its one connection")
     # -- file workers
     file_queue: int = _bound(256, "files that wait for a worker; above it a file is scanner_failed")
+    file_window_bytes: int = _bound(
+        64 << 20, "content the file rules see in one piece; of longer content they see overlapping windows")
+    file_overlap_bytes: int = _bound(1 << 20, "bytes that two windows of a long content share")
     file_workers: int = _bound(2, "processes that judge files", reload=False)
     file_worker_memory: int = _bound(1 << 30, "address space of one file worker", reload=False)
     file_worker_files: int = _bound(1000, "files after which a worker is replaced: leaks of parsers stay small")

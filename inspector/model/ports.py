@@ -48,11 +48,30 @@ FileMode = Literal["spool", "stream", "pass"]
 `limits.file_tail_bytes` leaves while it is read. pass: it is not read at all."""
 
 
+class FileRules(Protocol):
+    """All that judges the content of files, in a form that goes to a process of its own."""
+
+    @property
+    def key(self) -> str:
+        """A digest of `blob`: the same key, the same judgement."""
+        ...
+
+    @property
+    def blob(self) -> bytes:
+        """What a worker process is given. May be long (a million hashes): made when it is asked for."""
+        ...
+
+
 class Scanner(Protocol):
     """Signature packs, indicators and detectors, compiled."""
 
     packs: tuple[str, ...]
     """name@version of each loaded pack."""
+
+    @property
+    def files(self) -> FileRules | None:
+        """What files are judged with; None: files are not judged."""
+        ...
 
     def quick(self, texts: Sequence[Text]) -> tuple[Finding, ...] | None:
         """Findings, if the texts are short enough to be scanned at once (bounded, linear); None: use `full` elsewhere.

@@ -188,6 +188,7 @@ class ToyScanner:
     """Finds `secret`; a text that begins with `long` has to be scanned elsewhere; `broken` fails."""
 
     packs: tuple[str, ...] = ("toy@1",)
+    files = None
 
     def quick(self, texts: Sequence[Text]) -> tuple[Finding, ...] | None:
         plain = texts[0].plain

@@ -7,6 +7,7 @@ from importlib import import_module
 from inspector.model import Spec
 
 MODULES = (
+    "bytestream",
     "irc",
     "oscar",
     "xmpp",

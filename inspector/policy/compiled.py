@@ -14,6 +14,7 @@ from inspector.model import (
     Action,
     Context,
     Event,
+    File,
     FileOffer,
     Finding,
     Hit,
@@ -291,7 +292,7 @@ class CompiledPolicy:
                 spans += places
             else:
                 final, action = (rule, matched), rule.then
-                if action is Action.HOLD and not isinstance(event, (Message, FileOffer)):
+                if action is Action.HOLD and not isinstance(event, (Message, FileOffer, File)):
                     action = Action.BLOCK  # only messages and files can be kept for a reviewer
                 break
         masks = merged(spans)
@@ -357,8 +358,10 @@ def compile(text: str | bytes, path: str, protocols: Iterable[str] = ()) -> Comp
 
 
 def maskable(event: Event, findings: tuple[Finding, ...]) -> list[Span] | None:
-    """The spans of findings; None when one has no span, or a text cannot be changed in place."""
+    """The spans of findings; None when one has no span, or a text cannot be changed in place, nor a file's content."""
     spans: list[Span] = []
+    if isinstance(event, File):
+        return None
     texts = event.texts
     for finding in findings:
         if not finding.spans:

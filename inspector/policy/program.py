@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from inspector.model import Context, Event, Finding, Way
-from inspector.policy.fields import conversation, file_types, packs, peers, scheme
+from inspector.model import Context, Event, File, Finding, Way
+from inspector.policy.fields import conversation, file_state, file_types, packs, peers, read_content, scheme
 from inspector.policy.matchers import Names, Pattern, PatternSet
 from inspector.policy.rules import AnyOf, Atom, Condition, Matched, Not, Rule, atoms
 
@@ -242,8 +242,18 @@ def _event_test(atom: Atom, jids: bool) -> Callable[[Any], bool]:
             return lambda event: bool(event.file_name) and holds(event.file_name)
         case "file.size":
             return lambda event: event.size is not None and holds(event.size)
+        case "file.state":
+            return lambda event: (state := file_state(event)) is not None and holds(state)
+        case "file.method":
+            return lambda event: bool(event.method) and holds(event.method)
         case "file.complete":
-            return lambda event: holds(getattr(event, "complete", None))
+            return lambda event: isinstance(event, File) and holds(event.complete)
+        case "file.encrypted":
+            return lambda event: (file := read_content(event)) is not None and holds(file.encrypted)
+        case "file.members":
+            return lambda event: (file := read_content(event)) is not None and holds(file.members)
+        case "file.sha256":
+            return lambda event: (file := read_content(event)) is not None and holds(file.sha256)
         case "kind":
             return lambda event: holds(event.kind)
         case "copy":

@@ -68,6 +68,8 @@ MOST_PROGRAMS = 50_000
 """Instructions of all patterns of a policy, so that the memory of the automaton for them all suffices."""
 MOST_NAME = 200
 
+_HEX = "0123456789abcdefABCDEF"
+
 _UNITS: Mapping[str, int] = {
     "": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3,
 }
@@ -397,6 +399,11 @@ class _Reader:
     def check_words(self, field: Field, asked: Any, beside: Mapping[str, Any], *keys: Key) -> None:
         """Refuse values that do not exist: a rule with a slip of the pen would never match, and nobody would know."""
         allowed: tuple[str, ...] | None = field.allowed
+        if field.name == "file.sha256":
+            for item, where in self.listed(asked, *keys):
+                if "*" not in str(item) and (len(str(item)) != 64 or str(item).strip(_HEX)):
+                    self.wrong(f'"{shown(item)}" is no SHA-256 digest: 64 hexadecimal digits, in quotes', *where)
+            return
         if field.name == "group":
             allowed = tuple(self.groups)
         elif field.name == "protocol":
@@ -434,7 +441,7 @@ class _Reader:
                     "": (first, second), ">=": (first, None), "<=": (None, first), ">": (first + least, None),
                     "<": (None, first - least),
                 }[sign]
-        example = '">10MB"' if field.unit == "bytes" else '"6660-6669"' if field.unit == "port" else '">=0.8"'
+        example = {"bytes": '">10MB"', "port": '"6660-6669"', "count": '">100"'}.get(field.unit, '">=0.8"')
         self.wrong(f"not a number, range or comparison like {example}", *keys)
         return nothing
 
@@ -525,7 +532,7 @@ def _amount(text: str, field: Field) -> float | None:
     if unit not in _UNITS or not digits or digits.strip("0123456789.") or digits.count(".") > 1 or digits == ".":
         return None
     value = float(digits) * _UNITS[unit]
-    if field.unit == "port" and not (value.is_integer() and value <= 65535):
+    if field.unit in ("port", "count") and not (value.is_integer() and (value <= 65535 or field.unit == "count")):
         return None
     return value
 

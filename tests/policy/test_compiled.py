@@ -21,6 +21,7 @@ from inspector.model import (
     Context,
     Encryption,
     Event,
+    File,
     FileOffer,
     Finding,
     GroupChange,
@@ -316,7 +317,13 @@ def test_another_policy_enters_again() -> None:
     assert decide(old, message(), within) is None
 
 
-FILE = FileOffer(sender="a", recipients=("b",), file_name="Setup.EXE", size=2000, declared_type="image/png")
+FILE = FileOffer(sender="a", recipients=("b",), file_name="Setup.EXE", size=2000, declared_type="image/png",
+                 method="dcc")
+HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+CAME = File(sender="a", recipients=("b",), conversation="#r", file_name="Photo.jpg", size=2000, sha256=HASH,
+            kinds=("archive",), media_type="application/zip", complete=True, members=3, encrypted=True,
+            method="http_upload", declared_type="image/png")
+UNREAD = File(file_name="a.zip", size=5)
 
 
 @pytest.mark.parametrize(("when", "event", "holds"), [
@@ -362,6 +369,36 @@ FILE = FileOffer(sender="a", recipients=("b",), file_name="Setup.EXE", size=2000
     ("{file.complete: true}", FILE, False),
     ("{not: {file.complete: true}}", FILE, True),
     ("{file.name: '*'}", message(), False),
+    ("{file.state: offered}", FILE, True),
+    ("{file.state: transferred}", FILE, False),
+    ("{file.state: [offered, transferred]}", message(), False),
+    ("{file.method: [dcc, oft]}", FILE, True),
+    ("{file.method: '*'}", UNREAD, False),
+    ("{file.encrypted: false}", FILE, False),
+    ("{file.members: '>=0'}", FILE, False),
+    ("{file.sha256: '*'}", FILE, False),
+    ("{event: file}", CAME, True),
+    ("{conversation: '#R'}", CAME, True),
+    ("{peer: b}", CAME, True),
+    ("{file.type: archive}", CAME, True),
+    ("{file.type: application/zip}", CAME, True),
+    ("{file.type: [image, 'image/*']}", CAME, False),
+    ("{file.name: 'photo.*'}", CAME, True),
+    ("{file.size: '2kB'}", CAME, True),
+    ("{file.state: transferred}", CAME, True),
+    ("{file.method: 'http*'}", CAME, True),
+    ("{file.complete: true}", CAME, True),
+    ("{file.complete: false}", UNREAD, True),
+    ("{file.encrypted: true}", CAME, True),
+    ("{file.encrypted: false}", CAME, False),
+    ("{file.encrypted: false}", UNREAD, False),
+    ("{file.members: '>2'}", CAME, True),
+    ("{file.members: '>3'}", CAME, False),
+    ("{file.members: '>=0'}", UNREAD, False),
+    (f"{{file.sha256: ['{'0' * 64}', {HASH.upper()}]}}", CAME, True),
+    (f"{{file.sha256: '{'0' * 64}'}}", CAME, False),
+    ("{file.sha256: '*'}", UNREAD, False),
+    ("{kind: chat}", CAME, False),
     ("{event: call}", CallSetup(action="invite"), True),
     ("{event: typing}", Typing(), True),
     ("{}", Typing(), True),
@@ -471,10 +508,33 @@ def test_reason() -> None:
 def test_hold_is_for_messages_and_files() -> None:
     """Other events cannot be kept for a reviewer: they are refused."""
     policy = rules("name: r, when: {}, then: hold")
-    for event, action in ((message(), Action.HOLD), (FILE, Action.HOLD), (Presence(), Action.BLOCK)):
+    for event, action in (
+        (message(), Action.HOLD), (FILE, Action.HOLD), (CAME, Action.HOLD), (Presence(), Action.BLOCK),
+    ):
         verdict = decide(policy, event)
         assert verdict is not None and verdict.action is action
     assert [str(fault) for fault in policy.refusals_for_run()] == ['p.yaml:3:31: rule "r": hold does not work yet']
+
+
+def test_redact_refuses_a_file() -> None:
+    """The content of a file cannot be masked: what has a finding to mask is refused, spans or not."""
+    policy = rules("name: m, when: {finding.rule: card}, then: redact", "name: p, when: {}, then: pass")
+    named = File(file_name="4111.txt", sha256=HASH, texts=(Text("file_name", "4111.txt"),))
+    for found in (finding("card"), finding("card", "medium", (0, 0, 4))):
+        verdict = decide(policy, named, None, UP, found)
+        assert verdict is not None and (verdict.action, verdict.rule, verdict.masks) == (Action.BLOCK, "m", ())
+    verdict = decide(policy, named)
+    assert verdict is not None and verdict.action is Action.PASS
+
+
+def test_findings_of_a_file_are_judged_as_those_of_a_message() -> None:
+    """All finding.* conditions of a rule hold for the same finding, and `event` tells files from messages."""
+    policy = rules("name: f, when: {event: file, finding.severity: high, finding.tag: macro}, then: block")
+    macro, other = finding("macros.auto_open", "medium", tags=("macro",)), finding("core.eicar", "high")
+    assert decide(policy, CAME, None, DOWN, macro, other) is None
+    verdict = decide(policy, CAME, None, DOWN, macro, finding("macros.shell", "high", tags=("macro",)))
+    assert verdict is not None and (verdict.rule, verdict.reason) == ("f", "macros.shell")
+    assert decide(policy, message(), None, DOWN, finding("macros.shell", "high", tags=("macro",))) is None
 
 
 def test_on_trouble() -> None:
@@ -532,7 +592,9 @@ FIELDS: dict[str, list[Any]] = {
     "conversation": ["room@x", "#r*"], "port": [5222, "6660-6669", ">5222"], "text": ["hello", ["a+b", "(?i)SECRET"]],
     "encryption": ["otr", "none", "*"], "inspectable": ["full", ["metadata", "none"]], "copy": ["no", "*"],
     "kind": ["chat", ["topic", "away"], "a*"], "file.type": ["executable", "image/*"], "file.name": ["*.exe", "a"],
-    "file.size": [">100", 5, "1kB-2kB"], "file.complete": [True, False], "finding.rule": ["a", "b*", ["a", "c"]],
+    "file.size": [">100", 5, "1kB-2kB"], "file.complete": [True, False],
+    "file.state": ["offered", "t*"], "file.method": ["dcc", "*"], "file.encrypted": [True, False],
+    "file.members": [0, ">1"], "file.sha256": ["0" * 64, "*"], "finding.rule": ["a", "b*", ["a", "c"]],
     "finding.pack": ["core", "core@1"], "finding.severity": ["high", ["low", "medium"]], "finding.tag": ["t", "*"],
     "confidence": [">=0.5", "<0.1"], "application": ["icq", "j*"],
     "time": [{"days": ["mon-fri"], "from": "08:00", "to": "18:00"}, {"from": "22:00", "to": "06:00"}],
@@ -597,6 +659,10 @@ EVENTS = st.one_of(
               copy=st.sampled_from(["no", "history"]), encryption=CODES, **PEOPLE),
     st.builds(FileOffer, file_name=st.sampled_from(["", "a", "x.exe"]), size=st.sampled_from([None, 5, 1500]),
               declared_type=st.sampled_from([None, "image/png"]), **PEOPLE),
+    st.builds(File, file_name=st.sampled_from(["a", "x.exe", "y.zip"]), size=st.sampled_from([None, 5, 1500]),
+              kinds=st.sampled_from([(), ("image",), ("archive", "script")]), sha256=st.sampled_from([None, "0" * 64]),
+              method=st.sampled_from(["", "dcc"]), complete=st.booleans(), encrypted=st.booleans(),
+              members=st.integers(0, 2), conversation=st.none() | NAMES, **PEOPLE),
     st.builds(SignOn, user=NAMES, identity=st.sampled_from(["claimed", "authenticated"]), texts=TEXTS),
     st.builds(Presence, **PEOPLE), st.builds(Opaque, kind=st.just("vcard"), encryption=CODES, **PEOPLE),
     st.builds(GroupChange, action=st.just("join"), group=NAMES, texts=TEXTS),

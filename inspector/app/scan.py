@@ -79,7 +79,8 @@ class Inspection:
         self, rules: Rules, classify: Classify, specs: Sequence[Spec], limits: Limits, emit: Callable[[Row], None],
         *, never_inspect: frozenset[str] = frozenset(),
     ) -> None:
-        self.kit = Kit(self._ask, rules, limits, archive="full", never_inspect=never_inspect)
+        self.kit = Kit(self._ask, rules, limits, archive="full", never_inspect=never_inspect,
+                       specs={spec.name: spec for spec in specs})
         self.emit = emit
         self.asking = True
         """False: the classifier is not to be asked for the chunk that is fed now."""

@@ -23,7 +23,7 @@ def classifier(specs: Sequence[Spec]) -> Classify:
         best: Spec | None = None
         match = Match.NO
         for spec in by_transport[flow.transport]:
-            if protocols and spec.name not in protocols:
+            if (protocols or spec.expected_only) and spec.name not in protocols:
                 continue
             said = spec.probe(up, down)
             if said > match or (said is match and best is not None and _hinted(spec, flow, protocols)):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from inspector.model import Can, Classify, Limits, Rules
+from collections.abc import Mapping
+
+from inspector.model import Can, Classify, Limits, Rules, Spec
 
 ALL = Can(drop=True, mask=True, placeholder=True, notify=True, hold=False, inject=True)
 
@@ -11,7 +13,7 @@ class Kit:
     """The tools of all sessions of a worker. A reload replaces `rules`, `limits`, `archive` in place; what is in flight
     keeps the rules it was scanned with."""
 
-    __slots__ = ("archive", "classify", "driver_can", "edits", "limits", "never_inspect", "rules")
+    __slots__ = ("archive", "classify", "driver_can", "edits", "limits", "never_inspect", "rules", "specs")
 
     def __init__(
         self,
@@ -23,6 +25,7 @@ class Kit:
         edits: frozenset[str] = frozenset(),
         never_inspect: frozenset[str] = frozenset(),
         driver_can: Can = ALL,
+        specs: Mapping[str, Spec] | None = None,
     ) -> None:
         self.classify = classify
         self.rules = rules
@@ -34,3 +37,5 @@ class Kit:
         self.never_inspect = never_inspect
         """Groups whose content is not read."""
         self.driver_can = driver_can
+        self.specs: Mapping[str, Spec] = specs or {}
+        """By name: who reads a connection that was announced."""

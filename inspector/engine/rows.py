@@ -10,6 +10,7 @@ from inspector.model import (
     ContactChange,
     Context,
     Event,
+    File,
     FileOffer,
     Finding,
     Flow,
@@ -84,6 +85,25 @@ def of_event(event: Event, ident: str, at: float, way: Way, context: Context, *,
             row["method"] = event.method
             row["address"] = event.address
             row["declared_type"] = event.declared_type
+        case File():
+            row["state"] = "transferred"
+            row["sender"] = event.sender
+            row["recipients"] = list(event.recipients)
+            row["conversation"] = event.conversation
+            row["name"] = event.file_name
+            row["size"] = event.size
+            row["sha256"], row["sha1"], row["md5"] = event.sha256, event.sha1, event.md5
+            row["type"] = event.kinds[0] if event.kinds else None
+            row["types"] = list(event.kinds)
+            row["media_type"] = event.media_type
+            row["complete"] = event.complete
+            row["encrypted"] = event.encrypted
+            row["members"] = event.members
+            row["method"] = event.method
+            row["address"] = event.address
+            row["declared_type"] = event.declared_type
+            row["mode"] = event.mode
+            row["sent"] = event.sent
         case CallSetup():
             row["action"] = event.action
             row["sender"] = event.sender

@@ -5,7 +5,7 @@ Theory of operation
 A session is *probing* until a protocol is recognised, then *decoding*, or it is *passing* (given up as not ours, or
 told by the driver that nobody will read it), and at the end *over*.
 
-Each frame of the decoder becomes an `_Item` when something about it has to wait: a scan, a durable row, the user's
+Each frame of the decoder becomes an `Item` when something about it has to wait: a scan, a durable row, the user's
 sign-on, the rest of its group, or an item in front of it. One queue per way; a frame leaves when its verdict is in and
 all before it have left; the other way goes on. The usual frame waits for nothing and never becomes an item.
 
@@ -27,8 +27,9 @@ from typing import Any
 import msgspec
 
 from inspector.engine import rows
+from inspector.engine.files import FileDesk, Transfer
 from inspector.engine.kit import Kit
-from inspector.engine.world import Tally, World
+from inspector.engine.world import LeasingMemory, Paths, Tally, World
 from inspector.model import (
     BROKEN,
     DOWN,
@@ -44,14 +45,20 @@ from inspector.model import (
     Decoder,
     Effect,
     Event,
+    Evidence,
     Expect,
+    File,
+    FileEnd,
     FileOffer,
+    FilePart,
+    FileStart,
     Finding,
     Finish,
     Flow,
     Frame,
     Guess,
     Input,
+    Judged,
     Kept,
     Killed,
     Match,
@@ -69,8 +76,10 @@ from inspector.model import (
     Spec,
     Spliced,
     StartTls,
+    Told,
     Troubled,
     Typing,
+    Unspooled,
     Verdict,
     WakeAt,
     Way,
@@ -90,12 +99,15 @@ _JOINED = 512
 _NAME = 3071
 """Characters of the longest name of a person or conversation that the world keeps: a JID's (RFC 7622 3.1)."""
 _PASSED = (PASSED,)
+_ALWAYS_LOGGED = (SignOn, FileOffer, File)
 
 
-class _Item:
+class Item:
     """A frame that waits."""
 
-    __slots__ = ("deadline", "findings", "frame", "group", "kept", "left", "rules", "scans", "signing", "verdicts")
+    __slots__ = (
+        "deadline", "file", "findings", "frame", "group", "kept", "left", "rules", "scans", "signing", "verdicts",
+    )
 
     def __init__(self, frame: Frame, rules: Rules, left: int) -> None:
         self.frame = frame
@@ -114,6 +126,8 @@ class _Item:
         """Waits for the user's sign-on."""
         self.deadline: float | None = None
         self.group: _Group | None = None
+        self.file: Transfer | None = None
+        """The file that ends with this frame: what was held of it goes out in front."""
 
 
 class _Group:
@@ -122,7 +136,7 @@ class _Group:
     __slots__ = ("bytes", "items", "until")
 
     def __init__(self, until: float) -> None:
-        self.items: list[_Item] = []
+        self.items: list[Item] = []
         self.bytes = 0
         self.until = until
 
@@ -157,29 +171,33 @@ class Session:
     """One flow. `step` takes one input and returns the finished list of its effects."""
 
     __slots__ = (
-        "_away", "_bytes", "_closed", "_decoder", "_ended", "_finished", "_groups", "_guess", "_ids", "_kit", "_late",
-        "_n", "_named_im", "_probe", "_queued", "_queues", "_signed", "_spec", "_state", "_tally", "_told", "_wake",
-        "context", "dry", "flow",
+        "_away", "_bytes", "_closed", "_decoder", "_desk", "_ended", "_exhausted", "_finished", "_groups", "_guess",
+        "_ids", "_kit", "_late", "_n", "_named_im", "_paths", "_probe", "_queued", "_queues", "_signed", "_spec",
+        "_state", "_tally", "_told", "_wake", "context", "dry", "flow",
     )
 
     def __init__(
         self, flow: Flow, kit: Kit, world: World, *, dry: bool = False,
-        listener_protocols: frozenset[str] = frozenset(), named_im: bool = False,
+        listener_protocols: frozenset[str] = frozenset(), named_im: bool = False, paths: Paths | None = None,
     ) -> None:
-        """`dry`: decide and log, send nothing (captures). `named_im`: what is not recognised here is cut."""
+        """`dry`: decide and log, send nothing (captures). `named_im`: what is not recognised here is cut. `paths`: what
+        may be leased for side connections."""
         self.flow = flow
         self.dry = dry
         self.context = Context(flow)
         self.context.listener_protocols = listener_protocols
         self._kit = kit
         self._named_im = named_im
+        self._paths = paths
+        self._desk: FileDesk | None = None
+        self._exhausted = paths.pool.exhausted if paths is not None else 0
         self._state = PROBING
         self._probe: _Probing | None = _Probing()
         self._guess: Guess | None = None
         self._spec: Spec | None = None
         self._decoder: Decoder | None = None
         self._tally: Tally = world.tally(None)
-        self._queues: list[deque[_Item] | None] = [None, None]
+        self._queues: list[deque[Item] | None] = [None, None]
         self._queued = [0, 0]
         self._away: list[list[Send] | None] = [None, None]
         """Own notices that wait for a unit boundary, per way."""
@@ -222,6 +240,8 @@ class Session:
         queue = self._queues[way]
         if queue is not None and len(queue) > self._kit.limits.waiting_frames:
             return max(self._queued[way], self._kit.limits.way_bytes + 1)
+        if self._desk is not None:
+            return self._queued[way] + self._desk.held(way)
         return self._queued[way]
 
     @property
@@ -264,6 +284,14 @@ class Session:
                 self._trouble(inp.name, inp.detail, inp.at, world, out)
             case Killed():
                 self._cut(inp.at, world, out, reason=inp.reason)
+            case Judged():
+                if self._desk is not None:
+                    self._desk.judged(inp, world, out)
+            case Unspooled():
+                if self._desk is not None:
+                    self._desk.unspooled(inp, world, out)
+            case Told():
+                self._be_told(inp, out)
         return out
 
     # -- probing
@@ -275,6 +303,7 @@ class Session:
         if probe.since is None:
             probe.since = chunk.at
             probe.until = chunk.at + limits.probe_hold_seconds
+            self._announced(chunk.at, world)
         if chunk.gap and not probe.upto[UP] and not probe.upto[DOWN]:
             chunk = msgspec.structs.replace(chunk, gap=0)
         probe.add(chunk)
@@ -308,9 +337,45 @@ class Session:
         if not always and probe.looked + came > limits.probe_look_bytes + came * limits.probe_look_ratio:
             return None
         probe.looked += came
-        guess = self._kit.classify(bytes(up), bytes(down), self.flow, self.context.listener_protocols)
+        guess = self._by_announcement(probe)
+        if guess is None:
+            guess = self._kit.classify(bytes(up), bytes(down), self.flow, self.context.listener_protocols)
         self._guess = guess
         return guess
+
+    def _announced(self, at: float, world: World) -> None:
+        """Whether somebody announced this connection: what is not recognised on it must not slip through."""
+        flow = self.flow
+        if flow.expected is None:
+            if not world.expectations:
+                return
+            ip, port = flow.server.ip, flow.server.port
+            found = world.expectations.get(f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}", at)
+            if found is None and flow.server_name is not None:
+                found = world.expectations.get(f"{flow.server_name.lower()}:{port}", at)
+            spec = self._kit.specs.get(found.what) if found is not None else None
+            # Many users are sent to the same server: only what belongs to one conversation is known by its address.
+            if found is None or spec is None or spec.parent is None:
+                return
+            if found.client is not None and found.client != flow.client.ip:
+                return
+            self.flow = self.context.flow = msgspec.structs.replace(flow, expected=found)
+        self._named_im = True
+
+    def _by_announcement(self, probe: _Probing) -> Guess | None:
+        """The protocol that was announced, unless its first bytes say that it is something else."""
+        expected = self.flow.expected
+        spec = self._kit.specs.get(expected.what) if expected is not None else None
+        if spec is None or expected is None:
+            return None
+        if not spec.expected_only:
+            match = spec.probe(bytes(probe.upto[UP]), bytes(probe.upto[DOWN]))
+            if match is Match.NO:
+                return None
+            if match is Match.MORE:
+                return Guess(None, match)
+        evidence = Evidence(f"{spec.name}.announced", f"announced as {spec.title} in a conversation", 0.99)
+        return Guess(spec, Match.STRONG, 0.99, True, (evidence,))
 
     def _undecided(self, at: float, world: World, out: list[Effect]) -> None:
         """The time or size for withholding is over."""
@@ -353,8 +418,11 @@ class Session:
         assert spec is not None
         self._guess, self._spec, self._probe = guess, spec, None
         context = self.context
-        context.protocol = spec.name
+        context.protocol = spec.parent or spec.name
         context.confidence = guess.confidence
+        expected = self.flow.expected
+        if expected is not None and spec.parent is not None:
+            context.user, context.identity = expected.by, expected.identity
         self._enter(self._kit.rules)
         self._tally = world.tally(spec.name)
         self._tally.sessions += 1
@@ -370,7 +438,8 @@ class Session:
                 self._feed(chunk, world, out)
 
     def _new_decoder(self, spec: Spec, flow: Flow, world: World) -> Decoder:
-        return spec.decoder(flow, self._kit.limits, world.memory, self._kit.edits)
+        memory = world.memory if self._paths is None else LeasingMemory(world.memory, self._paths)
+        return spec.decoder(flow, self._kit.limits, memory, self._kit.edits)
 
     # -- decoding
 
@@ -385,6 +454,9 @@ class Session:
             if self._state != DECODING:
                 return
             self._take(frame, world, out)
+        if self._desk is not None and self._state == DECODING:
+            self._desk.speak(chunk.way.other, chunk.at, world, out)
+            self._desk.speak(chunk.way, chunk.at, world, out)
         reason = getattr(decoder, "undecryptable", None)
         if reason and self._state == DECODING and (self._told is None or "undecryptable" not in self._told):
             self._tell("undecryptable")
@@ -403,6 +475,13 @@ class Session:
             self._fault(frame, left, world, out)
             return
         events = frame.events
+        if events:
+            kind = type(events[-1])
+            if kind is FilePart or kind is FileStart or kind is FileEnd:
+                if self._desk is None:
+                    self._desk = FileDesk(self)
+                self._desk.take(frame, left, world, out)
+                return
         if frame.group is None and not left and not self._queues[way]:
             if not events:
                 self._deliver(frame, (), 0, world, out)
@@ -416,7 +495,7 @@ class Session:
             else:
                 self._deliver(frame, (), left, world, out)
             return
-        self._judge(_Item(frame, self._kit.rules, left), world, out)
+        self._judge(Item(frame, self._kit.rules, left), world, out)
 
     def _take_one(self, frame: Frame, event: Event, world: World, out: list[Effect]) -> None:
         """The path of nearly every message: one event, nothing in front of it, findings at once, nothing to say."""
@@ -424,7 +503,7 @@ class Session:
         rules = kit.rules
         kind = type(event)
         if kind is SignOn:
-            self._judge(_Item(frame, rules, 0), world, out)
+            self._judge(Item(frame, rules, 0), world, out)
             return
         if kind is Message:
             event = self._marked(event, way, at, world)
@@ -435,11 +514,11 @@ class Session:
         except ScanFailed:
             findings = None
         if findings is None:
-            self._judge(_Item(frame, rules, 0), world, out)
+            self._judge(Item(frame, rules, 0), world, out)
             return
         judged = event if not kit.never_inspect or not self._unread() else msgspec.structs.replace(event, texts=())
         if rules.policy.decide(judged, context, way, at, findings) is not None:
-            item = _Item(frame, rules, 0)
+            item = Item(frame, rules, 0)
             item.findings.append(findings)
             self._judge(item, world, out)
             return
@@ -461,8 +540,11 @@ class Session:
         else:
             self._deliver(frame, _PASSED, 0, world, out)
 
-    def _decided(self, frame: Frame, left: int) -> _Item:
-        item = _Item(frame, self._kit.rules, left)
+    def _item(self, frame: Frame, left: int) -> Item:
+        return Item(frame, self._kit.rules, left)
+
+    def _decided(self, frame: Frame, left: int) -> Item:
+        item = Item(frame, self._kit.rules, left)
         item.verdicts = []
         return item
 
@@ -519,9 +601,9 @@ class Session:
     def _logged(self, event: Event) -> bool:
         """Whether an event that passes has rows of its own."""
         kind = type(event)
-        return kind is SignOn or kind is FileOffer or (self._kit.archive != "none" and kind is not Typing)
+        return kind in _ALWAYS_LOGGED or (self._kit.archive != "none" and kind is not Typing)
 
-    def _judge(self, item: _Item, world: World, out: list[Effect]) -> None:
+    def _judge(self, item: Item, world: World, out: list[Effect]) -> None:
         """A frame that has something to say or to wait for: scan, decide, note, queue."""
         frame = item.frame
         way = frame.way
@@ -542,7 +624,7 @@ class Session:
             self._scan(item, frame.at, world, out)
         self._pump(way, world, out, frame.at)
 
-    def _scan(self, item: _Item, at: float, world: World, out: list[Effect]) -> None:
+    def _scan(self, item: Item, at: float, world: World, out: list[Effect]) -> None:
         frame, rules = item.frame, item.rules
         if self.context.policy is not rules.policy:
             self._enter(rules)
@@ -579,7 +661,7 @@ class Session:
         if queue:
             self._pump(UP, world, out, at)
 
-    def _decide(self, item: _Item, at: float, world: World, out: list[Effect]) -> None:
+    def _decide(self, item: Item, at: float, world: World, out: list[Effect]) -> None:
         """All findings are in: a verdict per event, its rows, and what is to be done."""
         frame, rules, way = item.frame, item.rules, item.frame.way
         policy, context = rules.policy, self.context
@@ -624,7 +706,7 @@ class Session:
             notice=NOTICE_FAILED,
         )
 
-    def _did(self, item: _Item, event: Event, asked: Verdict) -> Verdict:
+    def _did(self, item: Item, event: Event, asked: Verdict) -> Verdict:
         """What can be done of what was asked: degraded to what protocol and driver can, and to what has not left."""
         if not item.rules.policy.enforce and asked.action is not Action.PASS:
             return Verdict(Action.PASS)
@@ -637,7 +719,7 @@ class Session:
         return did
 
     def _outcome(
-        self, item: _Item, event: Event, asked: Verdict | None, findings: tuple[Finding, ...], at: float,
+        self, item: Item, event: Event, asked: Verdict | None, findings: tuple[Finding, ...], at: float,
         out: list[Effect], did: Verdict, done: Action,
     ) -> Verdict:
         """One event's rows and counts. `did`: what the decoder is told; `done`: what comes of it, with the verdicts
@@ -708,6 +790,11 @@ class Session:
 
     def _degrade(self, asked: Verdict, event: Event, way: Way) -> Verdict:
         """What is not possible becomes the next safe thing (design section 5, Outcome)."""
+        if type(event) is File:
+            # Its last frame is still here: it can be refused whatever the protocol.
+            refused = asked.action in (Action.REDACT, Action.HOLD)
+            return msgspec.structs.replace(
+                asked, action=Action.BLOCK if refused else asked.action, masks=(), placeholder=None)
         spec = self._spec
         assert spec is not None
         can = spec.can.get(f"{event.name}.{getattr(event, 'kind', '')}") or spec.can.get(event.name, _NOTHING)
@@ -738,7 +825,7 @@ class Session:
 
     # -- queues
 
-    def _enqueue(self, item: _Item) -> None:
+    def _enqueue(self, item: Item) -> None:
         way = item.frame.way
         queue = self._queues[way]
         if queue is None:
@@ -752,6 +839,8 @@ class Session:
         while queue and self._state == DECODING:
             item = queue[0]
             if item.verdicts is None or item.kept:
+                break
+            if item.file is not None and (self._desk is None or not self._desk.release(item, out)):
                 break
             queue.popleft()
             self._queued[way] -= len(item.frame.raw)
@@ -790,6 +879,7 @@ class Session:
     def _act(self, acts: list[Act], frame: Frame, world: World, out: list[Effect]) -> None:
         """Carry out what the decoder wants for a frame."""
         way = frame.way
+        expects = False
         for act in acts:
             if isinstance(act, Send):
                 if act.way is way or (frame.edit is not None and not self._finished[act.way]):
@@ -802,9 +892,12 @@ class Session:
             else:
                 if isinstance(act, Expect):
                     self._expect(act, frame.at, world)
+                    expects = True
                 out.append(act)
         if self._away[way] is not None:
             self._speak(way, out)
+        if expects:
+            self._check_leases(frame.at, world, out)
 
     def _look(self, acts: list[Act], frame: Frame, left: int, world: World, out: list[Effect]) -> None:
         """A frame of a capture, or one that had left (in part) before its protocol was known."""
@@ -821,7 +914,28 @@ class Session:
             out.append(Send(frame.way, frame.raw[left:]))
 
     def _expect(self, act: Expect, at: float, world: World) -> None:
-        world.expectations.put(act.address, act, at + self._kit.limits.expect_seconds)
+        if act.flow is None:
+            act = msgspec.structs.replace(act, flow=self.flow.id)
+        world.expectations.put(act.address.lower(), act, at + self._kit.limits.expect_seconds)
+
+    def _check_leases(self, at: float, world: World, out: list[Effect]) -> None:
+        """An address that should have led through us does not: no port was free."""
+        pool = self._paths.pool if self._paths is not None else None
+        if pool is not None and pool.exhausted > self._exhausted:
+            self._exhausted = pool.exhausted
+            self._trouble("overload", "no port to lease for a side connection", at, world, out)
+
+    def _be_told(self, inp: Told, out: list[Effect]) -> None:
+        """Say to the people of this session what became of a file that was offered here."""
+        decoder = self._decoder
+        if self._state != DECODING or decoder is None or self.dry:
+            return
+        acts = decoder.inject(inp.notice, DOWN)
+        if isinstance(inp.notice.about, FileOffer):
+            acts = [*acts, *decoder.inject(inp.notice, UP)]
+        for act in acts:
+            if isinstance(act, Send):
+                self._aside(act, out)
 
     def _give_up_reading(self) -> None:
         """Offline, what follows a StartTls cannot be read."""
@@ -851,7 +965,7 @@ class Session:
 
     # -- groups
 
-    def _into_group(self, item: _Item, world: World, out: list[Effect]) -> bool:
+    def _into_group(self, item: Item, world: World, out: list[Effect]) -> bool:
         """Collect a unit of a group; True when it is the last and the whole is to be judged."""
         frame = item.frame
         name = f"{frame.way}:{frame.group}"
@@ -901,6 +1015,14 @@ class Session:
                     return
 
     def _kept(self, inp: Kept, world: World, out: list[Effect]) -> None:
+        for item in self._desk.beside() if self._desk is not None else ():
+            if item.kept and inp.id in item.kept:
+                item.kept.discard(inp.id)
+                if not inp.ok:
+                    self._store_failed(item, inp.at, world, out)
+                if not item.kept and self._desk is not None and self._state == DECODING:
+                    self._desk.kept(item, inp.at, world, out)
+                return
         for queue in self._queues:
             for item in queue or ():
                 if item.kept and inp.id in item.kept:
@@ -912,7 +1034,7 @@ class Session:
                     self._pump(item.frame.way, world, out, inp.at)
                     return
 
-    def _store_failed(self, item: _Item, at: float, world: World, out: list[Effect]) -> None:
+    def _store_failed(self, item: Item, at: float, world: World, out: list[Effect]) -> None:
         """The row of a refusing or masking verdict could not be written: never delivered unless the policy says so."""
         items = [item] if item.group is None else item.group.items
         for each in items:
@@ -943,6 +1065,12 @@ class Session:
                 self._give_up()
             else:
                 self._wake_at(over, out)
+        if self._desk is not None and self._state == DECODING:
+            self._desk.woke(at, world, out)
+            for item in self._desk.beside():
+                if item.kept and item.deadline is not None and item.deadline <= at:
+                    self._store_failed(item, at, world, out)
+                    self._desk.kept(item, at, world, out)
         if self._groups:
             for name, group in tuple(self._groups.items()):
                 if group.until <= at and self._state == DECODING:
@@ -1101,6 +1229,12 @@ class Session:
             assert probe is not None
             if probe.chunks and not probe.released:
                 self._undecided(inp.at, world, out)
+            elif not probe.chunks:
+                # An empty file is a connection that was announced, and on which nothing was said.
+                self._announced(inp.at, world)
+                guess = self._by_announcement(probe)
+                if guess is not None and guess.settled:
+                    self._adopt(guess, world, out)
         if self._state == DECODING:
             self._feed(Chunk(way, inp.at, b"", 0, True), world, out)
             # The sign-on that messages wait for may never come now: they are judged, and logged, without a user.
@@ -1112,7 +1246,7 @@ class Session:
             self._finish(way, world, out, inp.at)
 
     def _finish(self, way: Way, world: World, out: list[Effect], at: float) -> None:
-        if self._finished[way]:
+        if self._finished[way] or (self._desk is not None and self._desk.busy(way)):
             return
         self._finished[way] = True
         self._away[way] = None
@@ -1145,7 +1279,10 @@ class Session:
         if self._ended:
             return
         self._ended = True
-        if self.context.user is not None:
+        if self._desk is not None:
+            self._desk.end(at, out)
+            self._desk = None
+        if self.context.user is not None and (self._spec is None or self._spec.parent is None):
             world.signed_off(self.context.user, self.flow.id, at + self._kit.limits.idle_seconds, at)
         out.append(Note(0, self.flow_row(at)))
         self._state = OVER
@@ -1172,7 +1309,8 @@ class Session:
             "evidence": [
                 {"rule": e.rule, "text": e.text, "points": e.points} for e in (named.evidence if named else ())
             ],
-            "carried": [], "user": self.context.user, "packets": None, "bytes": self._bytes,
+            "carried": [self._spec.name] if self._spec is not None and self._spec.parent else [],
+            "user": self.context.user, "packets": None, "bytes": self._bytes,
             "packets_to_verdict": None,
         }
         return row
@@ -1191,6 +1329,10 @@ class Session:
         row["spans"] = None if any(not f.spans for f in findings) else [span for f in findings for span in f.spans]
         out.append(Note(0, row))
         return ident
+
+    def _note_file(self, event: File, way: Way, at: float, out: list[Effect]) -> None:
+        """The row of a file that was not judged."""
+        out.append(Note(0, rows.of_event(event, self._ident(), at, way, self.context, text=not self._unread())))
 
     def _ident(self) -> str:
         self._n += 1

@@ -227,6 +227,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None = None
     sha256: str | None = None
     """Of the content, lower-case hex; None when it was not read."""
+    sha1: str | None = None
+    md5: str | None = None
     kinds: tuple[str, ...] = ()
     """What the content is: executable, script, archive, document …; several for a polyglot, none when unknown."""
     media_type: str | None = None
@@ -236,6 +238,10 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     """Files found inside it."""
     encrypted: bool = False
     """Whether (part of) it cannot be opened without a password."""
+    mode: str | None = None
+    """How it was taken: spool, stream, pass, watch (a capture, or a policy that does not enforce)."""
+    sent: int = 0
+    """Bytes that had left before the verdict."""
     texts: tuple[Text, ...] = ()
     answerable: bool = False
 

@@ -64,6 +64,7 @@ class Limits:
     xmpp_events: int = _bound(1000, "events of one stanza (contacts, copies, files); each costs a row")
     # -- OSCAR
     oscar_events: int = _bound(1000, "events of one frame (contacts, presence); each costs a row")
+    oscar_offers: int = _bound(64, "proposals of files and direct connections remembered per session")
     # -- world
     memory_entries: int = _bound(10000, "entries of the decoders' shared memory")
     leg_entries: int = _bound(20000, "messages remembered to tell a second leg of the same message")

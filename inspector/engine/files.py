@@ -1,0 +1,552 @@
+"""Files of one session: what is held, judged, released or refused (design section 8).
+
+Theory of operation
+-------------------
+The decoder tells a file's content apart: FileStart, FilePart, FileEnd. The policy says how it is taken:
+
+- *spool*: nothing leaves before the verdict. What would leave is written to the spool by the driver, record by record.
+- *stream*: all but the last `limits.file_tail_bytes` leaves while it comes; the tail waits here.
+- *pass*: it is not read.
+- *watch* (captures, a policy that does not enforce, bytes that had left already): it leaves at once and is judged.
+- *refused*: the offer was refused, or the file lied: the decoder is told to refuse each frame.
+
+While a file is held its sender must not wait for its receiver: the decoder answers him (HOLD in `apply`). The frame of
+FileEnd waits in the queue of its way like a message that is scanned; what was held goes out in front of it. A file that
+travels between other units of the session (in-band) waits beside the queue.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from inspector.model import (
+    FILE_CONTENT,
+    PASSED,
+    Act,
+    Action,
+    Cut,
+    Discard,
+    Effect,
+    Event,
+    Expect,
+    File,
+    FileEnd,
+    FileMode,
+    FileOffer,
+    FilePart,
+    FileReport,
+    FileStart,
+    Finding,
+    Frame,
+    Judge,
+    Judged,
+    Notice,
+    Rules,
+    ScanFailed,
+    Send,
+    Spool,
+    Tell,
+    Unspool,
+    Unspooled,
+    Verdict,
+    Way,
+)
+
+if TYPE_CHECKING:
+    from inspector.engine.session import Item, Session
+    from inspector.engine.world import World
+
+NOTICE_FILE = "The file {name} was not delivered: company policy. Reference {reference}."
+
+HELD = Verdict(Action.HOLD)
+REFUSED = Verdict(Action.BLOCK)
+
+_SHOWN = 80
+"""Characters of a file's name that a notice repeats."""
+
+
+class Transfer:
+    """One file under way."""
+
+    __slots__ = (
+        "bytes", "closed", "complete", "deadline", "done", "end", "id", "item", "mode", "offer", "pending", "rules",
+        "sent", "spooled", "start", "tail", "tail_bytes", "unspooling", "way",
+    )
+
+    def __init__(self, ident: str, way: Way, start: FileStart, rules: Rules) -> None:
+        self.id = ident
+        self.way = way
+        self.start = start
+        self.offer = start.offer
+        self.rules = rules
+        """The rules that decided how it is taken judge it."""
+        self.mode: FileMode | str = "pass"
+        self.bytes = 0
+        """Content seen."""
+        self.complete = not start.offset
+        self.sent = 0
+        """Bytes that left before the verdict."""
+        self.spooled = 0
+        """Bytes the driver keeps for release."""
+        self.tail: deque[bytes] = deque()
+        self.tail_bytes = 0
+        self.pending = b""
+        """In-band bytes that wait for a unit boundary."""
+        self.end: FileEnd | None = None
+        self.item: Item | None = None
+        """The frame of FileEnd, waiting."""
+        self.deadline: float | None = None
+        """While it is judged."""
+        self.unspooling = False
+        self.done = False
+        """What was held has been sent, or thrown away."""
+        self.closed = False
+
+    @property
+    def inband(self) -> bool:
+        return self.start.inband
+
+
+class FileDesk:
+    """The files of one session. A part of the Session: it works with its queues and counts."""
+
+    __slots__ = ("_ids", "_open", "_session")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._open: dict[str, Transfer] = {}
+        self._ids = 0
+
+    # -- what the session asks
+
+    def held(self, way: Way) -> int:
+        """Bytes of that way kept in memory."""
+        return sum(t.tail_bytes + len(t.pending) for t in self._open.values() if t.way is way)
+
+    def busy(self, way: Way) -> bool:
+        """Whether a file that has left already is still being judged: the session's rows are not all written."""
+        return any(t.way is way and t.mode == "watch" and t.deadline is not None for t in self._open.values())
+
+    def beside(self) -> list[Item]:
+        """Items that wait outside the queues."""
+        return [t.item for t in self._open.values() if t.item is not None and t.inband]
+
+    # -- frames
+
+    def take(self, frame: Frame, left: int, world: World, out: list[Effect]) -> None:
+        """A frame with content of a file."""
+        start = next((event for event in frame.events if type(event) is FileStart), None)
+        if start is not None:
+            transfer = self._begin(frame, start, left, world, out)
+            if transfer is None:
+                return
+        else:
+            last = frame.events[-1]
+            assert isinstance(last, FilePart | FileEnd)
+            found = self._open.get(last.transfer)
+            if found is None:
+                self._refuse(frame, left, world, out)
+                return
+            transfer = found
+        content = b""
+        for event in frame.events:
+            if type(event) is FilePart:
+                content = event.data if not content else content + event.data
+                transfer.bytes += len(event.data)
+                if event.gap:
+                    transfer.complete = False
+            elif type(event) is FileEnd:
+                transfer.end = event
+        if self._lied(transfer):
+            self._lie(transfer, frame, left, world, out)
+        elif transfer.mode == "refused":
+            self._refuse(frame, left, world, out)
+            if transfer.end is not None:
+                self._forget(transfer)
+        elif transfer.mode in ("pass", "watch"):
+            self._watch(transfer, frame, left, content, world, out)
+        elif transfer.end is None:
+            self._hold(transfer, frame, content, world, out)
+        else:
+            if content:
+                out.append(Spool(transfer.id, content))
+            self._ended(transfer, frame, left, out)
+
+    def _begin(
+        self, frame: Frame, start: FileStart, left: int, world: World, out: list[Effect],
+    ) -> Transfer | None:
+        session = self._session
+        kit, rules, way = session._kit, session._kit.rules, frame.way
+        self._ids += 1
+        transfer = Transfer(f"{session.flow.id}-f{self._ids}", way, start, rules)
+        watching = session.dry or not rules.policy.enforce or left > 0
+        if len(self._open) >= kit.limits.files_open and not watching:
+            session._note_trouble("overload", "too many files at a time", "block", frame.at, out)
+            self._refuse(frame, left, world, out)
+            return None
+        before = self._open.get(start.transfer)
+        if before is not None:
+            self._drop(before, out)
+        item = session._item(frame, left)
+        offers = [event for event in frame.events if not isinstance(event, FILE_CONTENT)]
+        if offers:
+            self._judge_offers(item, offers, frame.at, world, out)
+            assert item.verdicts is not None
+            worst = max(verdict.action for verdict in item.verdicts)
+            rest = [Verdict(worst) if worst >= Action.BLOCK else HELD] * (len(frame.events) - len(offers))
+            item.verdicts = [*item.verdicts, *rest]
+            if worst >= Action.BLOCK and not watching:
+                transfer.mode = "refused"
+                self._open[start.transfer] = transfer
+                session._enqueue(item)
+                session._pump(way, world, out, frame.at)
+                if any(type(event) is FileEnd for event in frame.events):
+                    self._open.pop(start.transfer, None)
+                return None
+        if session._unread():
+            transfer.mode = "pass"
+        else:
+            mode = rules.policy.file_mode(start.offer, session.context, way, frame.at)
+            if mode == "spool" and (start.offer.size or 0) > kit.limits.spool_bytes:
+                mode = "stream"
+            transfer.mode = "watch" if watching and mode != "pass" else mode
+        self._open[start.transfer] = transfer
+        return transfer
+
+    def _judge_offers(
+        self, item: Item, offers: list[Event], at: float, world: World, out: list[Effect],
+    ) -> None:
+        """Nobody offered this file before: what is known of it is judged now."""
+        session, frame, rules = self._session, item.frame, item.rules
+        item.frame = msgspec.structs.replace(frame, events=tuple(offers))
+        for event in offers:
+            try:
+                found = rules.scanner.full(event.texts) if event.texts and not session._unread() else ()
+                item.findings.append(found)
+            except ScanFailed as failure:
+                item.findings.append(str(failure) or "the scan failed")
+        session._decide(item, at, world, out)
+        item.frame = frame
+
+    def _lied(self, transfer: Transfer) -> bool:
+        size = transfer.offer.size
+        return (
+            size is not None and transfer.mode not in ("refused", "pass")
+            and transfer.start.offset + transfer.bytes > size + self._session._kit.limits.file_over_bytes
+        )
+
+    def _lie(self, transfer: Transfer, frame: Frame, left: int, world: World, out: list[Effect]) -> None:
+        """More came than was offered (design section 8)."""
+        session = self._session
+        why = f"a file is longer than the {transfer.offer.size} bytes that were offered"
+        if transfer.mode == "watch":
+            if transfer.complete:
+                session._note_trouble("malformed", why, "pass", frame.at, out)
+            transfer.complete = False
+            self._watch(transfer, frame, left, b"", world, out)
+            return
+        session._note_trouble("malformed", why, "cut", frame.at, out)
+        self._note_unjudged(transfer, frame.at, out)
+        if transfer.inband:
+            transfer.mode = "refused"
+            self._discard(transfer, out)
+            self._refuse(frame, left, world, out)
+            if transfer.end is not None:
+                self._forget(transfer)
+            return
+        self._open.pop(transfer.start.transfer, None)
+        self._discard(transfer, out)
+        session._cut(frame.at, world, out, reason="a file longer than offered")
+
+    def _refuse(self, frame: Frame, left: int, world: World, out: list[Effect]) -> None:
+        """A frame of a file that is not taken."""
+        session = self._session
+        item = session._item(frame, left)
+        item.verdicts = [PASSED if session.dry else REFUSED] * len(frame.events)
+        session._enqueue(item)
+        session._pump(frame.way, world, out, frame.at)
+
+    def _watch(
+        self, transfer: Transfer, frame: Frame, left: int, content: bytes, world: World, out: list[Effect],
+    ) -> None:
+        """The frame leaves as it came; its content is looked at, or not."""
+        session = self._session
+        if transfer.mode == "watch" and content:
+            out.append(Spool(transfer.id, content))
+        item = session._item(frame, left)
+        item.verdicts = [PASSED] * len(frame.events)
+        transfer.sent += len(frame.raw)
+        if transfer.end is not None:
+            if transfer.mode == "watch":
+                # Nothing can be done about it any more; a capture says what would have been done.
+                gone = frame if session.dry else msgspec.structs.replace(frame, raw=frame.raw or b"-")
+                transfer.item = session._item(gone, 0 if session.dry else len(gone.raw))
+                self._judge(transfer, frame.at, out)
+            else:
+                self._note_unjudged(transfer, frame.at, out)
+                self._forget(transfer)
+        session._enqueue(item)
+        session._pump(frame.way, world, out, frame.at)
+
+    def _hold(self, transfer: Transfer, frame: Frame, content: bytes, world: World, out: list[Effect]) -> None:
+        """Keep what would leave; answer the sender."""
+        session, way = self._session, frame.way
+        decoder = session._decoder
+        assert decoder is not None
+        acts: list[Act] = decoder.apply(
+            frame, [HELD if isinstance(event, FILE_CONTENT) else PASSED for event in frame.events])
+        own: list[bytes] = []
+        for act in acts:
+            if isinstance(act, Send):
+                if act.way is way:
+                    own.append(act.data)
+                else:
+                    session._aside(act, out)
+            elif isinstance(act, Cut):
+                self._note_unjudged(transfer, frame.at, out)
+                session._cut(frame.at, world, out, polite=False, reason=act.reason)
+                return
+            elif isinstance(act, Expect):
+                session._expect(act, frame.at, world)
+                out.append(act)
+        raw = own[0] if len(own) == 1 else b"".join(own)
+        if transfer.mode == "spool":
+            if content or raw:
+                out.append(Spool(transfer.id, content, raw))
+            transfer.spooled += len(raw)
+            return
+        if content:
+            out.append(Spool(transfer.id, content))
+        if raw:
+            transfer.tail.append(raw)
+            transfer.tail_bytes += len(raw)
+        self._flow(transfer, out)
+
+    def _flow(self, transfer: Transfer, out: list[Effect]) -> None:
+        """Let the older part of a streamed file go, as far as a tail stays."""
+        session, way = self._session, transfer.way
+        if session._queues[way] and not transfer.inband:
+            return  # what came before must leave before
+        most = session._kit.limits.file_tail_bytes
+        while transfer.tail and transfer.tail_bytes - len(transfer.tail[0]) >= most:
+            data = transfer.tail.popleft()
+            transfer.tail_bytes -= len(data)
+            transfer.sent += len(data)
+            out.append(Send(way, data))
+
+    def _ended(self, transfer: Transfer, frame: Frame, left: int, out: list[Effect]) -> None:
+        """All of it is here: it is judged, and its last frame waits for the verdict."""
+        session = self._session
+        transfer.item = item = session._item(frame, left)
+        item.file = transfer
+        if not transfer.inband:
+            session._enqueue(item)
+        self._judge(transfer, frame.at, out)
+
+    def _judge(self, transfer: Transfer, at: float, out: list[Effect]) -> None:
+        transfer.deadline = at + self._session._kit.limits.file_seconds
+        if not transfer.bytes:
+            out.append(Spool(transfer.id, b""))  # an empty file is a file, too
+        out.append(Judge(transfer.id, self._file(transfer, None), transfer.rules))
+        if not self._session.dry:
+            self._session._wake_at(transfer.deadline, out)
+
+    def _file(self, transfer: Transfer, report: FileReport | None) -> File:
+        """The event that the policy sees."""
+        offer, end = transfer.offer, transfer.end
+        seen = transfer.start.offset + transfer.bytes
+        complete = (
+            transfer.complete and end is not None and end.complete and transfer.mode != "pass"
+            and (offer.size is None or seen >= offer.size)
+        )
+        return File(
+            sender=offer.sender, recipients=offer.recipients, conversation=offer.conversation,
+            file_name=offer.file_name, size=transfer.bytes if transfer.mode != "pass" else offer.size,
+            method=offer.method, declared_type=offer.declared_type, address=offer.address, id=offer.id,
+            sha256=report.sha256 if report else None, sha1=report.sha1 if report else None,
+            md5=report.md5 if report else None, kinds=report.kinds if report else (),
+            media_type=report.media_type if report else None, complete=complete,
+            members=report.members if report else 0, encrypted=report.encrypted if report else False,
+            mode=transfer.mode, sent=transfer.sent, texts=offer.texts,
+        )
+
+    # -- answers
+
+    def judged(self, inp: Judged, world: World, out: list[Effect]) -> None:
+        """The verdict on the content."""
+        transfer = self._find(inp.file)
+        if transfer is None or transfer.deadline is None or transfer.item is None:
+            return
+        transfer.deadline = None
+        session, item, rules = self._session, transfer.item, transfer.rules
+        context, way = session.context, transfer.way
+        if context.policy is not rules.policy:
+            session._enter(rules)
+        event = self._file(transfer, inp.report)
+        found: tuple[Finding, ...] = ()
+        if inp.report is None:
+            asked = session._failed_scan(
+                event, inp.failure or "the file was not judged", way, inp.at, policy_rules=rules, out=out)
+        else:
+            found = inp.report.findings
+            asked = rules.policy.decide(event, context, way, inp.at, found)
+        did = PASSED if asked is None else session._did(item, event, asked)
+        verdict = session._outcome(item, event, asked, found, inp.at, out, did, did.action)
+        item.verdicts = [verdict] * len(item.frame.events)
+        if transfer.mode == "watch":
+            self._discard(transfer, out)
+            self._forget(transfer)
+            if session._closed[way]:
+                session._finish(way, world, out, inp.at)
+            return
+        self._go_on(transfer, inp.at, world, out)
+
+    def unspooled(self, inp: Unspooled, world: World, out: list[Effect]) -> None:
+        """More of a released file."""
+        transfer = self._find(inp.file)
+        if transfer is None or not transfer.unspooling:
+            return
+        session = self._session
+        if inp.failure is not None:
+            session._note_trouble("store_failed", inp.failure, "cut", inp.at, out)
+            session._cut(inp.at, world, out, reason="store_failed")
+            return
+        transfer.done = inp.end
+        if transfer.inband:
+            transfer.pending += inp.data
+            self.speak(transfer.way, inp.at, world, out)
+            return
+        if inp.data:
+            out.append(Send(transfer.way, inp.data))
+        self._more(transfer, inp.at, world, out)
+
+    def _more(self, transfer: Transfer, at: float, world: World, out: list[Effect]) -> None:
+        if transfer.done:
+            self._go_on(transfer, at, world, out)
+        else:
+            out.append(Unspool(transfer.id, transfer.way))
+
+    def speak(self, way: Way, at: float, world: World, out: list[Effect]) -> None:
+        """In-band bytes that wait for a unit boundary."""
+        session = self._session
+        for transfer in tuple(self._open.values()):
+            if transfer.pending and transfer.way is way and session._decoder is not None:
+                if not session._decoder.ready(way):
+                    return
+                out.append(Send(way, transfer.pending))
+                transfer.pending = b""
+                self._more(transfer, at, world, out)
+
+    def _go_on(self, transfer: Transfer, at: float, world: World, out: list[Effect]) -> None:
+        """A verdict, a row on disk, a piece sent: what follows."""
+        session, item = self._session, transfer.item
+        assert item is not None
+        if not transfer.inband:
+            session._pump(transfer.way, world, out, at)
+        elif item.verdicts is not None and not item.kept and self.release(item, out):
+            session._deliver(item.frame, tuple(item.verdicts), item.left, world, out)
+
+    def kept(self, item: Item, at: float, world: World, out: list[Effect]) -> None:
+        """A row of an item beside the queue is on disk."""
+        if item.file is not None:
+            self._go_on(item.file, at, world, out)
+
+    def release(self, item: Item, out: list[Effect]) -> bool:
+        """Send, or throw away, what was held of the file whose last frame is `item`. True: that frame may go now."""
+        transfer = item.file
+        assert transfer is not None
+        assert item.verdicts is not None
+        if transfer.closed:
+            return True
+        verdict = max(item.verdicts, key=lambda v: v.action)
+        way = transfer.way
+        if verdict.action >= Action.BLOCK:
+            self._tell(transfer, verdict, out)
+        elif transfer.mode == "stream":
+            data = b"".join(transfer.tail)
+            transfer.tail.clear()
+            transfer.tail_bytes = 0
+            if data and transfer.inband and not self._ready(way):
+                transfer.pending, transfer.done = data, True
+                return False
+            if data:
+                out.append(Send(way, data))
+            if transfer.pending:
+                return False
+        elif transfer.spooled and not transfer.done:
+            if not transfer.unspooling:
+                transfer.unspooling = True
+                out.append(Unspool(transfer.id, way))
+            return False
+        if transfer.pending:
+            return False
+        self._discard(transfer, out)
+        self._forget(transfer)
+        return True
+
+    def _ready(self, way: Way) -> bool:
+        decoder = self._session._decoder
+        return decoder is not None and decoder.ready(way)
+
+    def _tell(self, transfer: Transfer, verdict: Verdict, out: list[Effect]) -> None:
+        """Tell the people of the conversation where the file was offered."""
+        expected = transfer.start.expected
+        if expected is None or expected.flow is None or expected.flow == self._session.flow.id:
+            return
+        out.append(Tell(expected.flow, Notice(notice_of(transfer.offer, verdict), transfer.offer)))
+
+    def woke(self, at: float, world: World, out: list[Effect]) -> None:
+        """No verdict in time is a failed scan."""
+        for transfer in tuple(self._open.values()):
+            if transfer.deadline is None:
+                continue
+            if transfer.deadline <= at:
+                self.judged(Judged(transfer.id, at, None, "no answer in time"), world, out)
+            else:
+                self._session._wake_at(transfer.deadline, out)
+
+    def end(self, at: float, out: list[Effect]) -> None:
+        """The session is over: what was not decided was delivered to nobody."""
+        for transfer in tuple(self._open.values()):
+            if transfer.mode != "refused" and (transfer.item is None or transfer.item.verdicts is None):
+                self._note_unjudged(transfer, at, out)
+            self._drop(transfer, out)
+
+    # -- endings of one file
+
+    def _note_unjudged(self, transfer: Transfer, at: float, out: list[Effect]) -> None:
+        """The row of a file that nobody judged."""
+        transfer.complete = False
+        self._session._note_file(self._file(transfer, None), transfer.way, at, out)
+
+    def _drop(self, transfer: Transfer, out: list[Effect]) -> None:
+        self._discard(transfer, out)
+        self._forget(transfer)
+
+    def _discard(self, transfer: Transfer, out: list[Effect]) -> None:
+        if not transfer.closed:
+            transfer.closed = True
+            transfer.tail.clear()
+            transfer.tail_bytes = 0
+            transfer.pending = b""
+            out.append(Discard(transfer.id))
+
+    def _forget(self, transfer: Transfer) -> None:
+        if self._open.get(transfer.start.transfer) is transfer:
+            del self._open[transfer.start.transfer]
+
+    def _find(self, ident: str) -> Transfer | None:
+        return next((t for t in self._open.values() if t.id == ident), None)
+
+
+def notice_of(offer: FileOffer, verdict: Verdict) -> str:
+    """What people are told of a refused file."""
+    name = offer.file_name if len(offer.file_name) <= _SHOWN else offer.file_name[:_SHOWN] + "…"
+    text = verdict.notice or NOTICE_FILE.replace("{name}", f'"{name}"' if name else "")
+    return " ".join(text.replace("{reference}", verdict.reference).split())
+
+
+__all__ = ["FileDesk", "Transfer", "notice_of"]

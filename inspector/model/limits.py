@@ -67,6 +67,10 @@ class Limits:
     # -- OSCAR
     oscar_events: int = _bound(1000, "events of one frame (contacts, presence); each costs a row")
     oscar_offers: int = _bound(64, "proposals of files and direct connections remembered per session")
+    # -- HTTP upload
+    http_head_bytes: int = _bound(32 * 1024, "longest head of a request or response; servers take 8 to 32 KiB")
+    http_requests: int = _bound(16, "requests of one connection that wait for their responses")
+    http_decoded_bytes: int = _bound(4 << 20, "bytes that one read may become when its content coding is undone")
     # -- world
     memory_entries: int = _bound(10000, "entries of the decoders' shared memory")
     leg_entries: int = _bound(20000, "messages remembered to tell a second leg of the same message")

@@ -18,7 +18,6 @@ MOTD, WHO and LIST answers; a client that ends its lines with a lone CR is alway
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -66,8 +65,22 @@ from inspector.model import (
     Verdict,
     Way,
 )
+from inspector.wire import dcc
+from inspector.wire.irctext import (
+    CODES,
+    ENCRYPTED_STARTS,
+    encryption_of,
+    fit,
+    masked,
+    other_reading,
+    plain_of,
+    shown,
+    texts_of,
+    wire,
+    written,
+)
 from inspector.wire.lines import Lines
-from inspector.wire.patterns import IRC_DOWN_LINE, IRC_FORMATTING, IRC_UP_LINE, IRC_WORDS_LINE
+from inspector.wire.patterns import IRC_DOWN_LINE, IRC_UP_LINE, IRC_WORDS_LINE
 
 PAYLOAD = 510
 """Bytes of a line without tags and line end that every server takes (RFC 1459 2.3)."""
@@ -114,16 +127,10 @@ _SILENT = frozenset({
     "ACCEPT", "CODEPAGE", "FAIL", "WARN", "NOTE", "ACK", "CHGHOST",
 })
 """Commands whose parameters are names and marks, not words to a person."""
-_FISH = frozenset("./0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ*+=")
 _RFC1459 = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ[]\\~", "abcdefghijklmnopqrstuvwxyz{}|^")
 _RFC1459_STRICT = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ[]\\", "abcdefghijklmnopqrstuvwxyz{}|")
 _ASCII = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _CASEMAPPINGS = {"rfc1459": _RFC1459, "rfc1459-strict": _RFC1459_STRICT, "ascii": _ASCII}
-_CODES = bytes(code for code in range(32) if code not in (9, 10)) + b"\x7f"
-"""Bytes that take a text off the short way: formatting, CTCP, quotes, and what is no part of a text."""
-_NO_LINE_BREAKS = str.maketrans("\r\n\0", "   ")
-_MASK = "*"
-_ENCRYPTED_STARTS = ("+OK ", "mcps ", "?OTR", "-----BEGIN PGP", "DH1080_")
 
 
 # -- a line
@@ -224,125 +231,6 @@ def tags_of(raw: bytes) -> dict[str, str]:
         if key:
             tags[key] = unescape(value)
     return tags
-
-
-def decode(data: bytes) -> tuple[str, str]:
-    """(text, charset): ISO-2022-JP where its escapes stand, UTF-8 strictly, else CP1252, else Latin-1."""
-    if b"\x1b" in data and (b"\x1b$" in data or b"\x1b(" in data):
-        try:
-            return data.decode("iso2022_jp"), "iso2022_jp"
-        except UnicodeDecodeError:
-            pass
-    try:
-        return data.decode(), "utf-8"
-    except UnicodeDecodeError:
-        pass
-    try:
-        return data.decode("cp1252"), "cp1252"
-    except UnicodeDecodeError:
-        return data.decode("latin-1"), "latin-1"
-
-
-def plain_of(data: bytes) -> str:
-    """What a person reads of a text: decoded, without formatting codes, NUL, CTCP marks and quotes."""
-    text = decode(data)[0]
-    return text if len(data.translate(None, _CODES)) == len(data) else IRC_FORMATTING.sub("", text)
-
-
-def other_reading(data: bytes) -> str | None:
-    """What other clients read in a text whose charset is a guess; None when all read the same.
-
-    Escapes of ISO-2022-JP make ideograms of letters, which most clients show as letters; one wrong byte makes us read
-    CP1252 where most clients show UTF-8 and a mark for the byte.
-    """
-    if data.isascii():
-        if b"\x1b$" not in data and b"\x1b(" not in data:
-            return None
-        first, *pieces = data.decode("ascii").split("\x1b")
-        bare = (p[3:] if p.startswith("$(") else p[2:] if p[:1] in ("$", "(") else p for p in pieces)
-        text = " ".join([first, *bare])
-        return IRC_FORMATTING.sub("", text)
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        text = data.decode("utf-8", "ignore")
-        return None if text.isascii() else IRC_FORMATTING.sub("", text)
-    return None
-
-
-def texts_of(part: str, data: bytes) -> tuple[Text, ...]:
-    """A text as a person reads it, and as clients with another charset do; nothing when it is empty."""
-    plain = plain_of(data)
-    if not plain:
-        return ()
-    other = other_reading(data)
-    return (Text(part, plain),) if other is None else (Text(part, plain), Text(part, other, None, False))
-
-
-def _written(data: bytes, texts: tuple[Text, ...]) -> str | None:
-    """The text with its formatting codes, where it has any."""
-    text = decode(data)[0]
-    return text if texts and text != texts[0].plain else None
-
-
-def masked(data: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
-    """`data` with these spans of its plain text replaced, one `*` a character, in its own charset.
-
-    Formatting codes between two masked characters go too: they could tell where a word was.
-    """
-    text, charset = decode(data)
-    hide = bytearray(len(text) + 1)
-    for start, end in spans:
-        for i in range(max(start, 0), min(end, len(text))):
-            hide[i] = 1
-    out: list[str] = []
-    at = seen = 0
-    hidden = False
-    for found in [*IRC_FORMATTING.finditer(text), None]:
-        upto = found.start() if found else len(text)
-        for char in text[at:upto]:
-            hidden = bool(hide[seen])
-            out.append(_MASK if hidden else char)
-            seen += 1
-        if found is None:
-            break
-        if not (hidden and hide[seen]):
-            out.append(found.group())
-        at = found.end()
-    stars = "".join(out)
-    new = stars.encode(charset, "replace")
-    if len(new) > len(data):
-        # Only ISO-2022-JP grows, by its escapes: its end is given up rather than the line limit.
-        low, high = 0, len(stars)
-        while low < high:
-            middle = (low + high + 1) // 2
-            fits = len(stars[:middle].encode(charset, "replace")) <= len(data)
-            low, high = (middle, high) if fits else (low, middle - 1)
-        new = stars[:low].encode(charset, "replace")
-    return new
-
-
-def fit(data: bytes, room: int) -> bytes:
-    """At most `room` bytes of `data`, not cut inside a UTF-8 character."""
-    if len(data) <= room:
-        return data
-    room = max(room, 0)
-    while room and data[room] & 0xC0 == 0x80:
-        room -= 1
-    return data[:room]
-
-
-def _wire(text: str) -> bytes:
-    """Words of ours or of a rule, for the wire: no line break, no NUL."""
-    return text.translate(_NO_LINE_BREAKS).encode("utf-8", "replace")
-
-
-def _shown(name: bytes) -> str:
-    """A name as text: there are channels in CP1252, too."""
-    try:
-        return name.decode()
-    except UnicodeDecodeError:
-        return decode(name)[0]
 
 
 def _when(value: str | None) -> float | None:
@@ -475,7 +363,7 @@ class _Case:
         self.expects.append(expect)
 
     def param(self, index: int) -> str:
-        return _shown(self.line.params[index]) if index < len(self.line.params) else ""
+        return shown(self.line.params[index]) if index < len(self.line.params) else ""
 
     def text(self, index: int, part: str) -> tuple[tuple[Text, ...], tuple[_Place | None, ...]]:
         """Parameter `index` as a text with its place; nothing when it is not there or empty."""
@@ -484,110 +372,6 @@ class _Case:
         start, end = self.line.spans[index]
         texts = texts_of(part, self.line.params[index]) or (Text(part, ""),)
         return texts, (_Place(start, end), *(None for _ in texts[1:]))
-
-
-class _Offer(msgspec.Struct, frozen=True):
-    """A DCC request taken apart."""
-
-    type: str
-    name: str
-    host: str | None
-    port: int | None
-    size: int | None
-    token: str | None
-
-
-def dcc(words: bytes) -> _Offer:
-    """`TYPE arg host port [size [token]]` behind `DCC `, read from the right (sheet 7). Never raises: what makes no
-    sense is None."""
-    kind, _, rest = words.strip(b" ").partition(b" ")
-    type_ = kind.decode("latin-1").upper()
-    rest = rest.lstrip(b" ")
-    if rest[:1] == b'"' and rest.find(b'"', 1) > 0:
-        close = rest.find(b'"', 1)
-        name, tail = rest[1:close], [t for t in rest[close + 1:].split(b" ") if t]
-        counts: tuple[int, ...] = (len(tail),)
-    else:
-        tail = [t for t in rest.split(b" ") if t]
-        name = b""
-        counts = (4, 3, 2)
-    shown = plain_of(name)
-    if type_ in ("RESUME", "ACCEPT"):
-        if not name:
-            name, tail = _resume_name(tail)
-            shown = plain_of(name)
-        port = _number(tail[0], 65535) if tail else None
-        position = _number(tail[1], (1 << 64) - 1) if len(tail) > 1 else None
-        return _Offer(type_, shown, None, port, position, _shown(tail[2]) if len(tail) > 2 else None)
-    for count in counts:
-        if not 2 <= count <= 4 or len(tail) < count + (0 if name else 1):
-            continue
-        if count == 2 and not name and len(tail) > 3:
-            continue  # without a size nothing tells a name with blanks from the numbers
-        args = tail[len(tail) - count:]
-        host, port = _host(args[0]), _number(args[1], 65535)
-        size = _number(args[2], (1 << 64) - 1) if count > 2 else None
-        if host is None or port is None or (count > 2 and size is None):
-            continue
-        if not name:
-            shown = plain_of(b" ".join(tail[:len(tail) - count]))
-        if type_ in ("CHAT", "SCHAT") and count == 3:
-            return _Offer(type_, shown, host, port, None, _shown(args[2]))
-        return _Offer(type_, shown, host, port, size, _shown(args[3]) if count > 3 else None)
-    if not name:
-        shown = plain_of(tail[0]) if tail else ""
-    return _Offer(type_, shown, None, None, None, None)
-
-
-def _resume_name(tail: list[bytes]) -> tuple[bytes, list[bytes]]:
-    for count in (3, 2):
-        if len(tail) > count and all(_number(t.rstrip(b"T"), (1 << 64) - 1) is not None for t in tail[-count:]):
-            return b" ".join(tail[:-count]), tail[-count:]
-    return (tail[0], tail[1:]) if tail else (b"", [])
-
-
-def _number(word: bytes, most: int) -> int | None:
-    if not word.isdigit() or len(word) > 20:
-        return None
-    number = int(word)
-    return number if number <= most else None
-
-
-def _host(word: bytes) -> str | None:
-    """An IPv4 address as a decimal number (some clients send it signed), IPv6 text, dotted quad, or a host name."""
-    digits = word.removeprefix(b"-")
-    if digits.isdigit():
-        if len(digits) > 10:
-            return None
-        number = int(word)
-        if number < 0:
-            number += 1 << 32
-        return str(ipaddress.IPv4Address(number)) if 0 <= number < 1 << 32 else None
-    try:
-        name = word.decode("ascii")
-    except UnicodeDecodeError:
-        return None
-    try:
-        return str(ipaddress.ip_address(name))
-    except ValueError:
-        pass
-    if "." in name and len(name) <= 255 and name.replace(".", "").replace("-", "").isalnum() and not name[-1].isdigit():
-        return name.lower()
-    return None
-
-
-def _encryption(plain: str) -> Encryption:
-    """Whether a text is a cipher's (sheet 9)."""
-    if not plain.startswith(_ENCRYPTED_STARTS):
-        return CLEAR
-    if plain.startswith("?OTR"):
-        return Encryption("metadata", "otr")
-    if plain.startswith("-----BEGIN PGP"):
-        return Encryption("metadata", "openpgp") if plain.startswith("-----BEGIN PGP MESSAGE") else CLEAR
-    if plain.startswith("DH1080_"):
-        return Encryption("metadata", "fish") if plain.startswith(("DH1080_INIT ", "DH1080_FINISH ")) else CLEAR
-    word = plain.partition(" ")[2].strip()
-    return Encryption("metadata", "fish") if len(word) >= 12 and _FISH.issuperset(word) else CLEAR
 
 
 # -- the decoder
@@ -826,13 +610,13 @@ class IrcDecoder:
         """A plain message: text without codes or a stray CR behind a known head, which may have a server's tags in
         front (`start` bytes); None: not so plain after all."""
         data = raw[head + 2:-2 if raw[-2] == 13 else -1]
-        if len(data.translate(None, _CODES)) != len(data):
+        if len(data.translate(None, CODES)) != len(data):
             return None
         try:
             text = data.decode()
         except UnicodeDecodeError:
             return None
-        if not text or text.startswith(_ENCRYPTED_STARTS):
+        if not text or text.startswith(ENCRYPTED_STARTS):
             return None
         sender, recipients, conversation, copy, answerable = known
         if start:
@@ -970,7 +754,7 @@ class IrcDecoder:
             return self._nick
         if source is None:
             return None
-        return _shown(source.partition(b"!")[0].partition(b"@")[0]) or None
+        return shown(source.partition(b"!")[0].partition(b"@")[0]) or None
 
     def _renamed(self, nick: str) -> None:
         self._nick = nick
@@ -1034,7 +818,7 @@ class IrcDecoder:
         case.mode = "targets"
         for unit, target in enumerate(targets):
             recipients = (target,) if unit < len(targets) - 1 or len(targets) == len(case.entries) else tuple(
-                _shown(e) for e in case.entries[unit:])
+                shown(e) for e in case.entries[unit:])
             for ctcp, first, last in pieces:
                 place = _Place(start + first, start + last)
                 self._piece_of(case, sender, recipients, unit, quiet, server, ctcp, place)
@@ -1046,7 +830,7 @@ class IrcDecoder:
         if len(entries) > self._limits.irc_targets:
             case.oddities.append(Oddity("irc.many_targets", f"{len(entries)} targets"))
             entries = entries[:self._limits.irc_targets]
-        return [_shown(entry) for entry in entries]
+        return [shown(entry) for entry in entries]
 
     def _piece_of(
         self, case: _Case, sender: str | None, recipients: tuple[str, ...], unit: int, quiet: bool, server: bool,
@@ -1083,7 +867,7 @@ class IrcDecoder:
             kind=kind, sender=sender, recipients=recipients, conversation=conversation,
             texts=texts, id=case.tags.get("msgid") or case.tags.get("label"),
             copy=case.copy, encryption=encryption, sent_at=_when(case.tags.get("time")), answerable=answerable,
-            written=_written(data, texts),
+            written=written(data, texts),
         ), (place, None)[:len(texts)], unit)
 
     def _cipher(self, way: Way, sender: str | None, target: str, plain: str) -> Encryption:
@@ -1093,7 +877,7 @@ class IrcDecoder:
                 self._armoured -= {key}
                 self._set_slow()
             return Encryption("metadata", "openpgp")
-        encryption = _encryption(plain)
+        encryption = encryption_of(plain)
         if encryption.scheme == "openpgp" and len(self._armoured) < self._limits.irc_batches:
             self._armoured |= {key}
             self._forget()
@@ -1139,22 +923,22 @@ class IrcDecoder:
     def _secret(self, case: _Case, sender: str | None, recipients: tuple[str, ...], unit: int, data: bytes) -> bool:
         """A password told to a service: only what follows it may be seen."""
         plain = plain_of(data)
-        shown = _without_secret(plain)
+        rest = _without_secret(plain)
         if len(recipients[0].partition("@")[0]) == 1 and not plain[:5].lower().startswith(("auth ", "login")):
             return False
-        if shown is None:
+        if rest is None:
             return False
         case.add(Opaque(
             kind="credentials", sender=sender, recipients=recipients,
-            texts=(Text("body", shown, None, False),) if shown else (), answerable=False,
-        ), (None,) if shown else (), unit)
+            texts=(Text("body", rest, None, False),) if rest else (), answerable=False,
+        ), (None,) if rest else (), unit)
         return True
 
     def _dcc(
         self, case: _Case, sender: str | None, recipients: tuple[str, ...], conversation: str, unit: int, rest: bytes,
         quiet: bool,
     ) -> None:
-        offer = dcc(rest)
+        offer = dcc.parse(rest)
         chat = offer.type in ("CHAT", "SCHAT")
         named = offer.name
         if offer.host is None or offer.port is None:
@@ -1204,7 +988,7 @@ class IrcDecoder:
             texts=texts, answerable=answerable,
         ), (None,) if texts else (), unit, expect)
 
-    def _token(self, offer: _Offer, way: Way) -> str:
+    def _token(self, offer: dcc.Request, way: Way) -> str:
         return f"{int(way)} {(offer.token or '').rstrip('T')[:64]}"
 
     def _tagmsg(self, case: _Case) -> None:
@@ -1244,7 +1028,7 @@ class IrcDecoder:
             for unit in range(max(1, min(len(case.entries), self._limits.irc_targets))):
                 case.add(Opaque(
                     kind="tags", sender=self._sender(case),
-                    recipients=(_shown(case.entries[unit]),) if case.entries else (),
+                    recipients=(shown(case.entries[unit]),) if case.entries else (),
                     texts=tuple(Text("tag", value, None, False) for value in words), answerable=False,
                 ), [None] * len(words), unit)
 
@@ -1255,7 +1039,7 @@ class IrcDecoder:
         params, way = case.line.params, case.way
         if not params or len(params[0]) < 2:
             return
-        ref = _shown(params[0][1:])
+        ref = shown(params[0][1:])
         batches = self._batches[way]
         if params[0][:1] == b"+":
             kind = case.param(1).lower()
@@ -1294,9 +1078,9 @@ class IrcDecoder:
         """Whether a line is nothing but a piece of its multiline message. Servers that know no batches take each line
         for itself: what says more, or to somebody else, is judged as the line it is."""
         params = case.line.params
-        target = _shown(multi.target)
+        target = shown(multi.target)
         return (
-            len(params) > 1 and self.fold(_shown(params[0])) == self.fold(target) and not _service(target)
+            len(params) > 1 and self.fold(shown(params[0])) == self.fold(target) and not _service(target)
             and b"\x01" not in params[1] and other_reading(params[1]) is None
             and not any(key[:1] == "+" for key in case.tags)
         )
@@ -1316,7 +1100,7 @@ class IrcDecoder:
         case.group, case.part = multi.group, LAST
         case.multi = (multi, -1 if case.line.command == "BATCH" else len(multi.pieces) - 1)
         text = "".join(multi.pieces)
-        target = _shown(multi.target)
+        target = shown(multi.target)
         if case.way is DOWN:
             self._copied(case, multi.sender, [target])
         sender = multi.sender if multi.sender is not None or case.way is DOWN else self._nick
@@ -1324,7 +1108,7 @@ class IrcDecoder:
             kind="notice" if multi.command == "NOTICE" else "chat", sender=sender, recipients=(target,),
             conversation=self._conversation(target, sender, case.way, case.copy),
             texts=(Text("body", text),) if text else (), id=multi.msgid or multi.label, copy=case.copy,
-            encryption=_encryption(text), sent_at=multi.when, answerable=case.way is UP and case.copy == "no",
+            encryption=encryption_of(text), sent_at=multi.when, answerable=case.way is UP and case.copy == "no",
         ), (None,) if text else ())
         if multi.words:
             case.add(Opaque(
@@ -1350,7 +1134,7 @@ class IrcDecoder:
         case.add(Message(
             kind="topic", sender=sender, recipients=(channel,), conversation=f"{self._network}/{self.fold(channel)}",
             texts=texts, id=case.tags.get("msgid") or case.tags.get("label"), copy=case.copy if copy == "no" else copy,
-            sent_at=_when(case.tags.get("time")), encryption=_encryption(texts[0].plain) if texts else CLEAR,
+            sent_at=_when(case.tags.get("time")), encryption=encryption_of(texts[0].plain) if texts else CLEAR,
             answerable=case.way is UP,
         ), places)
 
@@ -1410,7 +1194,7 @@ class IrcDecoder:
         if texts:
             case.add(Message(
                 kind="away", sender=sender, texts=texts, copy=case.copy, answerable=case.way is UP,
-                encryption=_encryption(texts[0].plain), id=case.tags.get("label"),
+                encryption=encryption_of(texts[0].plain), id=case.tags.get("label"),
             ), places)
         else:
             case.add(Presence(sender=sender, availability="online"))
@@ -1449,7 +1233,7 @@ class IrcDecoder:
         case.about = case.param(0)
         case.mode = "line" if case.way is UP else "strip"
         case.words = -1
-        words = " ".join(_mode_words([_shown(p) for p in params[1:]]))
+        words = " ".join(_mode_words([shown(p) for p in params[1:]]))
         case.add(GroupChange(
             action="mode", group=case.param(0), member=self._sender(case),
             texts=(Text("mode", words, None, False),) if words else ()), (None,) if words else ())
@@ -1520,11 +1304,11 @@ class IrcDecoder:
         plain = plain_of(words)
         case.about = name
         case.words = -1
-        shown = _without_secret(plain)
-        text = plain if shown is None else shown
+        rest = _without_secret(plain)
+        text = plain if rest is None else rest
         case.add(Opaque(
-            kind="service" if shown is None else "credentials", sender=self._sender(case), recipients=(name,),
-            texts=(Text("body", text, None, False),) if text else (), answerable=shown is None,
+            kind="service" if rest is None else "credentials", sender=self._sender(case), recipients=(name,),
+            texts=(Text("body", text, None, False),) if text else (), answerable=rest is None,
         ), (None,) if text else ())
 
     def _credentials(self, case: _Case) -> None:
@@ -1594,7 +1378,7 @@ class IrcDecoder:
         if self._server is None and case.line.source is not None and self._is_server(case.line.source):
             self._server = case.line.source
             if self._flow.server_name is None:
-                self._network = _shown(case.line.source)
+                self._network = shown(case.line.source)
                 self._forget()
         nick = case.param(0)
         if self._asked_tls and (
@@ -1626,7 +1410,7 @@ class IrcDecoder:
     def _isupport(self, case: _Case) -> None:
         """005: what of it changes how names are read."""
         for param in case.line.params[1:]:
-            key, _, value = _shown(param).partition("=")
+            key, _, value = shown(param).partition("=")
             if key == "NETWORK" and value:
                 self._network = value
             elif key == "CASEMAPPING":
@@ -1651,7 +1435,7 @@ class IrcDecoder:
         if texts:
             case.add(Message(
                 kind="away", sender=case.param(1), recipients=(case.param(0),), texts=texts, answerable=False,
-                encryption=_encryption(texts[0].plain)), places)
+                encryption=encryption_of(texts[0].plain)), places)
 
     def _reply_whois(self, case: _Case) -> None:
         texts, places = case.text(5, "realname")
@@ -1770,7 +1554,7 @@ class IrcDecoder:
             if bad:
                 refused[unit] = refused[unit] or verdict
             if action is not Action.PASS and verdict.notice:
-                told.append((verdict, _shown(note.entries[unit]) if unit < len(note.entries) else ""))
+                told.append((verdict, shown(note.entries[unit]) if unit < len(note.entries) else ""))
             if i < len(note.expects) and note.expects[i] is not None and not bad:
                 expects.append(note.expects[i])  # type: ignore[arg-type]
         lines: dict[bytes | None, list[bytes]] = {}
@@ -1808,7 +1592,7 @@ class IrcDecoder:
             if verdict.action >= Action.REDACT:
                 bad.setdefault(unit, verdict)
             if verdict.action is not Action.PASS and verdict.notice:
-                told.append((verdict, _shown(note.entries[unit]) if unit < len(note.entries) else ""))
+                told.append((verdict, shown(note.entries[unit]) if unit < len(note.entries) else ""))
         last = max(note.units, default=0)
         for index, entry in enumerate(note.entries):
             if min(index, last) not in bad:
@@ -1870,13 +1654,13 @@ class IrcDecoder:
         verdict = max(verdicts, key=lambda v: v.action)
         told: list[tuple[Verdict, str]] = []
         if last and verdict.notice:
-            told.append((verdict, _shown(multi.target)))
+            told.append((verdict, shown(multi.target)))
         if verdict.action >= Action.HOLD:
             acts: list[Act] = []
             if way is DOWN and verdict.placeholder and last:
-                nick = (multi.sender or _shown(self._server or OWN_NAME)).encode()
+                nick = (multi.sender or shown(self._server or OWN_NAME)).encode()
                 head = b":" + nick + b" " + multi.command.encode() + b" " + multi.target + b" :"
-                acts.append(Send(DOWN, head + fit(_wire(verdict.placeholder), PAYLOAD - len(head)) + b"\r\n"))
+                acts.append(Send(DOWN, head + fit(wire(verdict.placeholder), PAYLOAD - len(head)) + b"\r\n"))
             return acts + self._told(way, told, line, last, multi.label)
         out = frame.raw
         if verdict.action is Action.REDACT and note.index >= 0 and len(line.params) > 1:
@@ -1892,7 +1676,7 @@ class IrcDecoder:
         start, end = line.spans[index]
         mark = raw[start:start + 1] if self._identify and line.command in ("PRIVMSG", "NOTICE") else b""
         room = PAYLOAD - (line.end - line.body) + (end - start) - 1
-        return fit(mark + _wire(text), room)
+        return fit(mark + wire(text), room)
 
     def _told(
         self, way: Way, told: Sequence[tuple[Verdict, str]], line: Line, gone: bool, label: str | None = None,
@@ -1911,7 +1695,7 @@ class IrcDecoder:
 
     def _notice(self, text: str, about: str, command: str, action: Action, label: bytes = b"") -> bytes:
         """A NOTICE from the server, or a standard reply where the client speaks them; 510 bytes at most."""
-        target = fit(_wire(about).replace(b" ", b""), 64)
+        target = fit(wire(about).replace(b" ", b""), 64)
         source = b":" + (self._server or OWN_NAME)
         tag = b"@label=" + label + b" " if label else b""
         if "standard-replies" in self._caps:
@@ -1919,10 +1703,10 @@ class IrcDecoder:
             name = command if command != "BATCH" else "PRIVMSG"
             head = source + word + name.encode("latin-1", "replace") + b" POLICY_VIOLATION "
             head += target + b" :" if target and target[:1] != b":" else b":"
-            body = _wire(text)
+            body = wire(text)
         else:
             head = source + b" NOTICE " + (self._nick or "*").encode() + b" :"
-            body = b"[" + target + b"] " + _wire(text) if target else _wire(text)
+            body = b"[" + target + b"] " + wire(text) if target else wire(text)
         return tag + head + fit(body, PAYLOAD - len(head)) + b"\r\n"
 
     def ready(self, way: Way) -> bool:
@@ -1938,12 +1722,12 @@ class IrcDecoder:
             return [Send(DOWN, self._notice(message.text, target, "PRIVMSG", Action.WARN))]
         if not target or " " in target or "," in target:
             return []
-        head = b"NOTICE " + fit(_wire(target), 200) + b" :"
-        return [Send(UP, head + fit(_wire(message.text), PAYLOAD - len(head)) + b"\r\n")]
+        head = b"NOTICE " + fit(wire(target), 200) + b" :"
+        return [Send(UP, head + fit(wire(message.text), PAYLOAD - len(head)) + b"\r\n")]
 
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
         """ERROR to the client, QUIT to the server (sheet 10)."""
-        words = _wire(reason) or b"Policy violation"
+        words = wire(reason) or b"Policy violation"
         down = b"\r\n" if self._partway[DOWN] else b""
         up = b"\r\n" if self._partway[UP] else b""
         head = b"ERROR :Closing Link: " + (self._nick or "*").encode() + b" ("
@@ -2027,7 +1811,7 @@ def _worst(verdicts: Sequence[Verdict], least: Action) -> Verdict | None:
 
 
 def _first(line: Line) -> str:
-    return _shown(line.params[0].partition(b",")[0]) if line.params else ""
+    return shown(line.params[0].partition(b",")[0]) if line.params else ""
 
 
 def _service(target: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from inspector.engine.world import Table
+from inspector.engine.world import SharedMemory
 from inspector.model import (
     BROKEN,
     DOWN,
@@ -24,6 +24,7 @@ from inspector.model import (
     GroupChange,
     Limits,
     Match,
+    Memory,
     Message,
     Notice,
     Oddity,
@@ -43,10 +44,6 @@ from inspector.protocols.irc import (
     PAYLOAD,
     SPEC,
     IrcDecoder,
-    dcc,
-    decode,
-    fit,
-    masked,
     parse,
     probe,
     unescape,
@@ -241,8 +238,9 @@ class Session:
         edits: frozenset[str] = frozenset(),
         flow: Flow = FLOW,
         limits: Limits | None = None,
+        memory: Memory | None = None,
     ) -> None:
-        self.decoder = IrcDecoder(flow, limits or Limits(), Table(100), edits)
+        self.decoder = IrcDecoder(flow, limits or Limits(), memory or SharedMemory(100), edits)
         if signed:
             self.down(
                 b":irc.example.net 001 alice :Welcome\r\n:irc.example.net 005 alice NETWORK=Example :are supported\r\n"
@@ -309,38 +307,6 @@ def test_parse_offsets_point_at_the_parameters() -> None:
 def test_tag_values_are_unescaped() -> None:
     """IRCv3 message-tags: the five escapes, an unknown one is its letter, a backslash at the end goes."""
     assert unescape(r"a\:b\sc\\d\r\n\x" + "\\") == "a;b c\\d\r\nx"
-
-
-def test_charset_is_utf8_else_cp1252_else_latin1_and_japanese_by_its_escapes() -> None:
-    """Bytes that no charset rejects silently: every one can be written back."""
-    assert decode("é".encode()) == ("é", "utf-8")
-    assert decode(b"caf\xe9 \x93q\x94") == ("café “q”", "cp1252")
-    assert decode(b"\x81\xff") == ("\x81ÿ", "latin-1")
-    assert decode("庭".encode("iso2022_jp")) == ("庭", "iso2022_jp")
-
-
-def test_masks_keep_the_charset_and_drop_codes_inside() -> None:
-    """One star a character; formatting inside the masked word goes, around it stays."""
-    assert masked(b"\x02a se\x02\x0304cret b\x0f", [(2, 8)]) == b"\x02a ****** b\x0f"
-    assert masked("Grüße an alle".encode("cp1252"), [(0, 5)]) == "***** an alle".encode("cp1252")
-    assert masked("庭のトマト".encode("iso2022_jp"), [(0, 1)]).decode("iso2022_jp") == "*のトマト"
-    assert masked("schön".encode(), [(4, 99), (0, 1)]) == "*chö*".encode()
-
-
-def test_a_mask_never_makes_a_text_longer() -> None:
-    """ISO-2022-JP needs escapes around each star: its end is given up rather than the line limit."""
-    data = "庭のトマト庭のトマト".encode("iso2022_jp")
-    stars = masked(data, [(i, i + 1) for i in range(0, 10, 2)])
-    assert len(stars) <= len(data)
-    assert stars.decode("iso2022_jp").startswith("*の*")
-
-
-def test_a_text_is_cut_at_a_character() -> None:
-    """No half of a UTF-8 character is left behind."""
-    assert fit("aéé".encode(), 4) == "aé".encode()
-    assert fit(b"abc", 5) == b"abc"
-    assert fit("é".encode(), 1) == b""
-    assert fit(b"abc", -3) == b""
 
 
 # -- who
@@ -822,33 +788,6 @@ def test_batches_have_a_bound() -> None:
 
 
 # -- DCC
-
-
-@pytest.mark.parametrize(
-    ("words", "want"),
-    [
-        (b'SEND "a b.txt" 3221225991 5000 12', ("a b.txt", "192.0.2.7", 5000, 12, None)),
-        (b"SEND a b.txt 3221225991 5000 12", ("a b.txt", "192.0.2.7", 5000, 12, None)),
-        (b"SEND a.txt 3221225991 5000", ("a.txt", "192.0.2.7", 5000, None, None)),
-        (b"SEND a.txt 3221225991 0 12 99", ("a.txt", "192.0.2.7", 0, 12, "99")),
-        (b"SEND a.txt 2001:db8::1 5000 12", ("a.txt", "2001:db8::1", 5000, 12, None)),
-        (b"SEND a.txt -1073741305 5000 12", ("a.txt", "192.0.2.7", 5000, 12, None)),
-        (b"SEND a.txt host.example 5000 12", ("a.txt", "host.example", 5000, 12, None)),
-        (b"SEND a.txt 4294967296 5000 12", ("a.txt", None, None, None, None)),
-        (b"SEND a.txt 3221225991 65536 12", ("a.txt", None, None, None, None)),
-        (b"SEND a.txt \x02\x03 abc", ("a.txt", None, None, None, None)),
-        (b"SEND", ("", None, None, None, None)),
-        (b"CHAT CHAT 3221225991 5000", ("CHAT", "192.0.2.7", 5000, None, None)),
-        (b"RESUME file.ext 5000 512", ("file.ext", None, 5000, 512, None)),
-        (b"RESUME my file 0 512 99", ("my file", None, 0, 512, "99")),
-    ],
-)
-def test_dcc_is_read_from_the_right(
-    words: bytes, want: tuple[str, str | None, int | None, int | None, str | None]
-) -> None:
-    """Names with blanks, quoted or not; addresses in every form seen; what makes no sense is None, never an error."""
-    offer = dcc(words)
-    assert (offer.name, offer.host, offer.port, offer.size, offer.token) == want
 
 
 def test_a_file_offer_that_passes_announces_its_connection() -> None:

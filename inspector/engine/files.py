@@ -191,7 +191,7 @@ class FileDesk:
         if before is not None:
             self._drop(before, out)
         item = session._item(frame, left)
-        offers = [event for event in frame.events if not isinstance(event, FILE_CONTENT)]
+        offers: list[Event] = [event for event in frame.events if not isinstance(event, FILE_CONTENT)]
         if offers:
             self._judge_offers(item, offers, frame.at, world, out)
             assert item.verdicts is not None
@@ -299,14 +299,14 @@ class FileDesk:
         acts: list[Act] = decoder.apply(
             frame, [HELD if isinstance(event, FILE_CONTENT) else PASSED for event in frame.events])
         own: list[bytes] = []
+        answers: list[Send] = []
         for act in acts:
             if isinstance(act, Send):
                 if act.way is way:
                     own.append(act.data)
                 else:
-                    session._aside(act, out)
+                    answers.append(act)
             elif isinstance(act, Cut):
-                self._note_unjudged(transfer, frame.at, out)
                 session._cut(frame.at, world, out, polite=False, reason=act.reason)
                 return
             elif isinstance(act, Expect):
@@ -317,13 +317,16 @@ class FileDesk:
             if content or raw:
                 out.append(Spool(transfer.id, content, raw))
             transfer.spooled += len(raw)
-            return
-        if content:
-            out.append(Spool(transfer.id, content))
-        if raw:
-            transfer.tail.append(raw)
-            transfer.tail_bytes += len(raw)
-        self._flow(transfer, out)
+        else:
+            if content:
+                out.append(Spool(transfer.id, content))
+            if raw:
+                transfer.tail.append(raw)
+                transfer.tail_bytes += len(raw)
+        for answer in answers:
+            session._aside(answer, out)  # the sender is told that we have it once we have it
+        if transfer.tail:
+            self._flow(transfer, out)
 
     def _flow(self, transfer: Transfer, out: list[Effect]) -> None:
         """Let the older part of a streamed file go, as far as a tail stays."""

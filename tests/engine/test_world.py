@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from inspector.engine.world import Table, World
-from inspector.model import Limits
+from inspector.engine.world import LeasePool, LeasingMemory, Paths, SharedMemory, Table, World
+from inspector.model import DOWN, UP, Address, Expect, Limits
 
 
 def test_the_oldest_entry_leaves_first_and_is_counted() -> None:
@@ -51,3 +51,61 @@ def test_flows_of_one_user_are_bounded() -> None:
     for number in range(1000):
         world.signed_on("bot", f"f{number}", 100, 0)
     assert len(world.users.get("bot", 1) or ()) == 16
+
+
+def expectation(address: str = "10.0.0.5:4000", client: str | None = None) -> Expect:
+    return Expect(address, "toy", client=client)
+
+
+def test_a_leased_port_takes_one_connection() -> None:
+    """A lease is used up by its connection; the port may be leased again."""
+    pool = LeasePool([9400], 120.0)
+    assert pool.take(expectation(), 1.0) == 9400
+    assert pool.claim(9400, "10.0.0.1", 2.0) == expectation()
+    assert pool.claim(9400, "10.0.0.1", 3.0) is None
+    assert pool.take(expectation("10.0.0.6:1"), 4.0) == 9400
+
+
+def test_a_lease_for_one_client_stands_when_another_knocks() -> None:
+    """Somebody else neither gets in nor uses the lease up."""
+    pool = LeasePool([9400], 120.0)
+    pool.take(expectation(client="10.0.0.1"), 1.0)
+    assert pool.claim(9400, "10.0.0.2", 2.0) is None
+    assert pool.claim(9400, "10.0.0.1", 3.0) is not None
+
+
+def test_a_lease_expires_and_its_port_comes_back() -> None:
+    """After `seconds` the port is free, and a late connection gets nothing."""
+    pool = LeasePool([9400], 120.0)
+    pool.take(expectation(), 1.0)
+    assert pool.claim(9400, "10.0.0.1", 122.0) is None
+    assert pool.take(expectation(), 123.0) == 9400
+
+
+def test_without_a_free_port_nothing_is_leased_and_it_is_counted() -> None:
+    """All ports leased: None, counted; the port that was free for longest is leased first."""
+    pool = LeasePool([9400, 9401], 120.0)
+    assert [pool.take(expectation(), 1.0) for _ in range(3)] == [9400, 9401, None]
+    assert pool.exhausted == 1
+
+
+def test_a_session_leases_in_the_eyes_of_who_will_connect() -> None:
+    """UP: our host as servers see it, for anybody; DOWN: as the client sees it, for this client only; None: no lease."""
+    pool = LeasePool(range(9400, 9410), 120.0)
+    memory = LeasingMemory(SharedMemory(10), Paths(pool, "198.51.100.1", "10.0.0.254", "10.0.0.1"))
+    assert memory.lease(expectation(), UP, 1.0) == Address("198.51.100.1", 9400)
+    assert memory.lease(expectation(), DOWN, 1.0) == Address("10.0.0.254", 9401)
+    assert pool.claim(9401, "10.0.0.9", 2.0) is None
+    assert pool.claim(9400, "203.0.113.7", 2.0) is not None
+    passing = LeasingMemory(SharedMemory(10), Paths(pool, "198.51.100.1", None, "10.0.0.1"))
+    assert passing.lease(expectation(), DOWN, 3.0) is None
+    assert SharedMemory(10).lease(expectation(), UP, 3.0) is None
+
+
+def test_the_memory_is_shared_whoever_may_lease() -> None:
+    """What one session remembers, another finds."""
+    shared = SharedMemory(10)
+    memory = LeasingMemory(shared, Paths(LeasePool([], 1.0), None, None, "10.0.0.1"))
+    memory.put("a", 1, 10.0)
+    assert shared.get("a", 2.0) == 1
+    assert memory.get("a", 2.0) == 1

@@ -23,6 +23,8 @@ from inspector.model import (
     Chunk,
     Context,
     Event,
+    FileMode,
+    FileOffer,
     Finding,
     Flow,
     Frame,
@@ -179,6 +181,9 @@ class ToyPolicy:
             spans = tuple(s for f in findings for s in f.spans)
             return Verdict(Action.REDACT, "mask rule", masks=spans, findings=findings)
         return None
+
+    def file_mode(self, offer: FileOffer, context: Context, way: Way, at: float) -> FileMode:
+        return "pass"
 
     def on_trouble(self, name: str, protocol: str | None) -> str:
         return self.trouble.get(name, "cut")

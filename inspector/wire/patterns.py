@@ -85,3 +85,10 @@ HTML_HIDDEN: Final = re.compile(
 
 CYRILLIC_1251: Final = re.compile(rb"[\xc0-\xff\xa8\xb8]{3}")
 """Three letters in a row, if the bytes are Windows-1251; Western texts hardly ever have three accents in a row."""
+
+HTML_IMAGE: Final = re.compile(r"(?i)<(?:img|data)(?=\s)[^<>]*+>")
+"""A picture in a direct IM, and the head of its bytes behind the words."""
+
+HTML_ATTRIBUTE: Final = re.compile(
+    r"""(?i)(?<![\w-])(id|src|size)\s*+=\s*+(?:"([^"<>]*+)"|'([^'<>]*+)'|([^\s"'<>]++))""")
+"""What a picture's tag says of it: name, value (in one of three groups)."""

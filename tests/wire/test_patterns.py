@@ -35,6 +35,11 @@ WORST: dict[str, Callable[[int], list[str | bytes]]] = {
     ],
     "HTML_HIDDEN": lambda n: ["<" * n, "<x" * (n // 2), "<x" + " " * n, "</" * (n // 2), "<x>" * (n // 3)],
     "CYRILLIC_1251": lambda n: [b"\xc0" * n, b"\xc0\xc0a" * (n // 3), b"a" * n],
+    "HTML_IMAGE": lambda n: ["<img" * (n // 4), "<img " * (n // 5), "<img" + " " * n, "<img >" * (n // 6), "<" * n],
+    "HTML_ATTRIBUTE": lambda n: [
+        "id" * (n // 2), "id" + " " * n, 'id="' * (n // 4), "id='" * (n // 4), "id= " * (n // 4), 'id="' + "a" * n,
+        "size=" + "a" * n,
+    ],
 }
 """For each pattern: texts of about n characters that are worst for it."""
 
@@ -119,3 +124,11 @@ def test_cyrillic_words() -> None:
     """A Russian word in Windows-1251; not a German one in Latin-1."""
     assert patterns.CYRILLIC_1251.search("привет".encode("cp1251"))
     assert not patterns.CYRILLIC_1251.search("Größe, naïve façade".encode("latin-1"))
+
+
+def test_html_images() -> None:
+    """A picture and the head of its bytes; what its tag says, however it is quoted."""
+    assert patterns.HTML_IMAGE.findall("<IMG SRC=a> <image x><data ID='1'><img>") == ["<IMG SRC=a>", "<data ID='1'>"]
+    found = patterns.HTML_ATTRIBUTE.finditer("<IMG SRC=\"a b\" Id='1' SIZE = 20 data-id=3 width=4>")
+    assert [(m.group(1).lower(), m.group(m.lastindex or 0)) for m in found] == [
+        ("src", "a b"), ("id", "1"), ("size", "20")]

@@ -1,0 +1,83 @@
+"""HTML texts in charsets of their own label."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inspector.model import CLEAR, Text
+from inspector.wire import htmltext
+
+
+@pytest.mark.parametrize(("data", "charset", "text"), [
+    (b"hello", 0, "hello"),
+    ("grün".encode(), 0, "grün"),
+    ("grün".encode(), 0x0D, "grün"),
+    ("grün".encode("latin-1"), 3, "grün"),
+    ("“grün”".encode("cp1252"), 0, "“grün”"),
+    ("привет".encode("utf-16-be"), 2, "привет"),
+    ("привет".encode("utf-16-be") + b"x", 2, "привет"),
+    (b"\x81\x8d", 3, "\x81\x8d"),
+])
+def test_texts_are_read_by_label_and_by_what_they_are(data: bytes, charset: int, text: str) -> None:
+    """ASCII, UTF-8, Latin-1 as Windows-1252, UTF-16 without its odd byte; nothing is refused."""
+    assert htmltext.decode(data, charset)[0] == text
+
+
+@given(st.binary(max_size=40), st.sampled_from((0, 2, 3, 0x0D, 9)))
+def test_decoding_is_undone_by_encoding(data: bytes, charset: int) -> None:
+    """What was decoded is written back as the same bytes."""
+    text, codec = htmltext.decode(data, charset)
+    assert htmltext.encode(text, codec) == (data[:len(data) & ~1] if charset == 2 else data)
+
+
+def test_what_is_shown_leads_and_hides_is_told() -> None:
+    """Shown words, the target of a link, and what stands in a tag that no reader shows."""
+    found, places = htmltext.texts('<HTML>go <A HREF="http://x.example/?a&amp;b">there</A><!-- psst --></HTML>')
+    assert found == (
+        Text("body", "go there"), Text("url", "http://x.example/?a&b"), Text("markup", "-- psst --", None, False))
+    assert places[2] is None
+    assert htmltext.texts("") == ((), ())
+
+
+def test_lone_surrogates_and_nul_do_not_leave() -> None:
+    """A lone surrogate would make the log fail; NUL is shown by nobody."""
+    assert htmltext.clean("a\ud800b\0") == "a\ufffdb"
+    assert htmltext.clean("a\0b") == "ab"
+    assert htmltext.texts("\ud800")[0][0].plain == "\ufffd"
+
+
+def test_a_mask_covers_characters_and_what_is_behind_them() -> None:
+    """A reference becomes one star, tags stay, a line break stays, spans outside the text are nothing."""
+    text = "<B>a&amp;b</B><BR>c"
+    found, places = htmltext.texts(text)
+    assert found[0].plain == "a&b\nc"
+    assert htmltext.masked(text, places, [(0, 1, 9)]) == "<B>a**</B><BR>*"
+    assert htmltext.masked(text, places, [(0, -3, 1), (7, 0, 5), (0, 4, 2)]) == "<B>*&amp;b</B><BR>c"
+    link = '<A HREF="ab&amp;c">x</A>'
+    assert htmltext.masked(link, htmltext.texts(link)[1], [(1, 1, 3)]) == '<A HREF="a**c">x</A>'
+    hidden = "a<!-- b -->"
+    assert htmltext.masked(hidden, htmltext.texts(hidden)[1], [(1, 0, 3)]) == hidden
+
+
+def test_the_wire_s_form_is_kept_where_showing_loses_something() -> None:
+    """Evidence beyond the plain text: line breaks of markup, brackets that look like tags; not for mere formatting."""
+    for text, kept in (("<B>a</B>", False), ("a&amp;b", False), ("a<BR>b", True), ("&lt;b&gt;", True)):
+        assert htmltext.written(text, htmltext.texts(text)[0]) == (text if kept else None)
+    assert htmltext.written('<IMG SRC="x">', htmltext.texts('<IMG SRC="x">')[0]) is None
+    assert htmltext.written("", ()) is None
+
+
+def test_ciphers_are_known_by_their_beginning() -> None:
+    """OTR and its kind: metadata only."""
+    assert htmltext.encryption("hello") == CLEAR
+    assert htmltext.encryption("?OTR:AAMD").scheme == "otr"
+    assert htmltext.encryption("*** Encrypted with").inspectable == "metadata"
+
+
+def test_a_placeholder_is_one_escaped_line() -> None:
+    """Words of ours cannot become markup; what is not ASCII goes as UTF-16 with the label that says so."""
+    assert htmltext.placeholder("no <b>\r\n& more\0") == (b"no &lt;b&gt;  &amp; more ", 0)
+    assert htmltext.placeholder("für") == ("für".encode("utf-16-be"), 2)
+    assert len(htmltext.placeholder("x" * 5000)[0]) == 1000

@@ -34,9 +34,9 @@ from inspector.scan.prefilter import Entry
 from inspector.scan.rules import PackRule, read_rules
 from inspector.wire.located import Fault
 
-_MAGIC = b"inspector rules 1\n"
-_FILE_SHARD = 512
-"""File rules compiled into one object."""
+_MAGIC = b"inspector rules 2\n"
+_FILE_SHARD = 1024
+"""File rules compiled into one object: each object reads the whole file anew, one of 10,000 takes long to make."""
 _ATOMS = 4096
 """Most atoms of one rule (256 keys of an xor string, in a few strings); a rule with more runs always."""
 
@@ -91,6 +91,10 @@ class Built(msgspec.Struct, frozen=True, array_like=True):
     indicators: list[Indicator]
     dump: bytes
     """The prefilter's database, empty where it is not kept."""
+    files: list[bytes]
+    """Compiled objects of the rules for files."""
+    file_names: dict[str, int]
+    """namespace:name of a file rule (scope file or both) to its row."""
     faults: list[Fault]
 
 
@@ -112,11 +116,12 @@ def build(packs: Sequence[Pack], limits: Limits) -> Built:
             compiled.append(Shard(_compile(group), tuple(group)))
         except yara.Error:
             faults.extend(_located(rules, group))
-    files = [unit for unit in units_of(rules, messages=False)[0] if unit.names]
+    files = units_of(rules, messages=False)[0]
+    compiled_files: list[bytes] = []
     for start in range(0, len(files), _FILE_SHARD):
         group = files[start:start + _FILE_SHARD]
         try:
-            _compile(group)
+            compiled_files.append(_compile(group))
         except yara.Error:
             faults.extend(_located(rules, group))
     rows = [rule for rule in rules if "private" not in rule.rule.flags]
@@ -133,6 +138,8 @@ def build(packs: Sequence[Pack], limits: Limits) -> Built:
         atoms=entries,
         indicators=indicators,
         dump=b"",
+        files=compiled_files,
+        file_names={f"{_space(r)}:{r.rule.name}": index[id(r)] for r in rows if r.for_files},
         faults=sorted(set(faults)),
     )
     if built.faults:
@@ -160,7 +167,10 @@ def _space(rule: PackRule) -> str:
 def units_of(
     rules: Iterable[PackRule], messages: bool = True,
 ) -> tuple[list[Unit], dict[tuple[str, str], Atoms | None]]:
-    """Rules in groups that need one another, and the atoms that each rule needs (None: it runs always)."""
+    """Rules in groups that need one another, and the atoms that each rule needs (None: it runs always).
+
+    `messages`: the groups that have a rule for messages; else those that have one for files.
+    """
     files: dict[str, list[PackRule]] = {}
     for rule in rules:
         files.setdefault(_space(rule), []).append(rule)
@@ -176,7 +186,8 @@ def units_of(
             needed[space, rule.rule.name] = found[rule.rule.name] if reports else frozenset()
         imports = "".join(f'import "{name}"\n' for name in members[0].source.imports)
         for group in _components(members):
-            if not any(rule.for_messages is messages for rule in group if "private" not in rule.rule.flags):
+            reporting = [rule for rule in group if "private" not in rule.rule.flags]
+            if not any(rule.for_messages if messages else rule.for_files for rule in reporting):
                 continue
             data = members[0].source.data
             source = imports + "\n".join(data[r.rule.at:r.rule.end].decode("utf-8", "replace") for r in group)

@@ -31,7 +31,7 @@ PHRASE_MOST = 200
 """Characters of a phrase."""
 _FAULTS = 200
 """Faults reported of one list."""
-_HASHES = {"sha256": 64, "sha1": 40, "md5": 32}
+HASH_KINDS = {"sha256": 64, "sha1": 40, "md5": 32}
 _HASH = linear.pattern(rb"(?i)\b(?:[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32})\b")
 
 HOST_TESTS = (
@@ -198,7 +198,7 @@ def _hash(length: int) -> Callable[[str], str | None]:
 
 _KINDS: dict[str, Callable[[str], str | None]] = {
     "url": _url, "domain": _domain, "ip": links.ip, "phrase": phrase,
-    **{name: _hash(length) for name, length in _HASHES.items()},
+    **{name: _hash(length) for name, length in HASH_KINDS.items()},
 }
 
 

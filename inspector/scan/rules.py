@@ -42,6 +42,10 @@ class PackRule(msgspec.Struct, frozen=True):
     def for_messages(self) -> bool:
         return self.scope != "file"
 
+    @property
+    def for_files(self) -> bool:
+        return self.scope != "message"
+
 
 def read_rules(packs: Iterable[Pack]) -> tuple[list[PackRule], list[Fault]]:
     """All rules of all packs, and what is wrong with them. Private rules have no id and make no findings."""

@@ -23,6 +23,7 @@ from inspector.model.verdicts import Finding, Severity, Span
 from inspector.scan import prefilter
 from inspector.scan.compiling import HOSTS, SHARDS, Built, Unit, all_entries, compile_units
 from inspector.scan.detectors import DETECTORS
+from inspector.scan.filerules import FileRules
 from inspector.scan.indicators import Table
 from inspector.scan.normalise import SEPARATOR, Layout
 from inspector.scan.prefilter import Entry, Prefilter
@@ -100,6 +101,8 @@ class PackScanner:
         """Message rules."""
         self.indicators = len(built.indicators)
         """Indicators of all lists."""
+        self.files = FileRules.of(built, limits)
+        """What file workers judge with."""
         self._quick_bytes = limits.quick_scan_bytes
         self._rows = built.rows
         self._names = built.names

@@ -68,6 +68,7 @@ from inspector.model import (
     Typing,
     Verdict,
     Way,
+    expect_key,
 )
 from inspector.wire import markup
 from inspector.wire.patterns import CYRILLIC_1251, HTML_TAG
@@ -88,16 +89,21 @@ NAME = b"policy-gateway"
 """Who notices of ours come from. No account can have a `-` in its name, so nobody can write in our name, and an answer
 is returned by the server."""
 DROP_LYING = "oscar.drop_lying"
+KEEP_PATH = "oscar.keep_path"
 DENIED = 0x000D
 """Error code of a refusal: request denied."""
 OWED = 32
 """Frames of ours that wait; a client that makes more be owed has its later ones dropped."""
 CANCEL_SECONDS = 10.0
 """One cancel in so long is sent up, at most: the client's sending is limited by the server, and these are counted."""
+ARS_PORT = 5190
+"""Where AOL's relay of side connections listens; a proposal names only its address."""
 BLOCKS = 16
 """Blocks of one message that are read, but for plain texts, which all are; no client writes two."""
 TEXTS = 64
 """Texts of one event that are told apart."""
+PLACES = 8
+"""Addresses of one proposal that are looked at; clients write three."""
 LINKS = 32
 """Links of one text that are told."""
 PLACEHOLDER_BYTES = 1000
@@ -236,12 +242,37 @@ _How = str | tuple[int, int, tuple[Length, ...]]
 the lengths that enclose it."""
 
 
+class _Path(msgspec.Struct, frozen=True, gc=False):
+    """Where a frame says at which address a connection is to be made (sheet 5.2, 7.3)."""
+
+    reader: Way
+    """Who will make it: DOWN our client, UP somebody behind the server."""
+    expect: Expect
+    """What is to be leased for it."""
+    names: tuple[tuple[int, int], ...] = ()
+    """Values that are "host:port" in words."""
+    hosts: tuple[tuple[int, int], ...] = ()
+    """(offset, what each byte is XORed with) of IPv4 addresses."""
+    ports: tuple[tuple[int, int], ...] = ()
+    """The same of 16-bit ports."""
+    certificate: str = ""
+    """The name that the server's certificate will have, where the frame does not say it."""
+
+
+class _Offered(msgspec.Struct, frozen=True):
+    """A rendezvous proposal that was passed on."""
+
+    event: FileOffer
+    answer: tuple[bytes, bytes, bytes, int]
+    """What a cancel of it says: `_Case.offer`."""
+
+
 class _Case:
     """A frame on its way from bytes to events, and what `apply` needs to know of it."""
 
     __slots__ = (
-        "at", "body", "end", "events", "expects", "family", "flags", "how", "lying", "oddities", "offer", "places",
-        "raw", "request", "sub", "way",
+        "at", "body", "end", "events", "expects", "family", "flags", "gone", "how", "lying", "oddities", "offer",
+        "offered", "path", "places", "raw", "request", "sub", "way",
     )
 
     def __init__(self, way: Way, at: float, raw: bytes) -> None:
@@ -260,6 +291,11 @@ class _Case:
         """A length leads out of what encloses it: readers may disagree about what it says."""
         self.offer: tuple[bytes, bytes, bytes, int] | None = None
         """(cookie, service, peer's name, request number) of a rendezvous proposal."""
+        self.path: _Path | None = None
+        self.offered: tuple[_OfferKey, _Offered] | None = None
+        """What is to be remembered when the frame is passed on."""
+        self.gone: _OfferKey | None = None
+        """The proposal that this frame ends."""
 
     def add(self, event: Event, places: Sequence[_Place | None] = (), how: _How = "drop") -> None:
         self.events.append(event)
@@ -372,6 +408,8 @@ def _encryption(plain: str) -> Encryption:
 
 _RAW = object()
 """The note of bytes that are no whole frame."""
+_OfferKey = tuple[Way, str, bytes]
+"""(who proposed: the way his proposal went, the other end, cookie): cookies repeat in both directions."""
 _Peer = tuple[str, str | None, tuple[str, ...], bool]
 """What is remembered of a name on the wire: name, sender, recipients, whether texts are HTML."""
 PEERS = 128
@@ -387,9 +425,32 @@ class _Login(msgspec.Struct, frozen=True):
     room: str | None
 
 
+def _hash(cookie: bytes) -> str:
+    """What is known of a cookie: never itself."""
+    return hashlib.blake2b(cookie, digest_size=16).hexdigest()
+
+
 def _key(cookie: bytes) -> str:
-    """How a cookie is remembered: never itself."""
-    return "oscar.cookie:" + hashlib.blake2b(cookie, digest_size=16).hexdigest()
+    """Where a cookie's login is remembered."""
+    return "oscar.cookie:" + _hash(cookie)
+
+
+def _shows(data: bytes, at: int, end: int, ticket: str) -> bool:
+    """Whether the frame is a hello with the cookie of this hash."""
+    cookie = first(walk(data, at + 10, end)[0], 0x06) if data[at + 1] == HELLO and end - at > 10 else None
+    return cookie is not None and _hash(data[slice(*cookie)]) == ticket
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text[:6]) < 65536
+
+
+def _ipv4(host: str) -> bytes | None:
+    """The four bytes of an address; None for a name or an address of another kind."""
+    try:
+        return ipaddress.IPv4Address(host).packed
+    except ValueError:
+        return None
 
 
 # -- the decoder
@@ -400,8 +461,9 @@ class OscarDecoder:
 
     __slots__ = (
         "_asked", "_begun", "_busy", "_cancelled", "_chat", "_dead", "_delta", "_edits", "_ended", "_expected", "_flow",
-        "_held", "_identity", "_last", "_limits", "_lost", "_memory", "_need", "_opaque", "_ours", "_out", "_owed",
-        "_peers", "_pushes", "_room", "_skip", "_talking", "_user", "_window", "undecryptable",
+        "_held", "_identity", "_last", "_limited", "_limits", "_lost", "_memory", "_need", "_now", "_offers", "_opaque",
+        "_ours", "_out", "_owed", "_peers", "_pushes", "_room", "_skip", "_talking", "_ticket", "_user", "_window",
+        "undecryptable",
     )
 
     def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:
@@ -426,6 +488,9 @@ class OscarDecoder:
         """Bytes of a damaged frame that are still to come."""
         self._dead = [False, False]
         self._opaque: str | None = None
+        expected = flow.expected
+        self._ticket = expected.key if expected is not None and expected.what == "oscar" and not late else None
+        """The hash of the cookie that this connection must begin with: it was announced for nobody else."""
         self._expected: list[int | None] = [None, None]
         """The next number, as its writer counts."""
         # writing
@@ -440,7 +505,12 @@ class OscarDecoder:
         self._pushes = 0
         self._ours: dict[int, None] = {}
         """Request ids of our own frames to the server: their answers are not the client's."""
+        self._now = 0.0
+        """The time of the frame last applied."""
         self._cancelled = 0.0
+        self._limited = False
+        """The server has said that the client sends too much (sheet 12)."""
+        self._offers: dict[_OfferKey, _Offered] = {}
         # who and what
         self._user: str | None = None
         self._peers: tuple[dict[bytes, _Peer], dict[bytes, _Peer]] = ({}, {})
@@ -508,6 +578,10 @@ class OscarDecoder:
             if stop > size:
                 self._need[way] = stop - pos
                 break
+            if self._ticket is not None and way is UP:
+                if not _shows(data, pos, stop, self._ticket):
+                    return self._fault(way, at, data[pos:], "cookie", "not the connection that was announced", frames)
+                self._ticket = None
             self._begun[way] = True
             frames.append(self._frame(way, at, data[pos:stop]))
             pos = stop
@@ -638,7 +712,11 @@ class OscarDecoder:
             case.odd("sequence", f"number {number:04x}, expected {expected:04x}")
         if case is None:
             return Frame(way, at, raw, kind)
-        edit = DROP_LYING if case.lying and DROP_LYING in self._edits and kind in _MESSAGES else None
+        edit = None
+        if case.lying and DROP_LYING in self._edits and kind in _MESSAGES:
+            edit = DROP_LYING
+        elif case.path is not None and KEEP_PATH in self._edits:
+            edit = KEEP_PATH
         return Frame(
             way, at, raw, kind, tuple(case.events), tuple(case.oddities), edit=edit, note=case,
         )
@@ -672,11 +750,14 @@ class OscarDecoder:
         cookie = first(tlvs, 0x06)
         if cookie is not None:
             known = self._memory.get(_key(case.raw[slice(*cookie)]), case.at)
+            expected = self._flow.expected
             if isinstance(known, _Login):
                 self._chat = known.family == 0x0E
                 self._room = known.room
                 if known.user:
                     self._sign(case, known.user, known.identity, "cookie")
+            elif expected is not None and expected.key == _hash(case.raw[slice(*cookie)]) and expected.by:
+                self._sign(case, expected.by, expected.identity, "cookie")
             return
         name = first(tlvs, 0x01)
         if name is not None:
@@ -705,12 +786,23 @@ class OscarDecoder:
         key = _key(raw[slice(*cookie)])
         until = case.at + self._limits.expect_seconds
         self._memory.put(key, _Login(self._user, self._identity, family, room), until)
-        if host is not None:
-            address = raw[slice(*host)].decode("latin-1").strip("\0 ")
-            if address and address.isprintable() and len(address) <= 255:
-                if ":" not in address:
-                    address += f":{self._flow.server.port}"
-                case.expects.append(Expect(address, "oscar", self._user, key.partition(":")[2]))
+        if host is None:
+            return
+        address = raw[slice(*host)].decode("latin-1").strip("\0 ")
+        server, colon, port = address.rpartition(":")
+        if not colon:
+            server, port = address, str(self._flow.server.port)
+        if not server or not server.isprintable() or " " in server or len(server) > 255 or not _is_port(port):
+            case.odd("redirect", "an address that is none")
+            return
+        expect = Expect(
+            f"{server}:{port}", "oscar", self._user, _hash(raw[slice(*cookie)]), flow=self._flow.id,
+            identity=self._identity)
+        case.expects.append(expect)
+        tls, named = first(tlvs, 0x8E), first(tlvs, 0x8D)
+        secret = tls is not None and any(raw[slice(*tls)]) and (named is None or named[0] == named[1])
+        names = tuple((start, end) for kind, start, end in tlvs if kind == 0x05)
+        case.path = _Path(DOWN, expect, names, certificate=server if secret else "")
 
     def _service_request(self, case: _Case) -> None:
         """01/04: which service the client asks for; of a chat room its name."""
@@ -740,6 +832,11 @@ class OscarDecoder:
             return
         at = case.body + 2 + 2 * case.u16(case.body)
         self._redirect(case, 0x01, walk(case.raw, min(at, case.end), case.end)[0])
+
+    def _rate(self, case: _Case) -> None:
+        """01/0A: what the server thinks of how much the client sends: 2 warned, 3 limited (sheet 12)."""
+        if case.end - case.body >= 2:
+            self._limited = case.u16(case.body) in (2, 3)
 
     def _self_info(self, case: _Case) -> None:
         """01/0F: the server says who the user is."""
@@ -983,7 +1080,11 @@ class OscarDecoder:
                 if type_ == 0x2711:
                     self._relay(case, who, cookie, a, b, (*outer, (a - 2, 2)), sent_at)
             return
+        way = UP if case.sub == 6 else DOWN
         if status != 0:
+            if status != 2:
+                mine, its = (way, who.peer, cookie), (way.other, who.peer, cookie)
+                case.gone = its if its in self._offers else mine
             if texts:
                 case.add(Opaque(
                     kind="rendezvous", sender=who.sender, recipients=who.recipients, texts=texts, id=ident,
@@ -991,10 +1092,10 @@ class OscarDecoder:
                 ), places, "strip")
             return
         stage = first(tlvs, 0x0A)
-        number = case.u16(stage[0]) if stage is not None and stage[1] - stage[0] == 2 else 1
+        number = max(case.u16(stage[0]), 1) if stage is not None and stage[1] - stage[0] == 2 else 1
         case.offer = (raw[start + 2:start + 10], service, who.wire, number)
         if name in ("send_file", "get_file", "direct_im"):
-            self._file(case, who, name, tlvs, ident, texts, places)
+            self._file(case, who, name, tlvs, texts, places)
         elif name == "chat":
             data = first(tlvs, 0x2711)
             room = string8(raw, data[0] + 2, data[1]) if data is not None else None
@@ -1044,52 +1145,118 @@ class OscarDecoder:
         return (Text("contacts", "\n".join(names), None, False),) if names else ()
 
     def _file(
-        self, case: _Case, who: _Who, name: str, tlvs: list[Tlv], ident: str, texts: tuple[Text, ...],
+        self, case: _Case, who: _Who, name: str, tlvs: list[Tlv], texts: tuple[Text, ...],
         places: tuple[_Place | None, ...],
     ) -> None:
-        """An offer of a file or of a direct connection, with where it would come from."""
+        """An offer of a file or of a direct connection, with where it would come from (sheet 7.3, 9).
+
+        The answer to a proposal may be one of his own address (request number 2), and the next one again of the first
+        (3): they belong to the offer that the cookie names, and are no news of themselves.
+        """
+        assert case.offer is not None
+        cookie, number = case.offer[0], case.offer[3]
+        turned = not number & 1
+        way = UP if case.sub == 6 else DOWN
+        key = (way.other if turned else way, who.peer, cookie)
+        known = self._offers.get(key) if number > 1 else None
+        file_name, size, more = self._named_file(case, tlvs) if name != "direct_im" else ("", None, ())
+        if file_name:
+            texts, places = (Text("file_name", file_name, None, False), *texts), (None, *places)
+        texts, places = (*texts, *more), (*places, *(None for _ in more))
+        proxied = first(tlvs, 0x10) is not None
+        method = "direct_im" if name == "direct_im" else "ars" if proxied else "oft"
+        addresses = self._addresses(case, tlvs, way, proxied)
+        if known is not None:
+            first_one = known.event
+            news = (file_name and file_name != first_one.file_name) or (size is not None and size != first_one.size)
+            offer = msgspec.structs.replace(first_one, method=method)
+        else:
+            news = True
+        if known is None or news or more or any(text.part != "file_name" for text in texts):
+            sender, recipients = who.sender, who.recipients
+            if turned:
+                sender, recipients = (who.peer, self._own()) if way is UP else (self._user, (who.peer,))
+            offer = FileOffer(
+                sender=sender, recipients=recipients, conversation=who.peer, method=method, texts=texts,
+                file_name=file_name or (known.event.file_name if known is not None else ""),
+                size=size if size is not None or known is None else known.event.size,
+                address=addresses[0] if addresses else None, id=cookie.hex(),
+            )
+            case.add(offer, places)
+            case.offered = key, _Offered(offer, case.offer)
+        expect = Expect(
+            "", "oft", self._user, cookie.hex(), offer=offer, flow=self._flow.id, identity=self._identity,
+            reverse=turned is not (name == "get_file"),
+        )
+        found = [msgspec.structs.replace(expect, address=address) for address in addresses if ":" in address]
+        case.expects += found
+        if found and not proxied:
+            case.path = self._rendezvous_path(case, tlvs, way, found[0])
+
+    def _named_file(self, case: _Case, tlvs: list[Tlv]) -> tuple[str, int | None, tuple[Text, ...]]:
+        """(name, size, what else stands there) of a proposal's own data; 0x01 stands between the parts of a path."""
         raw = case.raw
-        file_name, size = "", None
         data = first(tlvs, 0x2711)
-        if name != "direct_im" and data is not None and data[1] - data[0] >= 8:
-            size = _U32.unpack_from(raw, data[0] + 4)[0]
-            start = data[0] + 8
+        if data is None or data[1] - data[0] < 8:
+            return "", None, ()
+        size = _U32.unpack_from(raw, data[0] + 4)[0]
+        start = data[0] + 8
+        label = first(tlvs, 0x2712)
+        rest: list[str] = []
+        if label is not None and _charset_of(raw[slice(*label)]) == 2:
+            even = data[1] - ((data[1] - start) & 1)
+            name, _, hidden = decode(raw[start:even], 2, False)[0].partition("\0")
+            # A reader that does not know the label sees other words.
+            rest = [hidden, decode(raw[start:data[1]], 0, False)[0]]
+        else:
             end = raw.find(b"\0", start, data[1])
             end = data[1] if end < 0 else end
-            # A path has 0x01 between its parts.
-            file_name = clean(decode(raw[start:end], 0, False)[0]).replace("\1", "/")
-            hidden = clean(decode(raw[end:data[1]], 0, False)[0]).replace("\0", " ").strip()
-            if file_name:
-                texts, places = (Text("file_name", file_name, None, False), *texts), (None, *places)
-            if hidden:
-                texts, places = (*texts, Text("data", hidden, None, False)), (*places, None)
-        proxied = first(tlvs, 0x10) is not None
-        port_at = first(tlvs, 0x05)
-        port = case.u16(port_at[0]) if port_at is not None and port_at[1] - port_at[0] == 2 else 0
+            name = decode(raw[start:end], 0, False)[0]
+            rest = [decode(raw[end:data[1]], 0, False)[0]]
+        name = clean(name).replace("\1", "/")
+        words = " ".join(" ".join(clean(part).replace("\0", " ") for part in rest).split(" ")).strip()
+        if not words or words.replace(" ", "") == name.replace(" ", ""):
+            return name, size, ()
+        return name, size, (Text("data", words, None, False),)
+
+    def _addresses(self, case: _Case, tlvs: list[Tlv], way: Way, proxied: bool) -> list[str]:
+        """"host:port" of all places where the connection may be made, most likely first; without a port, the host."""
+        raw = case.raw
+        ports = [case.u16(start) for kind, start, end in tlvs if kind == 0x05 and end - start == 2]
         hosts: list[str] = []
-        for kind in (0x04, 0x03, 0x02) if not proxied else (0x02,):
-            value = first(tlvs, kind)
-            if value is not None and value[1] - value[0] == 4 and any(raw[value[0]:value[1]]):
-                host = str(ipaddress.IPv4Address(raw[value[0]:value[1]]))
-                if host not in hosts:
-                    hosts.append(host)
-        address = None
+        for wanted in (0x04, 0x03, 0x02) if not proxied else (0x02,):
+            for kind, start, end in tlvs:
+                if kind == wanted and end - start == 4 and any(raw[start:end]) and len(hosts) < PLACES:
+                    host = str(ipaddress.IPv4Address(raw[start:end]))
+                    if host not in hosts:
+                        hosts.append(host)
         if proxied:
             # Through AOL's relay: what stands for a port is a PIN there.
-            address = hosts[0] if hosts else None
-        elif hosts:
-            address = f"{hosts[0]}:{port}" if port else hosts[0]
-        if name == "direct_im":
-            method = "direct_im"
-        else:
-            method = "ars" if proxied else "oft"
-        case.add(FileOffer(
-            sender=who.sender, recipients=who.recipients, conversation=who.peer, file_name=file_name, size=size,
-            method=method, address=address, id=ident, texts=texts,
-        ), places)
-        if port and not proxied:
-            what = "direct_im" if name == "direct_im" else "oft"
-            case.expects += [Expect(f"{host}:{port}", what, who.sender, ident) for host in hosts]
+            return [f"{host}:{ARS_PORT}" for host in hosts]
+        if way is UP and _ipv4(self._flow.client.ip) is not None and self._flow.client.ip not in hosts and ports:
+            # What the server will write: where it sees the client.
+            hosts.append(self._flow.client.ip)
+        if not ports or not ports[0]:
+            return hosts
+        return [f"{host}:{port}" for port in dict.fromkeys(ports[:2]) if port for host in hosts]
+
+    def _rendezvous_path(self, case: _Case, tlvs: list[Tlv], way: Way, expect: Expect) -> _Path:
+        """Where a proposal's address stands. Of our own client we know better than he where he is."""
+        raw = case.raw
+        if way is UP and _ipv4(self._flow.client.ip) is not None:
+            host, port = self._flow.client.ip, expect.address.rpartition(":")[2]
+            expect = msgspec.structs.replace(expect, address=f"{host}:{port}")
+        hosts: list[tuple[int, int]] = []
+        ports: list[tuple[int, int]] = []
+        for kind, start, end in tlvs:
+            size = end - start
+            if size == 4 and (kind in (0x03, 0x04) or (kind == 0x02 and any(raw[start:end]))):
+                hosts.append((start, 0))
+            elif size == 4 and kind == 0x16 and raw[start:end] != b"\xff\xff\xff\xff":
+                hosts.append((start, 0xFF))
+            elif size == 2 and kind in (0x05, 0x17):
+                ports.append((start, 0xFF if kind == 0x17 else 0))
+        return _Path(way, expect, (), tuple(hosts), tuple(ports))
 
     def _relay(
         self, case: _Case, who: _Who, cookie: bytes, start: int, stop: int, outer: tuple[Length, ...],
@@ -1587,6 +1754,7 @@ class OscarDecoder:
     def apply(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
         """What leaves for a frame, numbered as its reader counts; then what of ours waited for it."""
         way, raw, note = frame.way, frame.raw, frame.note
+        self._now = frame.at
         if self._out[way]:  # after a fault that was let pass, frames of the decoder before come here too
             self._out[way] -= 1
         calm = True
@@ -1604,17 +1772,18 @@ class OscarDecoder:
             self._carry(self._again(frame), verdicts, acts)
         elif not isinstance(note, _Case):
             acts.append(Send(way, self._numbered(way, raw)))
-        elif frame.edit is not None:
+        elif frame.edit == DROP_LYING:
             self._drop(note, None, acts)
         elif note.family and note.sub == 1 and way is DOWN and note.request in self._ours:
             # The server's answer to a frame of ours.
             del self._ours[note.request]
             self._delta[way] -= 1
         elif calm:
-            acts.append(Send(way, self._numbered(way, raw)))
-            acts += note.expects
+            changes = self._leased(note.path, note.at) if frame.edit is not None and note.path is not None else None
+            acts.append(Send(way, self._numbered(way, (rewrite(raw, changes) or raw) if changes else raw)))
+            self._passed(note, acts)
         else:
-            self._carry(note, verdicts, acts)
+            self._carry(note, verdicts, acts, frame.edit is not None)
         if raw[1:2] == b"\x04" and frame.kind == "oscar.close":
             self._ended = True
         if self._owed[UP] or self._owed[DOWN]:
@@ -1651,7 +1820,45 @@ class OscarDecoder:
                 acts += [self._push(each, channel, payload) for channel, payload in owed]
                 owed.clear()
 
-    def _carry(self, case: _Case, verdicts: Sequence[Verdict], acts: list[Act]) -> None:
+    def _leased(self, path: _Path, at: float) -> list[Change]:
+        """An address of ours in place of the one in the frame, where the connection would not pass us otherwise."""
+        address = self._memory.lease(path.expect, path.reader, at)
+        if address is None:
+            return []
+        changes: list[Change] = []
+        if path.names:
+            host = f"[{address.ip}]" if ":" in address.ip else address.ip
+            words = f"{host}:{address.port}".encode()
+            changes = [(start, end, words, (FLAP_LENGTH, (start - 2, 2))) for start, end in path.names]
+            if path.certificate:
+                at_end = path.names[0][1]
+                changes.append((at_end, at_end, pack(0x8D, path.certificate.encode("latin-1")), (FLAP_LENGTH,)))
+            return changes
+        packed = _ipv4(address.ip)
+        if packed is not None:
+            for start, mask in path.hosts:
+                changes.append((start, start + 4, bytes(byte ^ mask for byte in packed), ()))
+            for start, mask in path.ports:
+                changes.append((start, start + 2, bytes(byte ^ mask for byte in _U16.pack(address.port)), ()))
+        return changes
+
+    def _passed(self, case: _Case, acts: list[Act]) -> None:
+        """What follows from a frame that went on."""
+        acts += case.expects
+        for expect in case.expects:
+            if expect.offer is not None and expect.offer.method == "ars" and expect.key is not None:
+                # At the relay it is known by its cookie.
+                self._memory.put(expect_key("oft", expect.key), expect, case.at + self._limits.expect_seconds)
+        if case.gone is not None:
+            self._offers.pop(case.gone, None)
+        if case.offered is not None:
+            key, offered = case.offered
+            self._offers.pop(key, None)
+            if len(self._offers) >= self._limits.oscar_offers:
+                del self._offers[next(iter(self._offers))]
+            self._offers[key] = offered
+
+    def _carry(self, case: _Case, verdicts: Sequence[Verdict], acts: list[Act], edited: bool = False) -> None:
         """Carry out verdicts of which one at least is no plain pass."""
         way, raw = case.way, case.raw
         hide: dict[tuple[_Piece, ...], list[tuple[int, int]]] = {}
@@ -1681,13 +1888,14 @@ class OscarDecoder:
             gone = True
         new: bytes | None = None
         if not gone:
-            new = self._rewritten(raw, hide, whole, cuts)
+            leased = self._leased(case.path, case.at) if edited and worst is None and case.path is not None else []
+            new = self._rewritten(raw, hide, whole, cuts, leased)
         if new is None:
             self._drop(case, worst, acts)
         else:
             acts.append(Send(way, self._numbered(way, new)))
             if worst is None:
-                acts += case.expects
+                self._passed(case, acts)
         if way is UP:
             for event, verdict in zip(case.events, verdicts, strict=True):
                 if verdict.notice:
@@ -1696,8 +1904,9 @@ class OscarDecoder:
     def _rewritten(
         self, raw: bytes, hide: dict[tuple[_Piece, ...], list[tuple[int, int]]],
         whole: dict[tuple[_Piece, ...], str], cuts: list[tuple[int, int, tuple[Length, ...]]],
+        leased: list[Change],
     ) -> bytes | None:
-        """The frame with stars, other words, or parts cut out; None when it would be too long."""
+        """The frame with stars, other words, other addresses, or parts cut out; None when it would be too long."""
         changes: list[Change] = [(start, end, b"", lengths) for start, end, lengths in cuts]
         for pieces, spans in hide.items():
             if pieces not in whole:
@@ -1709,7 +1918,7 @@ class OscarDecoder:
             for start, end, _ in cuts:
                 gone[start:end] = b"\1" * (end - start)
             changes = changes[:len(cuts)] + [change for change in changes[len(cuts):] if not gone[change[0]]]
-        return rewrite(raw, changes)
+        return rewrite(raw, changes + leased)
 
     def _drop(self, case: _Case, verdict: Verdict | None, acts: list[Act]) -> None:
         """Take a frame out; who waits for its answer gets one (sheet 13)."""
@@ -1724,13 +1933,8 @@ class OscarDecoder:
             raw = raw[:4] + _U16.pack(len(raw) - 6) + raw[6:]
             acts.append(Send(way, self._numbered(way, raw)))
         if way is DOWN:
-            if offer is not None and self.ready(UP) and case.at - self._cancelled >= CANCEL_SECONDS:
-                self._cancelled = case.at
-                request = self._request()
-                self._ours[request & 0x7FFFFFFF] = None
-                while len(self._ours) > 64:
-                    del self._ours[next(iter(self._ours))]
-                self._say(UP, _SNAC.pack(4, 6, 0, request & 0x7FFFFFFF) + self._cancel(UP, offer), acts)
+            if offer is not None:
+                self._cancel_up(offer, acts)
             return
         raw, at, end = case.raw, case.body, case.end
         denied = _SNAC.pack(case.family, 1, 0, case.request) + _U16.pack(DENIED)
@@ -1754,6 +1958,18 @@ class OscarDecoder:
                                                             or case.family != 0x0E):
             self._say(DOWN, denied, acts)
 
+    def _cancel_up(self, offer: tuple[bytes, bytes, bytes, int], acts: list[Act]) -> None:
+        """Tell the peer that his proposal came to nothing, in the user's name: seldom, and never when the server has
+        had enough of what the client sends."""
+        if self._limited or self._now - self._cancelled < CANCEL_SECONDS:
+            return
+        self._cancelled = self._now
+        request = self._request() & 0x7FFFFFFF
+        self._ours[request] = None
+        while len(self._ours) > 64:
+            del self._ours[next(iter(self._ours))]
+        self._say(UP, _SNAC.pack(4, 6, 0, request) + self._cancel(UP, offer), acts)
+
     def _request(self) -> int:
         """A request id for a SNAC of ours: servers' own have bit 31 set."""
         self._pushes = (self._pushes + 1) & 0xFFFF
@@ -1772,6 +1988,8 @@ class OscarDecoder:
         peer = ""
         if isinstance(event, Message | FileOffer) and event.recipients and not self._chat:
             peer = event.recipients[0]
+            if isinstance(event, FileOffer) and peer == self._user:
+                peer = event.sender or ""
         self._say(DOWN, self._notice(f"[{peer}] {text}" if peer else text), acts)
 
     def _notice(self, text: str) -> bytes:
@@ -1799,11 +2017,23 @@ class OscarDecoder:
         )
 
     def inject(self, message: Notice, way: Way) -> list[Act]:
-        """A message from our name to the client. Nothing goes up: it would be the user's, and his rate limit's."""
-        if way is UP:
-            return []
+        """A message from our name to the client; of a refused transfer, in front of it, a cancel from the peer. To the
+        peer only that cancel goes: all else would be words of the user's, and count in his rate limit."""
         acts: list[Act] = []
-        self._notify(message.text, message.about, acts)
+        about = message.about
+        offered: _Offered | None = None
+        if isinstance(about, FileOffer):
+            ends = {about.sender, *about.recipients}
+            for (_, peer, _), each in self._offers.items():
+                if each.event.id == about.id and peer in ends:
+                    offered = each
+        if way is UP:
+            if offered is not None:
+                self._cancel_up(offered.answer, acts)
+            return acts
+        if offered is not None:
+            self._say(DOWN, _SNAC.pack(4, 7, 0, self._request()) + self._cancel(DOWN, offered.answer), acts)
+        self._notify(message.text, about, acts)
         return acts
 
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
@@ -1959,7 +2189,7 @@ _HANDLERS: tuple[dict[int, _Handler], dict[int, _Handler]] = (
         0x00150002: _D._icq_request, 0x00170002: _D._login, 0x00170006: _D._login,
     },
     {
-        **_BOTH, 0x00010005: _D._service_reply, 0x0001000F: _D._self_info,
+        **_BOTH, 0x00010005: _D._service_reply, 0x0001000A: _D._rate, 0x0001000F: _D._self_info,
         0x00010012: _D._migration, 0x00010013: _D._words_of_server, 0x00020006: _D._user_info,
         0x0003000B: _D._presence, 0x0003000C: _D._presence, 0x00080002: _D._words_of_server,
         0x000E0002: _D._chat_room, 0x000E0003: _D._chat_users, 0x000E0004: _D._chat_users,
@@ -2132,7 +2362,11 @@ SPEC = Spec(
         "opaque": Can(drop=True, mask=True, placeholder=True, notify=True),
         "opaque.error": Can(mask=True),
     },
-    edits=(Edit(DROP_LYING, "a message whose lengths lead out of it is not passed on: readers disagree about it"),),
+    edits=(
+        Edit(DROP_LYING, "a message whose lengths lead out of it is not passed on: readers disagree about it"),
+        Edit(KEEP_PATH, "where a connection would not pass through us, the addresses of redirects and of proposals are "
+                        "changed to a port of ours"),
+    ),
     applications=("aim", "icq"),
     not_decoded=(
         "TOC", "OSCAR inside HTTP", "side connections (files, direct IM, ICQ peers)", "icons", "directory searches",

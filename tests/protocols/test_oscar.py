@@ -52,7 +52,7 @@ from inspector.model import (
     Way,
 )
 from inspector.protocols import oscar
-from inspector.protocols.oscar import DROP_LYING, NAME, SPEC, OscarDecoder, clean, decode, name_of, probe
+from inspector.protocols.oscar import DROP_LYING, KEEP_PATH, NAME, SPEC, OscarDecoder, clean, decode, name_of, probe
 from inspector.wire.tlv import first, pack, walk
 from tests.engine.toy import ToyPolicy, ToyScanner
 
@@ -306,6 +306,7 @@ class Session:
         self.numbers = {UP: 10, DOWN: 0xFFFE}
         self.seen: dict[Way, int | None] = {UP: None, DOWN: None}
         self.at = 100.0
+        self.ticket = b""
         self.events: list[Event] = []
         self.expects: list[Expect] = []
         for way, channel, payload in before:
@@ -348,6 +349,23 @@ class Session:
         """One frame, judged and passed on."""
         (frame,) = self.feed(way, self.write(way, payload, channel))
         return self.apply(frame, verdict)
+
+
+class Leases(Table[str, object]):
+    """A decoders' memory whose listener leases these addresses, one after the other; None is left when none is."""
+
+    def __init__(self, *addresses: Address) -> None:
+        super().__init__(100)
+        self.addresses = list(addresses)
+        self.leased: list[tuple[Expect, Way]] = []
+
+    def lease(self, expect: Expect, way: Way, at: float) -> Address | None:
+        assert at
+        self.leased.append((expect, way))
+        return self.addresses.pop(0) if self.addresses else None
+
+
+PATH = frozenset({KEEP_PATH})
 
 
 def event_of(payload: bytes, way: Way = UP, before: Sequence[Item] = BOS) -> Event:
@@ -454,6 +472,125 @@ def test_migration_is_a_redirect() -> None:
     session = Session()
     session.say(DOWN, snac(1, 0x12, u16(2) + u16(1) + u16(4) + pack(5, b"bos2.example.net:443") + pack(6, b"new")))
     assert session.expects[-1].address == "bos2.example.net:443"
+
+
+def redirect(host: bytes, *more: bytes) -> bytes:
+    """17/03 with a host, a cookie and more."""
+    return snac(0x17, 3, pack(1, b"Alice Adams") + pack(5, host) + pack(6, TICKET) + b"".join(more), 2)
+
+
+@pytest.mark.parametrize(
+    ("before", "payload", "channel", "address"),
+    [
+        (LOGIN[:5], redirect(b"bos.example.net:5191"), 2, "bos.example.net:5191"),
+        (LOGIN[:5], redirect(b"bos.example.net"), 2, "bos.example.net:5190"),
+        (ICQ[:2], pack(1, b"123456") + pack(5, b"192.0.2.7:443") + pack(6, TICKET), 4, "192.0.2.7:443"),
+        (BOS, snac(1, 5, pack(0x0D, u16(0x0E)) + pack(5, b"chat.example.net:23") + pack(6, TICKET), 9, 0), 2,
+         "chat.example.net:23"),
+        (BOS, snac(1, 5, u16(6) + pack(1, u16(3)) + pack(5, b"chat.example.net:23") + pack(6, TICKET), 9, 0x8000), 2,
+         "chat.example.net:23"),
+        (BOS, snac(1, 0x12, u16(1) + u16(4) + pack(5, b"new.example.net:80") + pack(6, TICKET)), 2, "new.example.net:80"),
+    ],
+)
+def test_redirects_lead_to_leased_ports(before: Sequence[Item], payload: bytes, channel: int, address: str) -> None:
+    """Every redirect, its lengths true again; the lease knows the real place, the user, and the cookie's hash."""
+    memory = Leases(Address("203.0.113.4", 9401))
+    session = Session(before, edits=PATH, memory=memory)
+    ((way, _, sent),) = session.say(DOWN, payload, channel=channel)
+    ((expect, reader),) = memory.leased
+    assert (way, reader, expect.what, expect.address, expect.flow) == (DOWN, DOWN, "oscar", address, "f")
+    assert expect in session.expects
+    assert expect.by in ("aliceadams", "123456")
+    again = Session(before)
+    again.say(DOWN, sent, channel=channel)
+    assert [e.address for e in again.expects] == ["203.0.113.4:9401"]
+    host = address.encode() if address.encode() in payload else b"bos.example.net"
+    assert sent == payload.replace(pack(5, host), pack(5, b"203.0.113.4:9401"))
+
+
+def test_without_a_lease_a_redirect_is_left_alone() -> None:
+    """No port is free, or the connection passes through us anyway; with the edit off nobody is asked."""
+    payload = redirect(b"bos.example.net:5191")
+    memory = Leases()
+    assert Session(LOGIN[:5], edits=PATH, memory=memory).say(DOWN, payload) == [(DOWN, 2, payload)]
+    assert len(memory.leased) == 1
+    memory = Leases(Address("203.0.113.4", 9401))
+    assert Session(LOGIN[:5], memory=memory).say(DOWN, payload) == [(DOWN, 2, payload)]
+    assert memory.leased == []
+
+
+@pytest.mark.parametrize("host", [b"", b":5190", b"bos:0", b"bos:99999", b"a b:5190", b"bos\r\n:5190", b"x" * 300])
+def test_an_address_that_is_none_is_told(host: bytes) -> None:
+    """Nothing is expected there, nothing leased."""
+    memory = Leases(Address("203.0.113.4", 9401))
+    session = Session(LOGIN[:5], edits=PATH, memory=memory)
+    (frame,) = session.feed(DOWN, session.write(DOWN, redirect(host)))
+    assert [o.name for o in frame.oddities] == ["oscar.redirect"]
+    assert len(session.apply(frame)) == 1
+    assert (session.expects, memory.leased) == ([], [])
+
+
+def test_every_host_of_a_redirect_is_ours() -> None:
+    """Readers differ in which of two they take."""
+    session = Session(LOGIN[:5], edits=PATH, memory=Leases(Address("203.0.113.4", 9401)))
+    ((_, _, sent),) = session.say(DOWN, redirect(b"one.example.net:1", pack(5, b"two.example.net:2")))
+    assert sent.count(b"203.0.113.4:9401") == 2
+    assert b"example.net" not in sent
+
+
+@pytest.mark.parametrize(
+    ("more", "added"),
+    [((pack(0x8E, b"\2"),), True), ((pack(0x8E, b"\2"), pack(0x8D, b"bos.example.net")), False),
+     ((pack(0x8E, b"\0"),), False), ((), False)],
+)
+def test_a_redirect_to_tls_keeps_the_name_of_the_certificate(more: tuple[bytes, ...], added: bool) -> None:
+    """TLS stays TLS on both legs; the client must ask for the real server's name, not for that of our address."""
+    session = Session(LOGIN[:5], edits=PATH, memory=Leases(Address("203.0.113.4", 9401)))
+    ((_, _, sent),) = session.say(DOWN, redirect(b"bos.example.net:5191", *more))
+    assert (pack(0x8D, b"bos.example.net") in sent) is (added or len(more) == 2)
+    tlvs, true = walk(sent, 10, len(sent))
+    assert true
+    assert [kind for kind, _, _ in tlvs].count(0x8D) == (added or len(more) == 2)
+
+
+def leased_session(ticket: bytes = TICKET, memory: Table[str, object] | None = None) -> Session:
+    """A connection to a port that was leased for the holder of a cookie."""
+    session = Session([], memory=memory)
+    announced = Session(LOGIN)
+    expect = announced.expects[0]
+    assert expect.key == oscar._hash(TICKET)
+    flow = Flow("g", Address("10.0.0.5", 40001), Address("192.0.2.1", 5191), opened=1.0, expected=expect)
+    session.decoder = OscarDecoder(flow, Limits(), session.memory, frozenset())
+    session.ticket = HELLO + pack(6, ticket)
+    return session
+
+
+def test_a_leased_connection_is_confirmed_by_its_cookie() -> None:
+    """The right one goes on, and its user is known even where the memory of the login is lost."""
+    session = leased_session()
+    session.say(DOWN, HELLO, channel=1)
+    session.say(UP, session.ticket, channel=1)
+    assert session.events == [SignOn(user="aliceadams", identity="authenticated", mechanism="cookie")]
+    session.say(UP, im("bob", fragment(b"hello")))
+
+
+@pytest.mark.parametrize(
+    ("hello", "channel"),
+    [(HELLO + pack(6, b"another ticket"), 1), (HELLO, 1), (HELLO + pack(1, b"bob") + pack(2, b"x"), 1), (b"", 1),
+     (im("bob", fragment(b"hello")), 2), (HELLO + pack(6, TICKET), 2), (HELLO + pack(6, TICKET), 4)],
+)
+def test_a_leased_connection_of_somebody_else_is_broken(hello: bytes, channel: int) -> None:
+    """Another cookie, none, another login, no hello at all: nothing of it is passed on, and no cookie is told."""
+    session = leased_session()
+    data = flap(1, hello, channel) + flap(2, im("bob", fragment(b"hello")))
+    for cut in (len(data), 1):
+        session = leased_session()
+        frames = [f for i in range(0, len(data), cut) for f in session.feed(UP, data[i:i + cut])]
+        assert frames[0].kind == BROKEN
+        assert frames[0].fault is not None
+        assert frames[0].fault.name == "oscar.cookie"
+        assert "ticket" not in repr(frames[0].fault)
+        assert all(f.events == () for f in frames)
 
 
 def test_no_secret_reaches_an_event_or_an_oddity() -> None:
@@ -619,6 +756,75 @@ def test_a_file_offer_has_name_size_and_address() -> None:
         method="oft", address="192.0.2.9:5190", id=COOKIE.hex(),
         texts=(Text("file_name", "garden/soup.txt", None, False),))
     assert [e.address for e in session.expects] == ["192.0.2.9:5190", "10.0.0.5:5190"]
+    (expect, _) = session.expects
+    assert (expect.what, expect.by, expect.key, expect.flow) == ("oft", "aliceadams", COOKIE.hex(), "f")
+    assert (expect.identity, expect.offer, expect.reverse) == ("authenticated", session.events[-1], False)
+
+
+def test_a_counter_proposal_belongs_to_the_first_offer() -> None:
+    """The answerer's own address (request number 2) is no new offer: its connection carries the first one's file, and
+    the one who connects sends it; a third request turns it round again. Cookies of the other direction are others."""
+    session = Session()
+    session.say(UP, offered("Bob", guid("1343"), *file_tlvs()))
+    first_offer, events = session.events[-1], len(session.events)
+    session.say(DOWN, offer("bob", guid("1343"), pack(0x0A, u16(2)), pack(4, b"\xc6\x33\x64\7"), pack(5, u16(4443))))
+    third = (pack(0x0A, u16(3)), pack(0x10, b""), pack(2, b"\xc0\0\2\x63"), pack(5, u16(7)))
+    session.say(UP, offered("Bob", guid("1343"), *third))
+    assert len(session.events) == events
+    assert [(e.address, e.reverse) for e in session.expects] == [
+        ("192.0.2.9:5190", False), ("10.0.0.5:5190", False), ("198.51.100.7:4443", True), ("192.0.2.99:5190", False)]
+    assert all(isinstance(e.offer, FileOffer) and e.offer.file_name == "recipe of soup.txt" for e in session.expects)
+    assert session.expects[2].offer == first_offer
+    assert session.expects[3].offer.method == "ars"  # type: ignore[union-attr]
+    assert session.memory.get(f"expect:oft:{COOKIE.hex()}", session.at) == session.expects[3]
+    session.say(DOWN, offer("bob", guid("1343"), *file_tlvs(b"other.txt")))
+    assert isinstance(session.events[-1], FileOffer)
+
+
+def test_a_counter_proposal_may_bring_news() -> None:
+    """Another name or size than the first offer's is an offer that is judged; so is one whose first was not seen."""
+    session = Session()
+    session.say(UP, offered("Bob", guid("1343"), *file_tlvs()))
+    session.say(DOWN, offer("bob", guid("1343"), *file_tlvs(b"worse.exe", number=2)))
+    event = session.events[-1]
+    assert isinstance(event, FileOffer)
+    assert (event.sender, event.recipients, event.file_name) == ("aliceadams", ("bob",), "worse.exe")
+    session = Session()
+    session.say(UP, offered("Bob", guid("1343"), pack(0x0A, u16(2)), pack(3, b"\x0a\0\0\5"), pack(5, u16(4443))))
+    event = session.events[-1]
+    assert isinstance(event, FileOffer)
+    assert (event.sender, event.recipients) == ("bob", ("aliceadams",))
+    assert session.expects[-1].reverse
+
+
+def test_a_cancelled_proposal_is_forgotten_and_proposals_are_few() -> None:
+    """After a decline a later stage is an offer of its own; of many proposals the oldest are forgotten."""
+    session = Session()
+    session.say(UP, offered("Bob", guid("1343"), *file_tlvs()))
+    session.say(DOWN, offer("bob", guid("1343"), status=1))
+    session.say(DOWN, offer("bob", guid("1343"), pack(0x0A, u16(2)), pack(4, b"\xc6\x33\x64\7"), pack(5, u16(4443))))
+    assert sum(isinstance(e, FileOffer) for e in session.events) == 2
+    for number in range(200):
+        session.say(UP, offered(f"peer{number}", guid("1343"), *file_tlvs()))
+    assert len(session.decoder._offers) == Limits().oscar_offers
+
+
+def test_who_asks_for_a_file_is_sent_to() -> None:
+    """In a request for a file the one who connects to the asker sends it."""
+    session = Session()
+    session.say(UP, offered("Bob", guid("1348"), *file_tlvs()))
+    assert {e.reverse for e in session.expects} == {True}
+
+
+def test_file_names_in_utf_16() -> None:
+    """A list entry beside it names its charset; what a reader without it would see is a text too."""
+    data = struct.pack(">HHI", 1, 1, 5) + "Grüße.exe\0".encode("utf-16-be")
+    event = event_of(offered("bob", guid("1343"), pack(0x2711, data), pack(0x2712, b"unicode-2-0")))
+    assert isinstance(event, FileOffer)
+    assert event.file_name == "Grüße.exe"
+    data = struct.pack(">HHI", 1, 1, 5) + b"evil.exe"
+    event = event_of(offered("bob", guid("1343"), pack(0x2711, data), pack(0x2712, b"unicode-2-0")))
+    assert plain(event, "data") == ["evil.exe"]
 
 
 def test_file_names_that_do_not_end_and_bytes_behind_them() -> None:
@@ -635,7 +841,7 @@ def test_offers_through_the_relay_and_direct_im() -> None:
     """ARS: what stands for the port is a PIN; direct IM is an offer of a connection."""
     event = event_of(offered("bob", guid("1343"), pack(0x10, b""), pack(2, b"\xc0\0\2\1"), pack(5, u16(4711))))
     assert isinstance(event, FileOffer)
-    assert (event.method, event.address) == ("ars", "192.0.2.1")
+    assert (event.method, event.address) == ("ars", "192.0.2.1:5190")
     event = event_of(offered("bob", guid("1345"), *file_tlvs()[:6]))
     assert isinstance(event, FileOffer)
     assert (event.method, event.file_name) == ("direct_im", "")
@@ -952,6 +1158,93 @@ def test_a_refused_offer_to_the_user_is_cancelled_at_its_sender_but_seldom() -> 
     error = snac(4, 1, u16(4), 3)
     assert session.say(DOWN, error) == [(DOWN, 2, error)]
     session.say(UP, im("bob", fragment(b"hello")))
+
+
+def place_of(payload: bytes, kind: int) -> bytes:
+    """The first value of this kind in a proposal."""
+    tlvs, _ = walk(payload, payload.index(guid("1343")) + 16, len(payload))
+    found = first(tlvs, kind)
+    assert found
+    return payload[found[0]:found[1]]
+
+
+@pytest.mark.parametrize("way", [UP, DOWN])
+def test_addresses_of_a_proposal_lead_to_leased_ports(way: Way) -> None:
+    """Each address that is there, the port and the complements of both; all else stays as it was. What our client says
+    of himself is not believed: the lease leads to where he is."""
+    checks = pack(0x16, b"\xf5\xff\xff\xfa"), pack(0x17, u16(0xFFFF ^ 5190))
+    tlvs = (*file_tlvs(), *checks) if way is DOWN else (pack(2, b"\x0a\0\0\5"), pack(3, b"\x0a\1\1\1"), *checks,
+                                                      pack(5, u16(5190)), *file_tlvs()[-1:])
+    memory = Leases(Address("203.0.113.4", 9402))
+    session = Session(edits=PATH, memory=memory)
+    payload = offer("bob", guid("1343"), *tlvs) if way is DOWN else offered("bob", guid("1343"), *tlvs)
+    ((_, _, sent),) = session.say(way, payload)
+    assert len(sent) == len(payload)
+    ours = b"\xcb\0\x71\4"
+    assert place_of(sent, 3) == ours
+    assert place_of(sent, 2) == (ours if way is UP else bytes(4))
+    assert place_of(sent, 5) == u16(9402)
+    assert place_of(sent, 0x16) == bytes(byte ^ 0xFF for byte in ours)
+    assert place_of(sent, 0x17) == u16(9402 ^ 0xFFFF)
+    assert place_of(sent, 0x2711) == place_of(payload, 0x2711)
+    ((expect, reader),) = memory.leased
+    assert reader is way
+    assert expect.address == ("192.0.2.9:5190" if way is DOWN else "10.0.0.5:5190")
+    assert expect.offer == session.events[-1]
+    assert expect in session.expects
+
+
+def test_a_refused_or_proxied_proposal_leases_nothing() -> None:
+    """A lease is taken only for what is passed on and would connect to the address that it names."""
+    memory = Leases(Address("203.0.113.4", 9402))
+    session = Session(edits=PATH, memory=memory)
+    session.say(DOWN, offer("bob", guid("1343"), *file_tlvs()), SILENT)
+    payload = offer("bob", guid("1343"), pack(0x10, b""), pack(2, b"\xc0\0\2\1"), pack(5, u16(4711)))
+    assert session.say(DOWN, payload) == [(DOWN, 2, payload)]
+    assert memory.leased == []
+
+
+def test_a_warned_proposal_still_keeps_to_our_path() -> None:
+    """A warning passes the frame: with the leased address all the same."""
+    session = Session(edits=PATH, memory=Leases(Address("203.0.113.4", 9402)))
+    sent = session.say(UP, offered("bob", guid("1343"), *file_tlvs()), WARN)
+    ups = [payload for way, _, payload in sent if way is UP]
+    assert [place_of(payload, 5) for payload in ups] == [u16(9402)]
+    assert len(session.expects) == 2
+
+
+def test_a_refused_transfer_is_cancelled_at_both_ends() -> None:
+    """Its content came and was refused: our user gets a cancel in the peer's name and the notice, the peer a cancel;
+    both only about a proposal that passed here, and the peer's seldom."""
+    session = Session()
+    session.say(DOWN, offer("Bob", guid("1343"), *file_tlvs()))
+    about = session.events[-1]
+    assert isinstance(about, FileOffer)
+    session.at += 60
+    session.say(DOWN, b"", channel=5)
+    told = [session.check(act) for act in session.decoder.inject(Notice("No.", about), DOWN) if isinstance(act, Send)]
+    assert [head(payload)[:2] for _, payload in told] == [(4, 7), (4, 7)]
+    assert u16(1) + COOKIE + guid("1343") + pack(0x0B, u16(1)) in told[0][1]
+    assert told[0][1][20:24] == s8("Bob")
+    assert b"[bob] No." in told[1][1]
+    up_acts = session.decoder.inject(Notice("No.", about), UP)
+    ((_, payload),) = [session.check(act) for act in up_acts if isinstance(act, Send)]
+    assert head(payload)[:2] == (4, 6)
+    assert payload[20:24] == s8("Bob")
+    assert u16(1) + COOKIE + guid("1343") + pack(0x0B, u16(1)) in payload
+    assert session.decoder.inject(Notice("No.", about), UP) == []
+    other = FileOffer(sender="carol", id=about.id)
+    assert session.decoder.inject(Notice("No.", other), UP) == []
+    assert len(session.decoder.inject(Notice("No.", other), DOWN)) == 1
+
+
+def test_no_cancel_goes_up_while_the_server_limits_the_client() -> None:
+    """After 01/0A said limited; when it is cleared, again."""
+    session = Session()
+    session.say(DOWN, snac(1, 0x0A, u16(3) + bytes(35), 0x80000009))
+    assert session.say(DOWN, offer("bob", guid("1343"), *file_tlvs()), SILENT) == []
+    session.say(DOWN, snac(1, 0x0A, u16(4) + bytes(35), 0x80000009))
+    assert len(session.say(DOWN, offer("bob", guid("1343"), *file_tlvs()), SILENT)) == 1
 
 
 def test_a_refused_counter_offer_becomes_a_cancel() -> None:
@@ -1396,4 +1689,4 @@ def test_the_spec_says_what_can_be_done() -> None:
     assert SPEC.can["message"].placeholder
     assert not SPEC.can["file"].mask
     assert not SPEC.can["opaque.error"].drop
-    assert {edit.name for edit in SPEC.edits} == {DROP_LYING}
+    assert {edit.name for edit in SPEC.edits} == {DROP_LYING, KEEP_PATH}

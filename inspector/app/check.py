@@ -19,7 +19,7 @@ CONFIG_KEYS = frozenset({
     "listeners", "tls", "policy", "signatures", "store", "archive", "user", "privacy", "workers", "control",
     "control_group", "metrics", "limits", "edits", "log",
 })
-POLICY_KEYS = frozenset({"enforce", "inside", "on_trouble", "groups", "rules"})
+POLICY_KEYS = frozenset({"enforce", "inside", "on_trouble", "groups", "files", "rules"})
 TESTS_KEYS = frozenset({"tests", "given"})
 PACK_KEYS = frozenset({"name", "version", "license", "content", "authors", "homepage"})
 

@@ -15,6 +15,7 @@ from inspector.model import (
     Context,
     Event,
     File,
+    FileMode,
     FileOffer,
     Finding,
     Hit,
@@ -74,19 +75,21 @@ class CompiledPolicy:
         self.path = source.path
         self.groups = tuple(group.name for group in source.groups)
         self.rules = source.rules
+        self._takings = tuple(taking.rule for taking in source.files)
+        every = (*source.rules, *self._takings)
         self._plans: dict[tuple[str | None, tuple[bool, ...], Way, str], _Plan] = {}
         self._steady = tuple({
             id(atom): atom
-            for rule in source.rules for atom, _ in atoms(rule.when)
+            for rule in every for atom, _ in atoms(rule.when)
             if atom.field.scope == "session" and atom.field.name not in ("event", "direction")
         }.values())
         """Conditions that are the same for all events of a session."""
         self._steady_index = {id(atom): index for index, atom in enumerate(self._steady)}
-        texts = text_atoms(source.rules)
+        texts = text_atoms(every)
         self._pattern_index = {id(atom): index for index, (atom, _) in enumerate(texts)}
         self._texts = PatternSet(pattern.joined for _, pattern in texts) if texts else None
         self._asks_peer = any(
-            atom.field.name == "peer" for rule in source.rules for atom, _ in atoms(rule.when)
+            atom.field.name == "peer" for rule in every for atom, _ in atoms(rule.when)
         )
 
     # -- the port
@@ -142,6 +145,27 @@ class CompiledPolicy:
                 verdicts.append(self._verdict(hits, event, context, findings))
         return strictest(verdicts) if verdicts else None
 
+    def file_mode(self, offer: FileOffer, context: Context, way: Way, at: float) -> FileMode:
+        """How the content of an offered file is to be taken. Of several recipients: the most careful mode."""
+        session: Any = context.plan
+        if context.policy is not self or session[0] is not context.protocol or session[1] is not context.user:
+            self.enter(context)
+            session = context.plan
+        plan: _Plan = session[3] if way else session[2]
+        code = plan.get(_Taking)
+        if code is None:
+            direction = context.directions[way]
+            code = plan[_Taking] = self._code("file", context.protocol, session[4], way, direction, self._takings)
+        run = code[0]
+        assert run is not None, "the last default always holds"
+        several = code[2] and len(offer.recipients) > 1
+        modes = []
+        for other in (peers(offer, way) or (None,)) if several else (None,):
+            hits = run(offer, context, at, other, ())
+            assert hits is not None, "the last default always holds"
+            modes.append(self.source.files[hits[0][0].index].mode)
+        return _most_careful(modes)
+
     def on_trouble(self, name: str, protocol: str | None) -> str:
         """ "pass", "block", "cut" or "hold". What a policy cannot decide (internal, injection) cuts."""
         table = self.source.on_trouble
@@ -192,6 +216,30 @@ class CompiledPolicy:
         worst = max(told, key=lambda pair: -1 if pair[0] is None else pair[0].action)
         return verdict, worst[1]
 
+    def explain_mode(
+        self, offer: FileOffer, context: Context, way: Way, at: float,
+    ) -> tuple[FileMode, list[Said]]:
+        """The mode of a file, and why each entry of `files:` did or did not hold, by the plain interpreter.
+
+        Of an offer to several recipients: for the one who calls for the most careful mode.
+        """
+        if context.policy is not self:
+            self.enter(context)
+        others = peers(offer, way)
+        told: dict[FileMode, list[Said]] = {}
+        for peer in [(other,) for other in others] if self._asks_peer and len(others) > 1 else [others]:
+            facts = Facts(offer, context, way, at, user=context.user, identity=context.identity, groups=context.groups,
+                          peer=peer)
+            said = []
+            for taking in self.source.files:
+                matched, why = _condition(taking.rule.when, facts)
+                said.append(Said(taking.rule.name, taking.rule.place[0], True, matched, f"{taking.mode}: {why}"))
+                if matched:
+                    told.setdefault(taking.mode, said)
+                    break
+        mode = _most_careful(told)
+        return mode, told[mode]
+
     # -- inside
 
     def _groups_of(self, context: Context, user: str | None, identity: Identity) -> frozenset[str]:
@@ -241,6 +289,7 @@ class CompiledPolicy:
 
     def _code(
         self, event: str, protocol: str | None, truths: tuple[bool, ...], way: Way, direction: str,
+        rules: tuple[Rule, ...] | None = None,
     ) -> _Code:
         def known(atom: Atom) -> bool | None:
             field, matcher = atom.field, atom.matcher
@@ -259,7 +308,7 @@ class CompiledPolicy:
         jids = protocol in JID_PROTOCOLS
         (quiet, one), (found, two) = (
             judge(
-                self.rules, known, way=way, found=found, jids=jids, texts=self._texts,
+                self.rules if rules is None else rules, known, way=way, found=found, jids=jids, texts=self._texts,
                 pattern_index=self._pattern_index,
             )
             for found in (False, True)
@@ -345,6 +394,10 @@ class _SigningOn:
     """Stands for SignOn in a plan."""
 
 
+class _Taking:
+    """Stands for the entries of `files:` in a plan."""
+
+
 _NOBODY = SignOn(user="", identity="unknown")
 """Stands for the event where only conditions of the session are asked."""
 
@@ -398,6 +451,10 @@ def strictest(verdicts: Iterable[Verdict]) -> Verdict | None:
     masks = merged(span for verdict in every for span in verdict.masks)
     hits = tuple(dict.fromkeys(hit for verdict in every for hit in verdict.hits))
     return msgspec.structs.replace(worst, masks=masks if worst.action is Action.REDACT else (), hits=hits)
+
+
+def _most_careful(modes: Iterable[FileMode]) -> FileMode:
+    return min(modes, key=("spool", "stream", "pass").index)
 
 
 def _direction(writer: bool, reader: bool) -> str:

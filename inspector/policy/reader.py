@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import re2  # type: ignore[import-untyped]
 
-from inspector.model import Action
+from inspector.model import Action, FileMode
 from inspector.policy.fields import EVENTS, FIELDS, PROTOCOLS, Field
 from inspector.policy.matchers import (
     Matcher,
@@ -33,6 +33,8 @@ from inspector.policy.rules import (
     Not,
     Rule,
     Source,
+    Taking,
+    atoms,
     looks_at,
     without_finding,
 )
@@ -47,6 +49,11 @@ TROUBLE: Mapping[str, str] = {
 """Troubles that a policy decides, with their defaults."""
 TROUBLE_OF: Mapping[str, Mapping[str, str]] = {"irc": {"malformed": "pass"}}
 """Defaults of single protocols: IRC servers answer a strange line with an error and go on."""
+
+MODES: tuple[FileMode, ...] = get_args(FileMode)
+
+SPOOLED = ("executable", "script", "macro_document", "archive", "disk_image", "unknown")
+"""Types of which nothing leaves before the verdict, by default: part of such a file may do harm already."""
 
 INSIDE = (
     "127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7",
@@ -98,15 +105,16 @@ class _Reader:
             top = {}
         if not isinstance(top, dict):
             raise Faults([self.document.fault("a policy is a mapping with the key rules")])
-        self.faults += self.document.unknown(("enforce", "inside", "on_trouble", "groups", "rules"))
+        self.faults += self.document.unknown(("enforce", "inside", "on_trouble", "groups", "files", "rules"))
         enforce = self.truth(top, True, "enforce")
         inside = Networks(self.networks(top.get("inside", list(INSIDE)), "inside"))
         on_trouble = self.on_trouble(top.get("on_trouble"))
         self.read_groups(top.get("groups"))
+        files = self.files(top.get("files"))
         rules = self.rules(top.get("rules"))
         if self.faults:
             raise Faults(self.faults)
-        return Source(self.document.path, enforce, inside, on_trouble, tuple(self.groups.values()), rules)
+        return Source(self.document.path, enforce, inside, on_trouble, tuple(self.groups.values()), rules, files)
 
     def wrong(self, text: str, *keys: Key) -> None:
         self.faults.append(self.document.fault(text, *keys))
@@ -215,6 +223,60 @@ class _Reader:
             else:
                 words.append(item)
         return words
+
+    # -- files
+
+    def files(self, value: Any) -> tuple[Taking, ...]:
+        """The entries of `files:`, and the defaults behind them."""
+        entries: list[tuple[Condition, FileMode, tuple[int, int]]] = []
+        if value is not None and not isinstance(value, list):
+            self.wrong("files is a list of {when: …, mode: …}", "files")
+        elif value is not None and len(value) > MOST_RULES:
+            self.wrong(f"more than {MOST_RULES} entries", "files")
+        elif value is not None:
+            for index, body in enumerate(value):
+                keys: tuple[Key, ...] = ("files", index)
+                if not isinstance(body, dict):
+                    self.wrong("an entry is a mapping with when and mode", *keys)
+                    continue
+                self.faults += self.document.unknown(("when", "mode", "description"), *keys)
+                if not isinstance(body.get("description", ""), str):
+                    self.wrong("a description is text", *keys, "description")
+                when = self.before(body.get("when"), *keys, "when")
+                entries.append((when, self.mode(body.get("mode"), *keys, "mode"), self.document.at(*keys)))
+        entries += [(condition, mode, (0, 0)) for condition, mode in _BY_DEFAULT]
+        return tuple(
+            Taking(Rule(index, f"files {index + 1}" if place[0] else "files by default", when, Action.PASS, False, None,
+                        None, "", place, place, "none"), mode)
+            for index, (when, mode, place) in enumerate(entries)
+        )
+
+    def before(self, value: Any, *keys: Key) -> Condition:
+        """Conditions on a file whose content has not come."""
+        if not isinstance(value, dict):
+            self.wrong("an entry needs when: a mapping of conditions ({} for every file)", *keys)
+            return All(())
+        when = self.condition(value, 1, *keys)
+        for atom, _ in atoms(when):
+            field = atom.field
+            if field.name == "event" or (field.events is not None and "file" not in field.events):
+                text = f"files is about files: {field.name} has no use here"
+            elif field.scope == "finding" or not field.early:
+                text = f"{field.name} cannot be known before the content has come"
+            else:
+                continue
+            self.faults.append(Fault(self.document.path, *atom.place, text))
+        return when
+
+    def mode(self, value: Any, *keys: Key) -> FileMode:
+        for mode in MODES:
+            if value == mode:
+                return mode
+        if value is None:
+            self.wrong(f"an entry needs mode: {', '.join(MODES)}", *keys)
+        else:
+            self.wrong(f'unknown mode "{shown(value)}"{did_you_mean(str(value), MODES)}', *keys)
+        return "spool"
 
     # -- rules
 
@@ -517,6 +579,11 @@ class _Reader:
         return None
 
 
+def _is(name: str, *words: str) -> Atom:
+    """A condition that stands in no file."""
+    return Atom(FIELDS[name], Names(words), (0, 0), f"{name}: {_written(list(words) if len(words) > 1 else words[0])}")
+
+
 def _required(condition: Condition) -> list[Atom]:
     """Atoms that must hold for the condition to hold: those not under `any` or `not`."""
     if isinstance(condition, Atom):
@@ -556,5 +623,10 @@ def _written(asked: Any) -> str:
     return shown(asked)
 
 
-__all__ = ["ACTIONS", "DAYS", "INSIDE", "TROUBLE", "read"]
+_BY_DEFAULT: tuple[tuple[Condition, FileMode], ...] = (
+    (_is("direction", "outbound"), "spool"), (_is("file.type", *SPOOLED), "spool"), (All(()), "stream"),
+)
+"""How a file is taken that no entry of `files:` decides (docs/files.md)."""
+
+__all__ = ["ACTIONS", "DAYS", "INSIDE", "MODES", "TROUBLE", "read"]
 

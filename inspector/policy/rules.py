@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from inspector.model import Action, Finding
+from inspector.model import Action, FileMode, Finding
 from inspector.policy.fields import Field
 from inspector.policy.matchers import Matcher, Names, Networks
 from inspector.policy.notices import Template
@@ -76,6 +76,14 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Taking:
+    """One entry of `files:`: offers for which `rule.when` holds are taken in this mode. `rule.index` is its place."""
+
+    rule: Rule
+    mode: FileMode
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Group:
     """Clients by address or by name. `claimed`: a name that was only claimed counts, too."""
 
@@ -96,6 +104,8 @@ class Source:
     """Per protocol, and under "default"; complete under "default"."""
     groups: tuple[Group, ...]
     rules: tuple[Rule, ...]
+    files: tuple[Taking, ...]
+    """How the content of files is taken: the entries of `files:`, then the defaults, of which the last always holds."""
 
 
 def atoms(condition: Condition, negated: bool = False) -> Iterator[tuple[Atom, bool]]:

@@ -1,4 +1,4 @@
-"""Rules that can never be reached: an earlier one matches all that they match, and ends the evaluation."""
+"""Rules, and entries of `files:`, that can never be reached: an earlier one decides all that they match."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from inspector.wire.located import Fault
 
 
 def hidden(source: Source) -> tuple[Fault, ...]:
-    """A fault for each rule that is hidden by an earlier one. Never a false alarm; not every hidden rule is found."""
+    """A fault for each rule or entry that an earlier one hides. Never a false alarm; not every hidden one is found."""
     faults = []
     finals: list[Rule] = []
     for rule in source.rules:
@@ -23,6 +23,14 @@ def hidden(source: Source) -> tuple[Fault, ...]:
                 break
         if rule.final:
             finals.append(rule)
+    written = [taking.rule for taking in source.files if taking.rule.place[0]]
+    for index, rule in enumerate(written):
+        before = next((one for one in written[:index] if implies(rule.when, one.when)), None)
+        if before is not None:
+            faults.append(Fault(
+                source.path, *rule.place,
+                f"this entry of files is never reached: the one on line {before.place[0]} decides all that it matches",
+            ))
     return tuple(faults)
 
 

@@ -36,6 +36,7 @@ from inspector.model import (
     Way,
 )
 from inspector.policy import CompiledPolicy, compile
+from inspector.policy.reader import SPOOLED
 from tests.policy.kit import AT, context, decide, finding, matches, message, rules
 
 CARD = "card 4111111111111111 please"
@@ -733,3 +734,115 @@ def test_what_cannot_matter_is_not_looked_at() -> None:
     whole = price(policy.decide)
     empty = rules()
     assert whole < 3 * price(empty.decide)
+
+
+# -- how the content of files is taken
+
+
+def modes(*entries: str) -> CompiledPolicy:
+    """A policy whose `files:` has these entries, written as flow mappings without their braces."""
+    listed = "".join(f"  - {{{entry}}}\n" for entry in entries)
+    groups = "groups: {g1: {users: ['*@example.net']}}\n"
+    return compile(f"{groups}files:\n{listed}" if entries else "", "p.yaml")
+
+
+def mode(policy: CompiledPolicy, offer: FileOffer, within: Context | None = None, way: Way = DOWN) -> str:
+    """The mode by generated code; the plain interpreter must say the same."""
+    within = within if within is not None else context()
+    decided = policy.file_mode(offer, within, way, AT)
+    assert policy.explain_mode(offer, within, way, AT)[0] == decided
+    return decided
+
+
+@pytest.mark.parametrize(("name", "declared", "way", "expected"), [
+    ("photo.jpg", None, DOWN, "stream"), ("photo.jpg", None, UP, "spool"), ("setup.exe", None, DOWN, "spool"),
+    ("x.msi", None, DOWN, "spool"), ("a.vbs", None, DOWN, "spool"), ("a.lnk", None, DOWN, "spool"),
+    ("a.zip", None, DOWN, "spool"), ("a.docm", None, DOWN, "spool"), ("a.iso", None, DOWN, "spool"),
+    ("a.docx", None, DOWN, "stream"), ("noending", None, DOWN, "spool"), ("", None, DOWN, "spool"),
+    ("a.jpg", "application/zip", DOWN, "spool"), ("", "video/mp4", DOWN, "stream"),
+])
+def test_modes_by_default(name: str, declared: str | None, way: Way, expected: str) -> None:
+    """Without `files:`, and behind entries that do not hold: what leaves us and what may do harm waits."""
+    offer = FileOffer(file_name=name, declared_type=declared)
+    for policy in (modes(), modes("when: {protocol: irc}, mode: pass")):
+        assert mode(policy, offer, None, way) == expected
+
+
+def test_the_first_entry_that_holds_decides() -> None:
+    """In order; conditions of the session, of the offer, of both."""
+    policy = modes(
+        "when: {group: g1, direction: inbound}, mode: pass",
+        "when: {file.size: '>20MB', file.type: video}, mode: stream",
+        "when: {file.name: '*.mp4', not: {peer: eve}}, mode: spool", "when: {text: '(?i)holiday'}, mode: spool",
+    )
+    film = FileOffer(sender="eve", file_name="a.mp4", size=30_000_000)
+    assert mode(policy, film, context(user="alice@example.net")) == "pass"
+    assert mode(policy, film, context(user="alice@example.net"), UP) == "stream"
+    assert mode(policy, film) == "stream"
+    assert mode(policy, FileOffer(sender="eve", file_name="a.mp4", size=5)) == "stream"
+    assert mode(policy, FileOffer(sender="bob", file_name="a.mp4", size=5)) == "spool"
+    assert mode(policy, FileOffer(file_name="a.mp3", texts=(Text("file_name", "Holiday.mp3"),))) == "spool"
+    assert mode(policy, FileOffer(file_name="a.mp3")) == "stream"
+
+
+def test_the_mode_follows_the_session() -> None:
+    """A user who becomes known, and a new policy, count from the next file on."""
+    policy = modes("when: {user: alice@example.net}, mode: pass")
+    other = modes("when: {user: alice@example.net}, mode: spool")
+    offer, within = FileOffer(file_name="a.jpg"), context()
+    assert mode(policy, offer, within) == "stream"
+    within.user, within.identity = "alice@example.net", "authenticated"
+    assert mode(policy, offer, within) == "pass"
+    assert mode(other, offer, within) == "spool"
+    assert mode(policy, offer, within) == "pass"
+
+
+def test_a_file_to_several_is_taken_in_the_most_careful_way() -> None:
+    """A harmless recipient beside the other does not free the file."""
+    policy = modes(
+        "when: {peer: '*@example.net'}, mode: pass", "when: {peer: '*@example.org'}, mode: spool",
+        "when: {}, mode: stream",
+    )
+    for recipients, expected in ((("a@example.net",), "pass"), (("a@example.net", "b@example.com"), "stream"),
+                                 (("a@example.net", "b@example.com", "c@example.org"), "spool"), ((), "stream")):
+        assert mode(policy, FileOffer(file_name="a.jpg", recipients=recipients), None, UP) == expected
+
+
+def test_rules_do_not_see_the_entries_of_files() -> None:
+    """`files:` says how a file is taken and decides nothing about it."""
+    policy = modes("when: {file.type: executable}, mode: pass")
+    assert decide(policy, FILE) is None
+    assert decide(policy, CAME) is None
+
+
+def test_the_mode_is_explained() -> None:
+    """Every entry up to the one that held, the defaults among them."""
+    policy = modes("when: {file.type: video}, mode: pass")
+    _, said = policy.explain_mode(FileOffer(file_name="a.exe"), context(), DOWN, AT)
+    assert [(one.rule, one.line, one.matched) for one in said] == [
+        ("files 1", 3, False), ("files by default", 0, False), ("files by default", 0, True),
+    ]
+    assert said[0].why == "pass: not file.type: video (it is executable)"
+    assert said[2].why == f"spool: file.type: [{', '.join(SPOOLED)}]"
+
+
+EARLY = [name for name in FIELDS if not name.startswith(("finding.", "event", "kind", "copy", "encryption", "inspect"))
+         and name not in ("file.complete", "file.encrypted", "file.members", "file.sha256", "file.state", "group")]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(st.lists(st.sampled_from(EARLY), min_size=1, max_size=3, unique=True).flatmap(
+        lambda names: st.fixed_dictionaries({name: st.sampled_from(FIELDS[name]) for name in names}),
+    ), st.sampled_from(["spool", "stream", "pass"]), st.booleans()), max_size=5),
+    st.builds(FileOffer, file_name=st.sampled_from(["", "a", "x.exe", "y.mp4"]), size=st.sampled_from([None, 5, 1500]),
+              method=st.sampled_from(["", "dcc"]), **PEOPLE),
+    contexts(), st.sampled_from([UP, DOWN]),
+)
+def test_generated_code_takes_files_as_the_plain_interpreter(
+    entries: list[tuple[dict[str, Any], str, bool]], offer: FileOffer, within: Context, way: Way,
+) -> None:
+    """Modes are folded like rules, and come out the same."""
+    files = [{"when": {"not": when} if negated else when, "mode": taken} for when, taken, negated in entries]
+    policy = compile(json.dumps({"files": files}), "p.yaml")
+    assert policy.file_mode(offer, within, way, AT) == policy.explain_mode(offer, within, way, AT)[0]

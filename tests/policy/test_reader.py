@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.model import Action
+from inspector.policy.fields import FIELDS
 from inspector.policy.reader import INSIDE, TROUBLE, read
 from inspector.wire.located import Faults
 from tests.policy.kit import faults, finding, matches, message
@@ -199,6 +200,45 @@ def test_rules_that_cannot_do_what_they_say(rule: str, fault: str) -> None:
     assert faults(f"rules:\n  - {rule}") == [f"p.yaml:{fault}"]
 
 
+@pytest.mark.parametrize(("entries", "fault"), [
+    ("5", "1:8: files is a list of {when: …, mode: …}"),
+    ("[5]", "1:9: an entry is a mapping with when and mode"),
+    ("[{mode: spool}]", "1:9: an entry needs when: a mapping of conditions ({} for every file)"),
+    ("[{when: {}}]", "1:9: an entry needs mode: spool, stream, pass"),
+    ("[{when: {}, mode: spol}]", '1:26: unknown mode "spol" (did you mean "spool"?)'),
+    ("[{when: {}, mode: spool, then: block}]", '1:33: unknown key "then" (did you mean "when"?)'),
+    ("[{when: {}, mode: pass, description: 5}]", "1:45: a description is text"),
+    ("[{when: {file.type: exe}, mode: spool}]", '1:28: unknown file.type "exe"'),
+    ("[{when: {file.encrypted: true}, mode: spool}]",
+     "1:17: file.encrypted cannot be known before the content has come"),
+    ("[{when: {any: [{file.sha256: '*'}]}, mode: pass}]",
+     "1:24: file.sha256 cannot be known before the content has come"),
+    ("[{when: {not: {finding.severity: high}}, mode: pass}]",
+     "1:23: finding.severity cannot be known before the content has come"),
+    ("[{when: {event: file}, mode: pass}]", "1:17: files is about files: event has no use here"),
+    ("[{when: {kind: chat}, mode: pass}]", "1:17: files is about files: kind has no use here"),
+])
+def test_faults_of_files(entries: str, fault: str) -> None:
+    """An entry that has a fault, or asks what nobody can know yet, is refused at its place."""
+    assert faults(f"files: {entries}") == [f"p.yaml:{fault}"]
+
+
+def test_entries_of_files() -> None:
+    """In their order with their places, and the defaults behind them; every early field may be asked."""
+    of_files = [field for field in FIELDS.values() if field.events is None or "file" in field.events]
+    early = {field.name for field in of_files if field.early and field.scope != "finding"}
+    assert early == {
+        "event",
+        "protocol", "application", "direction", "user", "identity", "group", "peer", "conversation", "port", "text",
+        "confidence", "time", "file.type", "file.name", "file.size", "file.method",
+    }
+    entries = "files:\n  - {when: {user: a}, mode: pass, description: because}\n  - {when: {}, mode: stream}"
+    source = read(entries, "p.yaml")
+    assert [(one.mode, one.rule.index, one.rule.place) for one in source.files] == [
+        ("pass", 0, (2, 5)), ("stream", 1, (3, 5)), ("spool", 2, (0, 0)), ("spool", 3, (0, 0)), ("stream", 4, (0, 0)),
+    ]
+
+
 def test_names_are_unique() -> None:
     """A rule's name is what the log tells."""
     assert faults("rules:\n  - {name: r, when: {}, then: warn}\n  - {name: r, when: {}, then: warn}") == [
@@ -242,9 +282,10 @@ def test_a_name_that_looks_like_a_number_is_a_name() -> None:
 
 KEYS = [
     "rules", "groups", "inside", "on_trouble", "name", "when", "then", "not", "any", "text", "time", "port", "user",
-    "days", "from", "notify", "event", "group", "x", "default", "addresses",
+    "days", "from", "notify", "event", "group", "x", "default", "addresses", "files", "mode", "file.type",
+    "file.sha256",
 ]
-VALUES = ["rules", "block", "irc", "x", "", "high", "5-9", ">5", "mon", "08:00", "("]
+VALUES = ["rules", "block", "irc", "x", "", "high", "5-9", ">5", "mon", "08:00", "(", "spool", "image"]
 
 
 @given(st.recursive(

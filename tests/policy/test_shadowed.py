@@ -67,3 +67,13 @@ def test_the_fault_names_both() -> None:
     assert [str(fault) for fault in policy.hidden()] == [
         'p.yaml:4:12: rule "two" is never reached: "one" (line 3) decides all that it matches',
     ]
+
+
+def test_entries_of_files_are_hidden_too() -> None:
+    """The first that holds decides, so what an earlier one covers is never reached; the defaults are no fault."""
+    policy = rules(before="files:\n  - {when: {file.type: [video, image]}, mode: pass}\n"
+                          "  - {when: {file.type: image, direction: inbound}, mode: spool}\n"
+                          "  - {when: {}, mode: spool}")
+    assert [str(fault) for fault in policy.hidden()] == [
+        "p.yaml:3:5: this entry of files is never reached: the one on line 2 decides all that it matches",
+    ]

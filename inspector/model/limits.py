@@ -49,6 +49,7 @@ class Limits:
     irc_batches: int = _bound(16, "batches open at a time in one way")
     irc_channels: int = _bound(512, "channels remembered as joined")
     dcc_offers: int = _bound(256, "DCC offers remembered per session")
+    dcc_line_bytes: int = _bound(16384, "longest line of a DCC CHAT taken as one message; longer ones come in parts")
     # -- XMPP
     xmpp_stanza_bytes: int = _bound(256 * 1024, "longest stanza after sign-on: what Prosody accepts (262144)")
     xmpp_server_stanza_bytes: int = _bound(

@@ -347,17 +347,10 @@ class Session:
         """Whether somebody announced this connection: what is not recognised on it must not slip through."""
         flow = self.flow
         if flow.expected is None:
-            if not world.expectations:
-                return
-            ip, port = flow.server.ip, flow.server.port
-            found = world.expectations.get(f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}", at)
-            if found is None and flow.server_name is not None:
-                found = world.expectations.get(f"{flow.server_name.lower()}:{port}", at)
+            found = world.expected(flow, at)
             spec = self._kit.specs.get(found.what) if found is not None else None
             # Many users are sent to the same server: only what belongs to one conversation is known by its address.
             if found is None or spec is None or spec.parent is None:
-                return
-            if found.client is not None and found.client != flow.client.ip:
                 return
             self.flow = self.context.flow = msgspec.structs.replace(flow, expected=found)
         self._named_im = True
@@ -914,9 +907,14 @@ class Session:
             out.append(Send(frame.way, frame.raw[left:]))
 
     def _expect(self, act: Expect, at: float, world: World) -> None:
-        if act.flow is None:
-            act = msgspec.structs.replace(act, flow=self.flow.id)
-        world.expectations.put(act.address.lower(), act, at + self._kit.limits.expect_seconds)
+        client, ip = act.client, self.flow.client.ip
+        own = f"[{ip}]:" if ":" in ip else f"{ip}:"
+        if client is None and not self.dry and not act.address.startswith(own):
+            # Whose address it is not cannot announce what others connect to: it stands for this client's own way there.
+            client = ip
+        if act.flow is None or client != act.client:
+            act = msgspec.structs.replace(act, flow=act.flow or self.flow.id, client=client)
+        world.expect(act, at + self._kit.limits.expect_seconds)
 
     def _check_leases(self, at: float, world: World, out: list[Effect]) -> None:
         """An address that should have led through us does not: no port was free."""

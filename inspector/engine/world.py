@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from inspector.model import DOWN, Address, Expect, Limits, Way
+from inspector.model import DOWN, Address, Expect, Flow, Limits, Way
 
 
 class Table[K, V]:
@@ -180,8 +180,27 @@ class World:
         self.users: Table[str, tuple[str, ...]] = Table(limits.user_entries)
         """user -> flows where he is signed on."""
         self.expectations: Table[str, Expect] = Table(limits.memory_entries)
-        """host:port -> what is expected there (DCC, bytestreams)."""
+        """host:port, or "host:port client" -> what is expected there (DCC, bytestreams …)."""
         self.tallies: dict[str, Tally] = {}
+
+    def expect(self, expect: Expect, until: float) -> None:
+        """Remember an announced connection; one that is for one client alone hides no other's."""
+        address = expect.address.lower()
+        self.expectations.put(f"{address} {expect.client}" if expect.client else address, expect, until)
+
+    def expected(self, flow: Flow, at: float) -> Expect | None:
+        """What announced this connection, by the address connected to or by the name asked for."""
+        if not self.expectations:
+            return None
+        ip, port = flow.server.ip, flow.server.port
+        hosts = [f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"]
+        if flow.server_name is not None:
+            hosts.append(f"{flow.server_name.lower()}:{port}")
+        for host in hosts:
+            found = self.expectations.get(f"{host} {flow.client.ip}", at) or self.expectations.get(host, at)
+            if found is not None:
+                return found
+        return None
 
     def tally(self, protocol: str | None) -> Tally:
         """The counts of a protocol ("unknown" where it is not known)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from inspector.engine.files import notice_of
@@ -9,6 +10,7 @@ from inspector.model import (
     DOWN,
     UP,
     Action,
+    Address,
     Closed,
     Cut,
     Discard,
@@ -391,3 +393,16 @@ def test_a_file_event_has_its_fields_from_offer_and_report() -> None:
     assert (seen.file_name, seen.size, seen.sha256, seen.kinds, seen.complete, seen.mode) == (
         "a.txt", 3, "aa", ("text",), True, "spool")
     assert not [e for e in p.last if isinstance(e, WakeAt) and e.at < START]
+
+
+def test_an_offer_of_somebody_elses_address_is_for_its_own_client_alone() -> None:
+    """Naming an address that is not the offerer's own must not turn other people's connections into file transfers."""
+    session, world, _ = file_session()
+    expect = Expect("198.51.100.7:443", "toyfiles", "mallory")
+    session._expect(expect, START, world)
+    other = msgspec.structs.replace(
+        session.flow, client=Address("10.0.0.200", 5), server=Address("198.51.100.7", 443))
+    assert world.expected(other, START) is None
+    assert world.expected(msgspec.structs.replace(other, client=session.flow.client), START) is not None
+    session._expect(Expect("10.0.0.1:4000", "toyfiles", "ann"), START, world)
+    assert world.expected(msgspec.structs.replace(other, server=Address("10.0.0.1", 4000)), START) is not None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from inspector.engine.world import LeasePool, LeasingMemory, Paths, SharedMemory, Table, World
-from inspector.model import DOWN, UP, Address, Expect, Limits
+from inspector.model import DOWN, UP, Address, Expect, Flow, Limits
 
 
 def test_the_oldest_entry_leaves_first_and_is_counted() -> None:
@@ -90,7 +92,7 @@ def test_without_a_free_port_nothing_is_leased_and_it_is_counted() -> None:
 
 
 def test_a_session_leases_in_the_eyes_of_who_will_connect() -> None:
-    """UP: our host as servers see it, for anybody; DOWN: as the client sees it, for this client only; None: no lease."""
+    """UP: our host as servers see it, for anybody; DOWN: as the client sees it, for this client only; None: left."""
     pool = LeasePool(range(9400, 9410), 120.0)
     memory = LeasingMemory(SharedMemory(10), Paths(pool, "198.51.100.1", "10.0.0.254", "10.0.0.1"))
     assert memory.lease(expectation(), UP, 1.0) == Address("198.51.100.1", 9400)
@@ -109,3 +111,30 @@ def test_the_memory_is_shared_whoever_may_lease() -> None:
     memory.put("a", 1, 10.0)
     assert shared.get("a", 2.0) == 1
     assert memory.get("a", 2.0) == 1
+
+
+def test_an_announcement_for_one_client_hides_no_other() -> None:
+    """Who names somebody else's address cannot take away what is expected there, nor break others' connections."""
+    world = World(Limits())
+    world.expect(expectation(), 100.0)
+    world.expect(msgspec.structs.replace(expectation(client="10.0.0.66"), by="mallory"), 100.0)
+    flow = Flow("f", Address("10.0.0.1", 1), Address("10.0.0.5", 4000))
+    found = world.expected(flow, 1.0)
+    assert found is not None
+    assert found.by is None
+    theirs = world.expected(msgspec.structs.replace(flow, client=Address("10.0.0.66", 1)), 1.0)
+    assert theirs is not None
+    assert theirs.by == "mallory"
+    assert world.expected(msgspec.structs.replace(flow, server=Address("10.0.0.5", 4001)), 1.0) is None
+
+
+def test_an_announcement_is_found_by_name_and_by_ipv6_address() -> None:
+    """host:port as announced: a name in any case, an IPv6 address in brackets."""
+    world = World(Limits())
+    world.expect(expectation("Proxy.Example:7777"), 100.0)
+    world.expect(expectation("[2001:db8::1]:4000"), 100.0)
+    named = Flow("f", Address("10.0.0.1", 1), Address("192.0.2.9", 7777), server_name="PROXY.example")
+    six = Flow("f", Address("2001:db8::2", 1), Address("2001:db8::1", 4000))
+    assert world.expected(named, 1.0) is not None
+    assert world.expected(six, 1.0) is not None
+    assert world.expected(six, 101.0) is None

@@ -142,5 +142,5 @@ def file_session(
     kit = Kit(classifier((FILES,)), Rules(1, policy, ToyScanner()), limits or Limits(), specs={"toyfiles": FILES})
     world = World(kit.limits)
     if expected is not None:
-        world.expectations.put(expected.address, expected, 2_000_000.0)
+        world.expect(expected, 2_000_000.0)
     return Session(FLOW, kit, world, dry=dry), world, policy

@@ -190,14 +190,16 @@ class World:
 
     def expected(self, flow: Flow, at: float) -> Expect | None:
         """What announced this connection, by the address connected to or by the name asked for."""
+        names = (flow.server.ip,) if flow.server_name is None else (flow.server.ip, flow.server_name)
+        return self.expected_at(names, flow.server.port, flow.client.ip, at)
+
+    def expected_at(self, hosts: Iterable[str], port: int, client: str, at: float) -> Expect | None:
+        """What announced a connection of `client` to one of these hosts (addresses or names)."""
         if not self.expectations:
             return None
-        ip, port = flow.server.ip, flow.server.port
-        hosts = [f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"]
-        if flow.server_name is not None:
-            hosts.append(f"{flow.server_name.lower()}:{port}")
         for host in hosts:
-            found = self.expectations.get(f"{host} {flow.client.ip}", at) or self.expectations.get(host, at)
+            place = f"[{host}]:{port}" if ":" in host else f"{host.lower()}:{port}"
+            found = self.expectations.get(f"{place} {client}", at) or self.expectations.get(place, at)
             if found is not None:
                 return found
         return None

@@ -21,6 +21,7 @@ from inspector.model import (
     Copy,
     Encryption,
     Event,
+    File,
     FileOffer,
     Finding,
     Flow,
@@ -40,7 +41,8 @@ from inspector.model import (
     Way,
 )
 from inspector.policy import CompiledPolicy, Said
-from inspector.policy.fields import PROTOCOLS
+from inspector.policy.fields import FILE_TYPES, PROTOCOLS
+from inspector.policy.reader import MODES
 from inspector.wire.located import Fault, Faults, Key, Located, did_you_mean, load_yaml, shown
 
 EVENTS = ("message", "file", "sign_on", "presence", "contact", "group", "call", "typing", "opaque")
@@ -50,7 +52,11 @@ _GIVEN = (
     "texts", "kind", "sender", "recipients", "conversation", "copy", "inspectable", "encryption", "file", "contact",
     "action", "group", "findings",
 )
-_EXPECT = ("action", "rule", "text", "texts", "notice", "placeholder", "shadow", "hits")
+_EXPECT = ("action", "rule", "text", "texts", "notice", "placeholder", "shadow", "hits", "mode")
+_OFFERED = ("name", "size", "type", "method")
+_TRANSFERRED = ("content", "media_type", "complete", "encrypted", "members", "sha256")
+_READ = "0" * 64
+"""The digest of a content for which the test names none."""
 _ACTIONS = tuple(action.name.lower() for action in Action)
 _MOMENT = 1_763_805_600.0
 """When a test does not say: 2025-11-22T10:00:00Z, a Saturday."""
@@ -87,7 +93,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All tests of a run. `untested`: rules that no test sees match."""
+    """All tests of a run. `untested`: rules that no test sees match, entries of `files:` that no test sees decide."""
 
     results: tuple[Result, ...] = ()
     untested: tuple[str, ...] = field(default=())
@@ -116,8 +122,16 @@ def run(policy: CompiledPolicy, cases: Sequence[Case]) -> Results:
         said = tuple(policy.explain(case.event, case.context, case.way, case.at, case.findings))
         if verdict is not None:
             matched.update(hit.rule for hit in verdict.hits)
-        results.append(Result(case, verdict, tuple(_differences(case, verdict)), said))
-    untested = tuple(rule.name for rule in policy.rules if rule.name not in matched)
+        mode = None
+        if "mode" in case.expect and isinstance(case.event, FileOffer):
+            mode = policy.file_mode(case.event, case.context, case.way, case.at)
+            entries = policy.explain_mode(case.event, case.context, case.way, case.at)[1]
+            matched.add(entries[-1].rule)
+            said = (*said, *entries)
+        results.append(Result(case, verdict, tuple(_differences(case, verdict, mode)), said))
+    names = [rule.name for rule in policy.rules]
+    names += [taking.rule.name for taking in policy.source.files if taking.rule.place[0]]
+    untested = tuple(name for name in names if name not in matched)
     return Results(tuple(results), untested)
 
 
@@ -129,10 +143,11 @@ def masked(text: str, spans: Sequence[tuple[int, int]]) -> str:
     return "".join(characters)
 
 
-def _differences(case: Case, verdict: Verdict | None) -> list[str]:
+def _differences(case: Case, verdict: Verdict | None, mode: str | None) -> list[str]:
     """What is not as expected, a sentence each."""
     got: dict[str, Any] = {
         "action": (Action.PASS if verdict is None else verdict.action).name.lower(),
+        "mode": mode,
         "rule": None if verdict is None else verdict.rule,
         "notice": None if verdict is None else verdict.notice,
         "placeholder": None if verdict is None else verdict.placeholder,
@@ -223,6 +238,11 @@ class _Reader:
         if "action" in value and action not in _ACTIONS:
             near = did_you_mean(str(action), _ACTIONS)
             self.wrong(f'unknown action "{shown(action)}"{near}', *keys, "action")
+        value = dict(value)
+        if "mode" in value and value["mode"] not in MODES:
+            near = did_you_mean(str(value["mode"]), MODES)
+            self.wrong(f'unknown mode "{shown(value["mode"])}"{near}', *keys, "mode")
+            del value["mode"]
         return {key: item for key, item in value.items() if key in _EXPECT}
 
     def case(
@@ -297,6 +317,8 @@ class _Reader:
             event = Typing(**people)
         else:
             event = Opaque(kind=text("kind", "query"), encryption=encryption, **people)
+        if "mode" in expect and not isinstance(event, FileOffer):
+            self.wrong("a mode is for a file whose content has not come", *keys, "expect", "mode")
         return Case(
             name, self.document.path, self.document.at(*keys, "name"), event, context, way, self.time(given, where),
             self.findings(given, texts, where), expect,
@@ -343,21 +365,52 @@ class _Reader:
 
     def file(
         self, given: Mapping[str, Any], people: Mapping[str, Any], conversation: str | None, where: Any,
-    ) -> FileOffer:
+    ) -> FileOffer | File:
+        """An offer, or, where something is said of the content, a file that was transferred."""
         body = given.get("file", {})
-        if not isinstance(body, dict) or set(body) - {"name", "size", "type", "method"}:
+        if not isinstance(body, dict):
             self.wrong("file is {name: …, size: …, type: a media type, method: …}", *where("file"))
             body = {}
-        size = body.get("size")
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int)):
-            self.wrong("size is a whole number of bytes", *where("file"), "size")
-            size = None
-        name = str(body.get("name", ""))
-        return FileOffer(
-            sender=people["sender"], recipients=people["recipients"], conversation=conversation, file_name=name,
-            size=size, declared_type=body.get("type"), method=str(body.get("method", "")),
-            texts=people["texts"] or ((Text("file_name", name),) if name else ()),
+        elif body:
+            self.faults += self.document.unknown((*_OFFERED, *_TRANSFERRED), *where("file"))
+
+        def typed(key: str, kind: type, default: Any, told: str) -> Any:
+            value = body.get(key, default)
+            if value is not default and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+                self.wrong(f"{key} is {told}", *where("file"), key)
+                return default
+            return value
+
+        name = typed("name", str, "", "text: put it into quotes")
+        offered: dict[str, Any] = {
+            "sender": people["sender"], "recipients": people["recipients"], "conversation": conversation,
+            "file_name": name, "size": typed("size", int, None, "a whole number of bytes"),
+            "declared_type": typed("type", str, None, "a media type"), "method": typed("method", str, "", "a word"),
+            "texts": people["texts"] or ((Text("file_name", name),) if name else ()),
+        }
+        if not set(body) & set(_TRANSFERRED):
+            return FileOffer(**offered)
+        # Whoever says what the content is says that it was read.
+        read = set(body) & (set(_TRANSFERRED) - {"complete"})
+        return File(
+            **offered, kinds=self.kinds(body.get("content", []), *where("file"), "content"),
+            media_type=typed("media_type", str, None, "a media type"),
+            complete=typed("complete", bool, bool(read), "true or false"),
+            encrypted=typed("encrypted", bool, False, "true or false"),
+            members=typed("members", int, 0, "a whole number"),
+            sha256=typed("sha256", str, _READ if read else None, "text: put it into quotes"),
         )
+
+    def kinds(self, value: Any, *keys: Key) -> tuple[str, ...]:
+        """What the content of a file is: a word or several."""
+        kinds = []
+        for index, item in enumerate(value if isinstance(value, list) else [value]):
+            if item in FILE_TYPES:
+                kinds.append(str(item))
+            else:
+                place = (*keys, index) if isinstance(value, list) else keys
+                self.wrong(f'unknown content "{shown(item)}"{did_you_mean(str(item), FILE_TYPES)}', *place)
+        return tuple(kinds)
 
     def findings(self, given: Mapping[str, Any], texts: tuple[Text, ...], where: Any) -> tuple[Finding, ...]:
         listed = given.get("findings", [])
@@ -387,7 +440,8 @@ class _Reader:
                 self.wrong(f'"{shown(words)}" is in none of the texts', *keys, "in")
         rule = body["rule"]
         tags = body.get("tags", [])
+        detector = next((name for name in ("dlp", "file") if rule.startswith(f"{name}.")), "yara")
         return Finding(
-            "dlp" if rule.startswith("dlp.") else "yara", rule, severity, "", body.get("pack"),
+            detector, rule, severity, "", body.get("pack"),
             tuple(map(str, tags if isinstance(tags, list) else [tags])), tuple(spans),
         )

@@ -397,7 +397,7 @@ FIELDS: Mapping[str, Field] = {
         Field("file.type", "words", "event", tuple(FILE_TYPES), _FILE),
         Field("file.name", "names", events=_FILE),
         Field("file.size", "numbers", events=_FILE, unit="bytes"),
-        Field("file.state", "words", "event", ("offered", "transferred"), _FILE),
+        Field("file.state", "words", "event", ("offered", "transferred"), _FILE, early=False),
         Field("file.method", "words", events=_FILE),
         Field("file.complete", "truth", events=_FILE, early=False),
         Field("file.encrypted", "truth", events=_FILE, early=False),

@@ -15,6 +15,7 @@ from inspector.model import (
     ContactChange,
     Encryption,
     Event,
+    File,
     FileOffer,
     GroupChange,
     Message,
@@ -56,6 +57,12 @@ def outcome(tmp_path: Path, policy: str, tests: str) -> Results:
     ("event: file, file: {name: a.exe, size: 5, type: image/png, method: dcc}",
      FileOffer(recipients=("peer@example.org",), file_name="a.exe", size=5, declared_type="image/png", method="dcc",
                texts=(Text("file_name", "a.exe"),))),
+    ("event: file, file: {name: a.jpg, size: 5, content: executable, media_type: x/y, encrypted: true, members: 3}",
+     File(recipients=("peer@example.org",), file_name="a.jpg", size=5, kinds=("executable",), media_type="x/y",
+          complete=True, encrypted=True, members=3, sha256="0" * 64, texts=(Text("file_name", "a.jpg"),))),
+    ("event: file, file: {content: [document, archive], complete: false, sha256: '00', type: image/png}",
+     File(recipients=("peer@example.org",), kinds=("document", "archive"), sha256="00", declared_type="image/png")),
+    ("event: file, file: {complete: false, method: dcc}", File(recipients=("peer@example.org",), method="dcc")),
     ("event: sign_on, user: a, identity: claimed", SignOn(user="a", identity="claimed")),
     ("event: presence, texts: [{part: status, plain: away, editable: false}]",
      Presence(recipients=("peer@example.org",), texts=(Text("status", "away", None, False),))),
@@ -144,7 +151,45 @@ tests:
     ]
 
 
-EXPECT = "action, rule, text, texts, notice, placeholder, shadow, hits"
+def test_faults_of_files(tmp_path: Path) -> None:
+    """What is said of a content has its words and shapes; a mode is of a file that has not come."""
+    assert faults(tmp_path, """tests:
+  - {name: a, given: {event: file, file: {name: 5, content: [exe, image], members: true, sha: x}}, expect: pass}
+  - {name: b, given: {event: file, file: {content: x, complete: 5, encrypted: 1}}, expect: {mode: spol}}
+  - {name: c, given: {text: hi}, expect: {mode: spool}}
+  - {name: d, given: {event: file, file: {type: 5}}, expect: {mode: spool}}
+""") == [
+        "t.yaml:2:49: name is text: put it into quotes",
+        't.yaml:2:62: unknown content "exe"',
+        "t.yaml:2:84: members is a whole number",
+        't.yaml:2:90: unknown key "sha" (did you mean "sha256"?)',
+        't.yaml:3:52: unknown content "x"',
+        "t.yaml:3:65: complete is true or false",
+        "t.yaml:3:79: encrypted is true or false",
+        't.yaml:3:99: unknown mode "spol" (did you mean "spool"?)',
+        "t.yaml:4:49: a mode is for a file whose content has not come",
+        "t.yaml:5:49: type is a media type",
+    ]
+
+
+def test_modes(tmp_path: Path) -> None:
+    """How a file would be taken is compared and explained, and entries that no test sees decide are named."""
+    done = outcome(
+        tmp_path, "files:\n  - {when: {file.type: video}, mode: pass}\n  - {when: {user: x}, mode: spool}",
+        """
+given: {event: file, way: down}
+tests:
+  - {name: a, given: {file: {name: a.mp4}}, expect: {mode: pass}}
+  - {name: b, given: {file: {name: a.exe}}, expect: {mode: stream}}
+""")
+    first, second = done.results
+    assert not first.wrong and second.wrong == ('expected mode "stream", got "spool"',)
+    assert [(said.rule, said.matched) for said in first.said] == [("files 1", True)]
+    assert [said.rule for said in second.said] == ["files 1", "files 2", "files by default", "files by default"]
+    assert done.untested == ("files 2",)
+
+
+EXPECT = "action, rule, text, texts, notice, placeholder, shadow, hits, mode"
 
 
 @pytest.mark.parametrize("text", ["", "5", "tests: 5", "rules: []"])

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from inspector.engine.world import World
 
 NOTICE_FILE = "The file {name} was not delivered: company policy. Reference {reference}."
+NOTICE_FILE_WARN = "The file {name} was delivered, but it is against company policy. Reference {reference}."
 
 HELD = Verdict(Action.HOLD)
 REFUSED = Verdict(Action.BLOCK)
@@ -466,8 +467,10 @@ class FileDesk:
             return True
         verdict = max(item.verdicts, key=lambda v: v.action)
         way = transfer.way
-        if verdict.action >= Action.BLOCK:
+        if verdict.action >= Action.WARN and not transfer.unspooling and not transfer.done:
             self._tell(transfer, verdict, out)
+        if verdict.action >= Action.BLOCK:
+            transfer.pending = b""
         elif transfer.mode == "stream":
             data = b"".join(transfer.tail)
             transfer.tail.clear()
@@ -548,7 +551,10 @@ class FileDesk:
 def notice_of(offer: FileOffer, verdict: Verdict) -> str:
     """What people are told of a refused file."""
     name = offer.file_name if len(offer.file_name) <= _SHOWN else offer.file_name[:_SHOWN] + "…"
-    text = verdict.notice or NOTICE_FILE.replace("{name}", f'"{name}"' if name else "")
+    text = verdict.notice
+    if text is None:
+        said = NOTICE_FILE_WARN if verdict.action is Action.WARN else NOTICE_FILE
+        text = said.replace("{name}", f'"{name}"' if name else "")
     return " ".join(text.replace("{reference}", verdict.reference).split())
 
 

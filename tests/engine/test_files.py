@@ -406,3 +406,12 @@ def test_an_offer_of_somebody_elses_address_is_for_its_own_client_alone() -> Non
     assert world.expected(msgspec.structs.replace(other, client=session.flow.client), START) is not None
     session._expect(Expect("10.0.0.1:4000", "toyfiles", "ann"), START, world)
     assert world.expected(msgspec.structs.replace(other, server=Address("10.0.0.1", 4000)), START) is not None
+
+
+def test_a_warning_about_a_file_is_told_and_the_file_delivered() -> None:
+    """WARN: once, in the conversation, that it was delivered although it should not be."""
+    text = notice_of(FileOffer(file_name="a.txt"), Verdict(Action.WARN, reference="AAAA-BBBB"))
+    assert "was delivered" in text
+    assert '"a.txt"' in text
+    named = notice_of(FileOffer(file_name="{reference}.txt"), Verdict(Action.BLOCK, notice="No. {reference}"))
+    assert named == "No."

@@ -114,26 +114,29 @@ class Transfer:
 class FileDesk:
     """The files of one session. A part of the Session: it works with its queues and counts."""
 
-    __slots__ = ("_ids", "_open", "_session")
+    __slots__ = ("_all", "_ids", "_open", "_session")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._open: dict[str, Transfer] = {}
+        """Files whose content still comes, by their name within the flow; it may be used again after their end."""
+        self._all: dict[str, Transfer] = {}
+        """Those, and the ones that wait for a verdict or are sent on, by id."""
         self._ids = 0
 
     # -- what the session asks
 
     def held(self, way: Way) -> int:
         """Bytes of that way kept in memory."""
-        return sum(t.tail_bytes + len(t.pending) for t in self._open.values() if t.way is way)
+        return sum(t.tail_bytes + len(t.pending) for t in self._all.values() if t.way is way)
 
     def busy(self, way: Way) -> bool:
         """Whether a file that has left already is still being judged: the session's rows are not all written."""
-        return any(t.way is way and t.mode == "watch" and t.deadline is not None for t in self._open.values())
+        return any(t.way is way and t.mode == "watch" and t.deadline is not None for t in self._all.values())
 
     def beside(self) -> list[Item]:
         """Items that wait outside the queues."""
-        return [t.item for t in self._open.values() if t.item is not None and t.inband]
+        return [t.item for t in self._all.values() if t.item is not None and t.inband]
 
     # -- frames
 
@@ -184,12 +187,14 @@ class FileDesk:
         self._ids += 1
         transfer = Transfer(f"{session.flow.id}-f{self._ids}", way, start, rules)
         watching = session.dry or not rules.policy.enforce or left > 0
-        if len(self._open) >= kit.limits.files_open and not watching:
+        if len(self._all) >= kit.limits.files_open and not watching:
             session._note_trouble("overload", "too many files at a time", "block", frame.at, out)
             self._refuse(frame, left, world, out)
             return None
         before = self._open.get(start.transfer)
         if before is not None:
+            if before.mode != "refused":
+                self._note_unjudged(before, frame.at, out)
             self._drop(before, out)
         item = session._item(frame, left)
         offers: list[Event] = [event for event in frame.events if not isinstance(event, FILE_CONTENT)]
@@ -201,11 +206,11 @@ class FileDesk:
             item.verdicts = [*item.verdicts, *rest]
             if worst >= Action.BLOCK and not watching:
                 transfer.mode = "refused"
-                self._open[start.transfer] = transfer
+                self._open[start.transfer] = self._all[transfer.id] = transfer
                 session._enqueue(item)
                 session._pump(way, world, out, frame.at)
                 if any(type(event) is FileEnd for event in frame.events):
-                    self._open.pop(start.transfer, None)
+                    self._forget(transfer)
                 return None
         if session._unread():
             transfer.mode = "pass"
@@ -214,7 +219,7 @@ class FileDesk:
             if mode == "spool" and (start.offer.size or 0) > kit.limits.spool_bytes:
                 mode = "stream"
             transfer.mode = "watch" if watching and mode != "pass" else mode
-        self._open[start.transfer] = transfer
+        self._open[start.transfer] = self._all[transfer.id] = transfer
         return transfer
 
     def _judge_offers(
@@ -258,8 +263,7 @@ class FileDesk:
             if transfer.end is not None:
                 self._forget(transfer)
             return
-        self._open.pop(transfer.start.transfer, None)
-        self._discard(transfer, out)
+        self._drop(transfer, out)
         session._cut(frame.at, world, out, reason="a file longer than offered")
 
     def _refuse(self, frame: Frame, left: int, world: World, out: list[Effect]) -> None:
@@ -351,6 +355,7 @@ class FileDesk:
         self._judge(transfer, frame.at, out)
 
     def _judge(self, transfer: Transfer, at: float, out: list[Effect]) -> None:
+        self._open.pop(transfer.start.transfer, None)
         transfer.deadline = at + self._session._kit.limits.file_seconds
         if not transfer.bytes:
             out.append(Spool(transfer.id, b""))  # an empty file is a file, too
@@ -381,7 +386,7 @@ class FileDesk:
 
     def judged(self, inp: Judged, world: World, out: list[Effect]) -> None:
         """The verdict on the content."""
-        transfer = self._find(inp.file)
+        transfer = self._all.get(inp.file)
         if transfer is None or transfer.deadline is None or transfer.item is None:
             return
         transfer.deadline = None
@@ -410,7 +415,7 @@ class FileDesk:
 
     def unspooled(self, inp: Unspooled, world: World, out: list[Effect]) -> None:
         """More of a released file."""
-        transfer = self._find(inp.file)
+        transfer = self._all.get(inp.file)
         if transfer is None or not transfer.unspooling:
             return
         session = self._session
@@ -436,7 +441,7 @@ class FileDesk:
     def speak(self, way: Way, at: float, world: World, out: list[Effect]) -> None:
         """In-band bytes that wait for a unit boundary."""
         session = self._session
-        for transfer in tuple(self._open.values()):
+        for transfer in tuple(self._all.values()):
             if transfer.pending and transfer.way is way and session._decoder is not None:
                 if not session._decoder.ready(way):
                     return
@@ -506,7 +511,7 @@ class FileDesk:
 
     def woke(self, at: float, world: World, out: list[Effect]) -> None:
         """No verdict in time is a failed scan."""
-        for transfer in tuple(self._open.values()):
+        for transfer in tuple(self._all.values()):
             if transfer.deadline is None:
                 continue
             if transfer.deadline <= at:
@@ -516,7 +521,7 @@ class FileDesk:
 
     def end(self, at: float, out: list[Effect]) -> None:
         """The session is over: what was not decided was delivered to nobody."""
-        for transfer in tuple(self._open.values()):
+        for transfer in tuple(self._all.values()):
             if transfer.mode != "refused" and (transfer.item is None or transfer.item.verdicts is None):
                 self._note_unjudged(transfer, at, out)
             self._drop(transfer, out)
@@ -541,11 +546,9 @@ class FileDesk:
             out.append(Discard(transfer.id))
 
     def _forget(self, transfer: Transfer) -> None:
+        self._all.pop(transfer.id, None)
         if self._open.get(transfer.start.transfer) is transfer:
             del self._open[transfer.start.transfer]
-
-    def _find(self, ident: str) -> Transfer | None:
-        return next((t for t in self._open.values() if t.id == ident), None)
 
 
 def notice_of(offer: FileOffer, verdict: Verdict) -> str:

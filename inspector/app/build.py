@@ -96,12 +96,14 @@ def gateway_settings(config: Config, *, stock_io: bool = False) -> GatewaySettin
             destinations=Destinations.parse(
                 listener.destinations.allow, listener.destinations.deny, listener.destinations.ports),
             upstream=(listener.upstream.host, listener.upstream.port) if listener.upstream else None,
-            protocols=listener.protocols,
+            protocols=listener.protocols, lease_ports=listener.lease_ports, lease_up=listener.lease_address.up,
+            lease_down=listener.lease_address.down,
         )
         for listener in config.listeners
     )
     own = frozenset({config.metrics.port}) if config.metrics is not None else frozenset()
-    return GatewaySettings(listeners, tls_settings(config), config.limits, own, stock_io)
+    return GatewaySettings(
+        listeners, tls_settings(config), config.state / "spool", config.limits, own, stock_io)
 
 
 def tls_settings(config: Config) -> TlsSettings:

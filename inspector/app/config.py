@@ -26,16 +26,19 @@ firewall's redirect the destination is the network's affair, and a reverse upstr
 VERSIONS = ("tls1.2", "tls1.3")
 LEVELS = ("debug", "info", "warning", "error")
 MOST_LISTENERS = 256
+MOST_LEASES = 4096
+"""Ports of one listener's `lease_ports`: each is bound, and is an open file of the gateway."""
 
 Mode = Literal["socks5", "connect", "transparent", "reverse"]
 Archive = Literal["none", "metadata", "full"]
 
 _TOP = (
-    "listeners", "tls", "policy", "signatures", "store", "archive", "user", "privacy", "workers", "control",
+    "listeners", "tls", "policy", "signatures", "files", "store", "archive", "user", "privacy", "workers", "control",
     "control_group", "metrics", "limits", "edits", "log",
 )
 _LISTENER = (
-    "mode", "address", "clients", "destinations", "protocols", "upstream", "lease_ports", "certificate", "key",
+    "mode", "address", "clients", "destinations", "protocols", "upstream", "lease_ports", "lease_address",
+    "certificate", "key",
 )
 
 
@@ -61,6 +64,16 @@ class Destinations:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseAddress:
+    """Our addresses as others reach them. None: that of the connection in which one is written."""
+
+    up: str | None = None
+    """For those behind the server."""
+    down: str | None = None
+    """For clients of a reverse listener."""
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
     """One listener. `line`: where it stands in the file, 0 for the default one; it does not count in comparisons."""
 
@@ -73,6 +86,8 @@ class Listener:
     """Names it is for; anything else is unclassified and cut. None: any."""
     upstream: Endpoint | None = None
     lease_ports: tuple[int, int] | None = None
+    """First and last port that side connections (file transfers, redirects) may be led to."""
+    lease_address: LeaseAddress = LeaseAddress()
     certificate: Path | None = None
     key: Path | None = None
     line: int = field(default=0, compare=False)
@@ -102,6 +117,24 @@ class Tls:
     upstream_ca: Path | None = None
     client_min: str = "tls1.2"
     upstream_min: str = "tls1.2"
+
+
+@dataclass(frozen=True, slots=True)
+class Clamd:
+    """Where clamd listens: a Unix socket, or a host and port."""
+
+    path: Path | None = None
+    endpoint: Endpoint | None = None
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}" if self.path is not None else str(self.endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The `files:` section: what files are judged with beside the packs."""
+
+    clamd: Clamd | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +184,7 @@ class Config:
     workers: int = 1
     control_group: str | None = None
     metrics: Endpoint | None = Endpoint("127.0.0.1", 9464)
+    files: Files = Files()
     limits: Limits = field(default_factory=Limits)
     edits: Mapping[str, bool] = field(default_factory=dict)
     """Protocol edits that are switched on or off; those not named keep the protocol's default."""
@@ -314,7 +348,8 @@ class _Reader:
                 tuple(self.texts(privacy, "privacy", "never_inspect")),
             ),
             workers=self.workers(), control=self.file(self.top, "var/inspector.sock", "control"),
-            control_group=self.name("control_group"), metrics=metrics, limits=self.limits(), edits=self.edits(),
+            control_group=self.name("control_group"), metrics=metrics, files=self.judging(), limits=self.limits(),
+            edits=self.edits(),
             log=Log(
                 self.choice(log, LEVELS, "log", "level", default="info"),
                 self.choice(log, ("text", "json"), "log", "format") if log.get("format") is not None else None,
@@ -488,6 +523,7 @@ class _Reader:
             if listener is None:
                 continue
             address = listener.address
+            self.overlap(listener, listeners, "listeners", index, "lease_ports")
             twin = next((other for other in listeners if other.address == address and address.port), None)
             if twin is not None:
                 self.wrong(f"the address {listener.address} is taken by the listener of line {twin.line}",
@@ -510,7 +546,7 @@ class _Reader:
         clients = self.clients(body, address, *keys)
         if mode == "reverse" and body.get("upstream") is None:
             self.wrong("a reverse listener needs an upstream", *keys)
-        for key in ("upstream", "lease_ports", "certificate", "key"):
+        for key in ("upstream", "certificate", "key"):
             if mode != "reverse" and body.get(key) is not None:
                 self.wrong(f"{key} is for listeners of mode reverse", *keys, key)
         if mode == "reverse" and body.get("destinations") is not None:
@@ -520,7 +556,8 @@ class _Reader:
             upstream = self.endpoint(body["upstream"], False, *keys, "upstream")
         if upstream is not None and upstream == address:
             self.wrong("the upstream is the listener itself", *keys, "upstream")
-        lease = self.ports(body["lease_ports"], *keys, "lease_ports") if body.get("lease_ports") is not None else None
+        lease = self.leases(body, *keys, "lease_ports")
+        reached = self.lease_address(body, mode, *keys, "lease_address")
         certificate = self.maybe_file(body, *keys, "certificate")
         key_file = self.maybe_file(body, *keys, "key")
         if (certificate is None) is not (key_file is None):
@@ -530,9 +567,52 @@ class _Reader:
         if len(self.faults) > before or address is None:
             return None
         return Listener(
-            mode, address, clients, destinations, protocols, upstream, lease, certificate, key_file,
+            mode, address, clients, destinations, protocols, upstream, lease, reached, certificate,
+            key_file,
             line=self.document.at(*keys)[0],
         )
+
+    def leases(self, body: Mapping[str, Any], *keys: Key) -> tuple[int, int] | None:
+        """lease_ports: a port or a range of ports."""
+        if body.get("lease_ports") is None:
+            return None
+        pair = self.ports(body["lease_ports"], *keys)
+        if pair is not None and pair[1] - pair[0] >= MOST_LEASES:
+            self.wrong(f"more than {MOST_LEASES} ports", *keys)
+            return None
+        return pair
+
+    def lease_address(self, body: Mapping[str, Any], mode: str, *keys: Key) -> LeaseAddress:
+        """lease_address: addresses by way."""
+        value = body.get("lease_address")
+        if value is None:
+            return LeaseAddress()
+        if not isinstance(value, dict):
+            self.wrong('lease_address is a mapping like {up: "192.0.2.1"}', *keys)
+            return LeaseAddress()
+        self.faults += self.document.unknown(("up", "down"), *keys)
+        if body.get("lease_ports") is None:
+            self.wrong("lease_address has no use without lease_ports", *keys)
+        if mode != "reverse" and value.get("down") is not None:
+            self.wrong("down is for listeners of mode reverse: other clients come through us anyway", *keys, "down")
+        found: dict[str, str | None] = {"up": None, "down": None}
+        for name in found:
+            text = value.get(name)
+            if text is None:
+                continue
+            try:
+                found[name] = str(ipaddress.ip_address(text if isinstance(text, str) else ""))
+            except ValueError:
+                self.wrong(f'"{shown(text)}" is not an address', *keys, name)
+        return LeaseAddress(found["up"], found["down"])
+
+    def overlap(self, listener: Listener, before: list[Listener], *keys: Key) -> None:
+        """A leased port belongs to one listener. (Ports that we listen on ourselves are left out of a range.)"""
+        mine = listener.lease_ports
+        for other in before:
+            its = other.lease_ports
+            if mine and its and mine[0] <= its[1] and its[0] <= mine[1]:
+                self.wrong(f"the listener of line {other.line} leases some of these ports", *keys)
 
     def clients(self, body: Mapping[str, Any], address: Endpoint | None, *keys: Key) -> tuple[str, ...]:
         if body.get("clients") is None:
@@ -649,6 +729,23 @@ class _Reader:
         if len(self.faults) > before or not isinstance(name, str) or not isinstance(why, str):
             return None
         return TlsException(name.lower(), why.strip(), until, tuple(clients))
+
+    def judging(self) -> Files:
+        """The section `files`."""
+        body = self.section("files", ("clamd",))
+        value = body.get("clamd")
+        if value is None:
+            return Files()
+        path = value.removeprefix("unix:") if isinstance(value, str) else ""
+        if isinstance(value, str) and value.startswith("unix:") and path.strip() and "\0" not in path:
+            return Files(Clamd(path=self.base / path))
+        if isinstance(value, str) and not value.startswith("unix:") and (
+            endpoint := self.endpoint(value, False, "files", "clamd")
+        ) is not None:
+            return Files(Clamd(endpoint=endpoint))
+        if not isinstance(value, str) or value.startswith("unix:"):
+            self.wrong('clamd is "unix:/run/clamav/clamd.ctl" or "127.0.0.1:3310"', "files", "clamd")
+        return Files()
 
     def limits(self) -> Limits:
         value = self.top.get("limits")

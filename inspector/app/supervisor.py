@@ -33,7 +33,7 @@ from inspector.drivers.mitm_server import Gateway
 from inspector.drivers.mitm_tls import CERTIFICATE_FILE, KEY_FILE, AuthorityError
 from inspector.engine.kit import Kit
 from inspector.engine.session import Session
-from inspector.engine.world import World
+from inspector.engine.world import Paths, World
 from inspector.model import Flow, Note
 from inspector.protocols.registry import SPECS
 from inspector.store.sqlite import StoreError, Writer, location
@@ -242,9 +242,9 @@ class Supervisor:
 
     # -- what the driver asks
 
-    def _session(self, flow: Flow, protocols: frozenset[str], named: bool) -> Session:
+    def _session(self, flow: Flow, protocols: frozenset[str], named: bool, paths: Paths | None) -> Session:
         named = named or named_im(SPECS, flow.server.port, protocols)
-        return Session(flow, self.kit, self.world, listener_protocols=protocols, named_im=named)
+        return Session(flow, self.kit, self.world, listener_protocols=protocols, named_im=named, paths=paths)
 
     def _note(self, note: Note, done: Callable[[bool], None] | None) -> None:
         self.writer.put(note.row, done)

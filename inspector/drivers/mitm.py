@@ -9,6 +9,7 @@ both legs; with the stock I/O (`StockLink`) they stay.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from inspector.drivers.mitm_io import Posted, drop, gone, prepare
 from inspector.drivers.mitm_layer import Conversation
 from inspector.drivers.mitm_modes import REFUSED, UNREACHABLE, UNRESOLVED, Dialog, could_be_hello
 from inspector.drivers.mitm_tls import Pipe
-from inspector.model import DOWN, UP, Input, StartTls, Way
+from inspector.model import DOWN, UP, Expect, Input, StartTls, Way
 
 Commands = layer.CommandGenerator[None]
 
@@ -129,6 +130,9 @@ class Inspect(layer.Layer):
 
     def post(self, news: Input) -> None:
         self.link.post(news)
+
+    def when_room(self, way: Way, call: Callable[[], None]) -> None:
+        self.link.when_room(way, call)
 
 
 class Notify(tls.TLSLayer):
@@ -394,6 +398,8 @@ class StockLink(proxy_server.LiveConnectionHandler):
         self.original: tuple[str, int] | None = None
         self.peer = ("0.0.0.0", 0)  # noqa: S104
         self.asked: str | None = None
+        self.leases: Any = None
+        self.expected: Expect | None = None
         self.since = 0.0
         self.done = False
         self.lingering = False
@@ -453,6 +459,19 @@ class StockLink(proxy_server.LiveConnectionHandler):
         """Bring news to the conversation through the layers."""
         if not self.done:
             self.host.spawn(self.server_event(Posted(news)))
+
+    def when_room(self, way: Way, call: Callable[[], None]) -> None:
+        """Call, later, once the peer that reads `way` has room, or is gone."""
+        self.host.spawn(self._when_room(way, call))
+
+    async def _when_room(self, way: Way, call: Callable[[], None]) -> None:
+        conn = self.client if way is DOWN else next((one for one in self.transports if one is not self.client), None)
+        io = self.transports.get(conn) if conn is not None else None
+        if io is not None and isinstance(io.writer, asyncio.StreamWriter):
+            with contextlib.suppress(OSError):
+                await io.writer.drain()
+        if not self.done:
+            call()
 
     def hold(self, *, client: bool, server: bool) -> None:
         """Which sides are not read while layers wait for something."""
@@ -563,5 +582,5 @@ class StockLink(proxy_server.LiveConnectionHandler):
             self.done = True
             self.limit(None)
             if self.conversation is not None and not self.conversation.over:
-                self.conversation.end()
+                self.conversation.orphaned()
             self.host.forget(self)

@@ -23,7 +23,7 @@ from mitmproxy.proxy import commands, events
 
 from inspector.drivers.mitm_layer import Conversation, Timer, where
 from inspector.drivers.mitm_tls import ENDED, FAILED, Pipe
-from inspector.model import DOWN, UP, Input, Limits, StartTls, Troubled, Way
+from inspector.model import DOWN, UP, Expect, Input, Limits, StartTls, Troubled, Way
 
 READ = 64 * 1024
 """Bytes of one read."""
@@ -112,7 +112,7 @@ def hush(data: bytes) -> None:
 class Side(asyncio.Protocol):
     """One TCP connection of a Link. `way` is the way that this peer writes: UP for the client."""
 
-    __slots__ = ("ended", "finished", "full", "held", "link", "open", "pipe", "transport", "way")
+    __slots__ = ("ended", "finished", "full", "held", "link", "open", "pipe", "transport", "waiting", "way")
 
     def __init__(self, link: Link, way: Way) -> None:
         self.link = link
@@ -127,6 +127,8 @@ class Side(asyncio.Protocol):
         """This peer has sent its FIN."""
         self.finished = False
         """We have sent ours: a further write would raise."""
+        self.waiting: list[Callable[[], None]] | None = None
+        """Who is to be called when there is room to write to this peer."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
@@ -197,6 +199,7 @@ class Side(asyncio.Protocol):
             self.link.crashed(exc)  # asyncio ends a connection whose protocol raises
         self.open = False
         self.full = False
+        self._room()
         self.link.lost(self)
 
     def pause_writing(self) -> None:
@@ -211,6 +214,21 @@ class Side(asyncio.Protocol):
         other = self.link.other(self)
         if other is not None:
             other.release(WRITER)
+        self._room()
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Call, later, once what this peer leaves unread is below its limit, or the connection is gone."""
+        if not self.full:
+            self.link.host.later(0.0, call)
+        elif self.waiting is None:
+            self.waiting = [call]
+        else:
+            self.waiting.append(call)
+
+    def _room(self) -> None:
+        calls, self.waiting = self.waiting, None
+        for call in calls or ():
+            self.link.host.later(0.0, call)
 
     def hold(self, why: int) -> None:
         """Stop reading this peer for `why`."""
@@ -230,8 +248,9 @@ class Link:
     """One client connection and its way to the server."""
 
     __slots__ = (
-        "_queue", "_running", "asked", "client", "client_side", "conversation", "deadline", "done", "fast", "host",
-        "layer", "lingering", "listener", "opening", "original", "peer", "server", "server_side", "since",
+        "_queue", "_running", "asked", "client", "client_side", "conversation", "deadline", "done", "expected", "fast",
+        "host", "layer", "leases", "lingering", "listener", "opening", "original", "peer", "server", "server_side",
+        "since",
     )
 
     def __init__(self, host: LinkHost, listener: Any) -> None:
@@ -253,6 +272,10 @@ class Link:
         self.peer: tuple[str, int] = ("0.0.0.0", 0)  # noqa: S104
         self.asked: str | None = None
         """The host that the client, or the listener's upstream, named."""
+        self.leases: Any = None
+        """The pool of ports that this connection came to one of."""
+        self.expected: Expect | None = None
+        """What it was leased for."""
         self.since = 0.0
         self.done = False
         self._running = False
@@ -303,7 +326,8 @@ class Link:
                 # Gone in both directions (RST): what the other peer says has no reader
                 other.release(WRITER)
                 self.conversation.closed(other.way)
-            if not self.lingering:
+            # A sender that is gone has sent its file: it is judged, and released to who is still there
+            if not self.lingering and (self.conversation is None or not self.conversation.busy):
                 self.cut()
         if not self.client_side.open and (self.server_side is None or not self.server_side.open):
             self._end()
@@ -354,6 +378,14 @@ class Link:
         self.pressure(self.client_side)
         if self.server_side is not None:
             self.pressure(self.server_side)
+
+    def when_room(self, way: Way, call: Callable[[], None]) -> None:
+        """Call, later, once the peer that reads `way` has room."""
+        side = self.server_side if way is UP else self.client_side
+        if side is None:
+            self.host.later(0.0, call)
+        else:
+            side.when_room(call)
 
     def _carry_out(self, command: commands.Command) -> None:
         if isinstance(command, commands.SendData):
@@ -549,7 +581,7 @@ class Link:
             return
         self.done = True
         if self.conversation is not None and not self.conversation.over:
-            self.conversation.end()
+            self.conversation.orphaned()
         self.limit(None)
         if self.opening is not None:
             self.opening.cancel()

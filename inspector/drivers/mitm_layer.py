@@ -11,25 +11,35 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from inspector.drivers.spool import Spool as Disk
+from inspector.drivers.spool import Spooled, SpoolError
 from inspector.model import (
     Chunk,
     Closed,
     Cut,
+    Discard,
     Effect,
     Expect,
     Finish,
     Flow,
     Input,
+    Judge,
+    Judged,
     Kept,
     Killed,
     Note,
+    Notice,
     Scan,
     Scanned,
     Secured,
     Send,
     Spliced,
+    Spool,
     StartTls,
+    Tell,
     Troubled,
+    Unspool,
+    Unspooled,
     WakeAt,
     Way,
     Woke,
@@ -71,6 +81,19 @@ class Host(Protocol):
         """Hand a row to the event log; `done`, when given, is called on the loop once it is durable or failed."""
         ...
 
+    @property
+    def disk(self) -> Disk:
+        """The spool of files."""
+        ...
+
+    def judge(self, effect: Judge, file: Spooled, done: Callable[[Judged], None]) -> Callable[[], None]:
+        """Judge a spooled file; `done` is called on the loop, later. What is returned takes the question back."""
+        ...
+
+    def tell(self, flow: str, notice: Notice) -> None:
+        """Post Told(notice) to the session of that flow, later, if it lives here."""
+        ...
+
     def later(self, delay: float, call: Callable[[], None]) -> Timer:
         """Call after `delay` seconds."""
         ...
@@ -99,6 +122,10 @@ class Outlet(Protocol):
         """Bring news (a scan's result, a timer) to `Conversation.step` along the path that the bytes take."""
         ...
 
+    def when_room(self, way: Way, call: Callable[[], None]) -> None:
+        """Call, later, once the peer that reads `way` has read enough of what was sent to it."""
+        ...
+
 
 Write = Callable[[bytes], object]
 
@@ -123,6 +150,30 @@ def where(error: BaseException) -> str:
     )
 
 
+def _nowhere(data: bytes) -> None:
+    """The writer when nobody is left."""
+
+
+class _Nobody:
+    """The outlet when nobody is left."""
+
+    def __init__(self, conversation: Conversation, host: Host) -> None:
+        self._conversation = conversation
+        self._host = host
+
+    def finish(self, way: Way) -> None: ...
+
+    def cut(self) -> None: ...
+
+    def secure(self, effect: StartTls) -> None: ...
+
+    def post(self, news: Input) -> None:
+        self._conversation.step(news)
+
+    def when_room(self, way: Way, call: Callable[[], None]) -> None:  # noqa: ARG002 - the shape of an Outlet
+        self._host.later(0.0, call)
+
+
 class Conversation:
     """A live session: its flow, its engine Session, and the writers of both ways.
 
@@ -131,8 +182,8 @@ class Conversation:
     """
 
     __slots__ = (
-        "_host", "_notes", "_timer", "_wake_at", "bytes", "ended", "flow", "last", "outlet", "over", "securing",
-        "session", "write",
+        "_files", "_host", "_judging", "_notes", "_timer", "_wake_at", "bytes", "ended", "flow", "last", "outlet",
+        "over", "securing", "session", "write",
     )
 
     def __init__(self, flow: Flow, session: SessionLike, host: Host, outlet: Outlet, up: Write, down: Write) -> None:
@@ -150,6 +201,10 @@ class Conversation:
         self.ended = 0
         """Ways whose writer has closed, as bits (1 UP, 2 DOWN)."""
         self._host = host
+        self._files: dict[str, Spooled] | None = None
+        """What is in the spool."""
+        self._judging: dict[str, Callable[[], None]] | None = None
+        """Files that are being judged, and how to take the question back."""
         self._timer: Timer | None = None
         self._wake_at = 0.0
         self._notes = 0
@@ -158,7 +213,7 @@ class Conversation:
 
     def receive(self, way: Way, data: bytes) -> None:
         """Bytes that the peer writing `way` has sent."""
-        if self.over:
+        if self.over or self.ended >> way & 1:
             return
         self.last = now = self._host.clock()
         self.bytes += len(data)
@@ -179,8 +234,19 @@ class Conversation:
             return
         self.ended |= bit
         self.step(Closed(way, self._host.clock()))
-        if self.ended == 3:
-            self._settle()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a file is still being judged or released."""
+        return bool(self._files or self._judging)
+
+    def orphaned(self) -> None:
+        """Both connections are gone. A file that is being judged is judged to its end: the log is to know it."""
+        self.write = [_nowhere, _nowhere]
+        self.outlet = _Nobody(self, self._host)
+        self.closed(Way.UP)
+        self.closed(Way.DOWN)
+        if not self.busy:
             self.end()
 
     def _settle(self) -> None:
@@ -230,6 +296,9 @@ class Conversation:
                 return
         if self.session.over:
             self.end()
+        elif self.ended == 3 and not self.busy:
+            self._settle()
+            self.end()
 
     def _effects(self, given: Input) -> list[Effect]:
         crashed = ""
@@ -253,6 +322,16 @@ class Conversation:
             self._host.scan(effect, self.outlet.post)
         elif isinstance(effect, WakeAt):
             self._wake(effect.at)
+        elif isinstance(effect, Spool):
+            self._spool(effect)
+        elif isinstance(effect, Unspool):
+            self.outlet.when_room(effect.way, lambda: self._unspool(effect))
+        elif isinstance(effect, Judge):
+            self._judge(effect)
+        elif isinstance(effect, Discard):
+            self._discard(effect.file)
+        elif isinstance(effect, Tell):
+            self._host.tell(effect.flow, effect.notice)
         elif isinstance(effect, Finish):
             self.outlet.finish(effect.way)
         elif isinstance(effect, StartTls):
@@ -282,6 +361,64 @@ class Conversation:
         else:
             self.outlet.post(Woke(now))
 
+    # -- files
+
+    def _file(self, name: str) -> Spooled:
+        if self._files is None:
+            self._files = {}
+        file = self._files.get(name)
+        if file is None:
+            file = self._files[name] = self._host.disk.open()
+        return file
+
+    def _spool(self, effect: Spool) -> None:
+        file = self._file(effect.file)
+        if file.failure is None:
+            try:
+                file.append(effect.content, effect.raw)
+            except SpoolError as error:
+                self._failed(effect.file, str(error))
+
+    def _failed(self, name: str, failure: str) -> None:
+        """Say so later: an answer is never given inside the step that asked."""
+        self._host.later(0.0, lambda: self.outlet.post(Judged(name, self._host.clock(), None, failure)))
+
+    def _judge(self, effect: Judge) -> None:
+        name, file = effect.file, self._file(effect.file)
+        if file.failure is not None:
+            self._failed(name, file.failure)
+            return
+        if self._judging is None:
+            self._judging = {}
+        waiting = self._judging
+
+        def done(answer: Judged) -> None:
+            if waiting.pop(name, None) is not None and not self.over:
+                self.outlet.post(answer)
+
+        waiting[name] = self._host.judge(effect, file, done)
+
+    def _unspool(self, effect: Unspool) -> None:
+        if self.over:
+            return
+        now = self._host.clock()
+        file = self._files.get(effect.file) if self._files else None
+        if file is None:
+            answer = Unspooled(effect.file, now, b"", True, "there is no such file in the spool")
+        else:
+            try:
+                answer = Unspooled(effect.file, now, *file.next())
+            except SpoolError as error:
+                answer = Unspooled(effect.file, now, b"", True, str(error))
+        self.last = now  # a peer that reads slowly is not idle
+        self.outlet.post(answer)
+
+    def _discard(self, name: str) -> None:
+        if self._judging and (take_back := self._judging.pop(name, None)) is not None:
+            take_back()
+        if self._files and (file := self._files.pop(name, None)) is not None:
+            file.discard()
+
     # -- the end
 
     def trouble(self, name: str, detail: str) -> None:
@@ -297,4 +434,6 @@ class Conversation:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        for name in (*(self._files or ()), *(self._judging or ())):
+            self._discard(name)
         self.outlet.cut()

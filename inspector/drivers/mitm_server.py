@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import socket
 import time
 from collections import Counter
@@ -12,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from mitmproxy import connection
 from mitmproxy.connection import ConnectionState
@@ -21,6 +22,7 @@ from mitmproxy.proxy.context import Context
 
 from inspector.drivers import mitm
 from inspector.drivers.destinations import CLASSES, IP, Destinations, Network, plain
+from inspector.drivers.leases import Leases, Pool, endpoint
 from inspector.drivers.mitm_io import Link, hush
 from inspector.drivers.mitm_layer import Conversation, SessionLike, trouble_row
 from inspector.drivers.mitm_modes import (
@@ -31,25 +33,32 @@ from inspector.drivers.mitm_modes import (
     original_destination,
 )
 from inspector.drivers.mitm_tls import Authority, Contexts, host_name
+from inspector.drivers.spool import Spool, Spooled, SpoolError
+from inspector.engine.world import Paths
 from inspector.model import (
     Address,
+    FileReport,
     Finding,
     Flow,
+    Judge,
+    Judged,
     Kept,
     Limits,
     Note,
+    Notice,
     Scan,
     ScanFailed,
     Scanned,
     Spec,
     StartTls,
+    Told,
     flow_id,
 )
 
 Mode = Literal["reverse", "socks5", "connect", "transparent"]
 Done = Callable[[bool], None]
-MakeSession = Callable[[Flow, frozenset[str], bool], SessionLike]
-"""(flow, the listener's protocols, whether the port or listener is named as IM) -> Session."""
+MakeSession = Callable[[Flow, frozenset[str], bool, Paths | None], SessionLike]
+"""(flow, the listener's protocols, whether the port or listener is named as IM, what it may lease) -> Session."""
 
 _log = logging.getLogger("inspector.gateway")
 
@@ -66,6 +75,20 @@ _REJECTED = 4096
 """(client, name) pairs whose rejections are counted."""
 
 
+class Judges(Protocol):
+    """Who judges files."""
+
+    def judge(
+        self, effect: Judge, content: int, done: Callable[[FileReport | None, str | None], None],
+    ) -> Callable[[], None]:
+        """Judge the file that the descriptor `content` leads to (it is ours to close, whatever comes of it).
+
+        `done` is called on the loop, later, with a report or the sentence of a failure; what is returned takes the
+        question back, and `done` is not called then.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ListenerSettings:
     """One listener. Fields as in docs of `listeners:`."""
@@ -79,6 +102,24 @@ class ListenerSettings:
     upstream: tuple[str, int] | None = None
     """Reverse mode: host and port."""
     protocols: frozenset[str] = frozenset()
+    lease_ports: tuple[int, int] | None = None
+    """First and last port that side connections may be led to."""
+    lease_up: str | None = None
+    """Our address as those behind the server reach it; None: ours of the connection to the server."""
+    lease_down: str | None = None
+    """Our address as clients reach it; None: that of the client's connection."""
+
+    def lease_hosts(self) -> list[str] | None:
+        """Where the leased ports are bound; None: everywhere. Loopback alone only where nobody else could be meant."""
+        up, down = self.lease_up, self.lease_down
+        if up is None and self.mode == "reverse" and self.upstream is not None and _is_loopback(self.upstream[0]):
+            up = self.upstream[0]
+        if down is None and self.mode == "reverse":
+            down = self.host
+        hosts = [host for host in dict.fromkeys((up, down)) if host is not None]
+        if up is None or not all(_is_loopback(host) or host in (self.lease_up, self.lease_down) for host in hosts):
+            return None
+        return hosts if all(is_local(ipaddress.ip_address(host)) for host in hosts) else None
 
     @property
     def address(self) -> str:
@@ -115,6 +156,8 @@ class GatewaySettings:
 
     listeners: tuple[ListenerSettings, ...]
     tls: TlsSettings
+    spool: Path
+    """The folder of files that wait for their verdict."""
     limits: Limits = field(default_factory=Limits)
     own_ports: frozenset[int] = frozenset()
     """Ports of ours besides the listeners': metrics, control, console."""
@@ -218,6 +261,7 @@ class Gateway:
         specs: Sequence[Spec],
         notes: Callable[[Note, Done | None], None],
         log: Callable[[str], None],
+        judges: Judges | None = None,
     ) -> None:
         self.settings = settings
         self.limits = settings.limits
@@ -227,12 +271,19 @@ class Gateway:
         self.contexts: Contexts | None = None
         self.links: set[Any] = set()
         self.log = log
+        self.disk = Spool(settings.spool, lambda: self.limits)
+        self.leases = Leases()
+        self.judges = judges
+        """None: files cannot be judged."""
+        self._conversations: dict[str, Conversation] = {}
+        """By flow."""
         self._make = make
         self._notes = notes
         self._im_ports = frozenset().union(*(spec.ports | spec.tls_ports for spec in specs))
         self._tls_ports = frozenset().union(*(spec.tls_ports for spec in specs))
         self._alpn = frozenset(name.encode() for spec in specs for name in spec.alpn)
         self._servers: list[tuple[ListenerSettings, asyncio.Server]] = []
+        self._leased: list[asyncio.Server] = []
         self._own_ports: set[int] = set(settings.own_ports)
         self._clients: Counter[str] = Counter()
         self._rejected: dict[tuple[str, str], int] = {}
@@ -248,6 +299,13 @@ class Gateway:
     async def start(self) -> None:
         """Bind all listeners. Raises AuthorityError, and OSError with the address in its text."""
         self._loop = asyncio.get_running_loop()
+        try:
+            self.disk.start()
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise OSError(error.errno, f"the spool {self.settings.spool} cannot be used: {why.lower()}") from error
+        if self.disk.swept:
+            self.log(f"{self.disk.swept} files that a crash left in the spool are deleted; nobody got them")
         tls = self.settings.tls
         authority = Authority.open(tls.authority)
         self.contexts = Contexts(
@@ -262,28 +320,47 @@ class Gateway:
         self._sweep()
 
     async def _listen(self, listener: ListenerSettings) -> None:
+        server = await self._serve(listener, listener.host, listener.port, None)
+        self._servers.append((listener, server))
+        for sock in server.sockets:
+            self._own_ports.add(sock.getsockname()[1])
+        if listener.lease_ports is None:
+            return
+        first, last = listener.lease_ports
+        # A range may hold ports of ours: those are not leased. (The documented defaults do: metrics.)
+        own = {*self.settings.own_ports, *(other.port for other in self.settings.listeners)}
+        ports = [port for port in range(first, last + 1) if port not in own]
+        leases = self.leases.make(listener.address, ports, self.limits.lease_seconds)
+        for port in ports:
+            self._leased.append(await self._serve(listener, listener.lease_hosts(), port, leases))
+            self._own_ports.add(port)
+
+    async def _serve(
+        self, listener: ListenerSettings, host: str | list[str] | None, port: int, leases: Pool | None,
+    ) -> asyncio.Server:
         def factory() -> asyncio.Protocol:
-            return Link(self, listener).client_side
+            link = Link(self, listener)
+            link.leases = leases
+            return link.client_side
 
         async def stock(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             link = mitm.StockLink(self, listener, reader, writer)
+            link.leases = leases
             if self.accept(link):
                 await link.run()
             else:
                 link.abort()
                 self.forget(link)
 
+        backlog = 1024 if leases is None else 8
         try:
             if self.settings.stock_io:
-                server = await asyncio.start_server(stock, listener.host, listener.port, backlog=1024)
-            else:
-                server = await self._loop.create_server(factory, listener.host, listener.port, backlog=1024)
+                return await asyncio.start_server(stock, host, port, backlog=backlog)
+            return await self._loop.create_server(factory, host, port, backlog=backlog)
         except OSError as error:
             why = error.strerror or str(error)
-            raise OSError(error.errno, f"cannot listen on {listener.address}: {why}") from error
-        self._servers.append((listener, server))
-        for sock in server.sockets:
-            self._own_ports.add(sock.getsockname()[1])
+            where = listener.address if leases is None else f"port {port}, which it may lease,"
+            raise OSError(error.errno, f"cannot listen on {where}: {why}") from error
 
     @property
     def addresses(self) -> list[tuple[str, str, int]]:
@@ -294,6 +371,8 @@ class Gateway:
 
     def _close_listeners(self) -> None:
         for _, server in self._servers:
+            server.close()
+        for server in self._leased:
             server.close()
 
     async def drain(self, seconds: float) -> None:
@@ -348,12 +427,11 @@ class Gateway:
 
     def kill(self, ident: str, reason: str = "ended by an administrator") -> bool:
         """End a session politely; False when there is none of that id."""
-        for link in self.links:
-            conversation = link.conversation
-            if conversation is not None and conversation.flow.id == ident and not conversation.over:
-                conversation.kill(reason)
-                return True
-        return False
+        conversation = self._conversations.get(ident)
+        if conversation is None or conversation.over:
+            return False
+        conversation.kill(reason)
+        return True
 
     # -- the host of conversations
 
@@ -374,6 +452,30 @@ class Gateway:
             self._from_thread(lambda: done(Scanned(effect.id, self.clock(), findings, failure)))
 
         future.add_done_callback(finished)
+
+    def judge(self, effect: Judge, file: Spooled, done: Callable[[Judged], None]) -> Callable[[], None]:
+        """Have a spooled file judged; the answer comes later."""
+        failure = "no process judges files"
+        try:
+            content = file.content()
+        except SpoolError as error:
+            content, failure = -1, str(error)
+
+        def answer(report: FileReport | None, failure: str | None) -> None:
+            done(Judged(effect.file, self.clock(), report, failure))
+
+        if content >= 0 and self.judges is not None:
+            return self.judges.judge(effect, content, answer)
+        if content >= 0:
+            os.close(content)
+        return self._loop.call_soon(answer, None, failure).cancel
+
+    def tell(self, flow: str, notice: Notice) -> None:
+        """Bring a notice to the session of a flow, if it lives."""
+        conversation = self._conversations.get(flow)
+        if conversation is not None:
+            told = conversation
+            self._loop.call_soon(lambda: told.outlet.post(Told(self.clock(), notice)))
 
     def note(self, note: Note, done: Callable[[Kept], None] | None) -> None:
         """Hand a row on; the answer comes back on the loop."""
@@ -410,6 +512,12 @@ class Gateway:
         if not peer or not own:
             return False  # gone again before we looked
         client = address_of(peer)
+        if link.leases is not None:
+            link.expected = link.leases.claim(int(own[1]), client.ip, now)
+            if link.expected is None:
+                self.leases.unclaimed += 1
+                return False
+            self.leases.used += 1
         link.since = now
         link.peer = client.ip, client.port
         self.links.add(link)
@@ -421,7 +529,11 @@ class Gateway:
             return False
         target = listener.upstream
         dialog: Dialog | None = None
-        if listener.mode == "transparent":
+        if link.expected is not None:
+            target = endpoint(link.expected.address)
+            if target is None:
+                return False
+        elif listener.mode == "transparent":
             link.original = target = self._original(link)
             if target is None:
                 return False
@@ -436,7 +548,8 @@ class Gateway:
     def _refused(self, link: Any, client: Address) -> bool:
         listener: ListenerSettings = link.listener
         ip = ipaddress.ip_address(client.ip)
-        if listener.clients and not any(ip in network for network in listener.clients):
+        # Who may use a lease is the lease's affair: it may be for somebody behind the server.
+        if link.expected is None and listener.clients and not any(ip in network for network in listener.clients):
             self.counters.refused_clients += 1
             self._say("client", f"{client.ip} is not a client of the listener {listener.address}")
             return True
@@ -461,8 +574,11 @@ class Gateway:
             return
         self.links.discard(link)
         self.counters.ended += 1
-        if link.conversation is not None:
-            self.counters.bytes += link.conversation.bytes
+        conversation: Conversation | None = link.conversation
+        if conversation is not None:
+            self.counters.bytes += conversation.bytes
+            if self._conversations.get(conversation.flow.id) is conversation:
+                del self._conversations[conversation.flow.id]
         ip = address_of(link.peer).ip if link.peer else ""
         self._clients[ip] -= 1
         if self._clients[ip] <= 0:
@@ -501,13 +617,17 @@ class Gateway:
                 found = []
         for address in dict.fromkeys(found):
             why = None
-            if not lookup.admin:
+            if link.expected is not None:
+                why = self.leases.refusal(link.expected, address[0], address[1], self.own)
+            elif not lookup.admin:
                 why = listener.destinations.refusal(lookup.host, address[0], address[1], self.own)
             if why is None:
                 lookup.addresses.append(address)
             else:
                 lookup.error = why
         lookup.refused = bool(found) and not lookup.addresses
+        if lookup.refused and link.expected is not None:
+            self.leases.refused += 1
         done()
 
     def own(self, ip: IP, port: int) -> bool:
@@ -521,7 +641,7 @@ class Gateway:
         upstream = address_of(server) if server else Address("0.0.0.0", 0)  # noqa: S104
         return Flow(
             flow_id(client, upstream, "tcp", link.since), client, upstream, "tcp", link.since, name, tls,
-            link.listener.address)
+            link.listener.address, expected=link.expected)
 
     def converse(self, link: Any, context: Context, *, tls: bool) -> Conversation:
         """The session of a link whose server is known."""
@@ -530,13 +650,28 @@ class Gateway:
         assert server is not None
         name = context.client.sni or (link.asked if link.asked and not _is_address(link.asked) else None)
         flow = self._flow(link, server[:2], name, tls=tls)
-        named_im = bool(listener.protocols) or flow.server.port in self._im_ports
-        session = self._make(flow, listener.protocols, named_im)
+        if link.expected is not None:
+            # What it is was announced; a listener's protocols are about connections that come unannounced.
+            protocols, named_im = frozenset[str](), True
+        else:
+            protocols, named_im = listener.protocols, bool(listener.protocols) or flow.server.port in self._im_ports
+        session = self._make(flow, protocols, named_im, self._paths(listener, context, flow))
         conversation = Conversation(flow, session, self, link, hush, hush)
-        link.conversation = conversation
+        link.conversation = self._conversations[flow.id] = conversation
         if tls:
             self.counters.tls_sessions += 1
         return conversation
+
+    def _paths(self, listener: ListenerSettings, context: Context, flow: Flow) -> Paths | None:
+        """What a session may write in place of addresses; None: its listener has no ports to lease."""
+        pool = self.leases.pools.get(listener.address)
+        up, down = context.server.sockname, context.client.sockname
+        if pool is None or not up or not down:
+            return None
+        return self.leases.paths(
+            flow.id, pool, listener.lease_up or address_of(up).ip,
+            (listener.lease_down or address_of(down).ip) if listener.mode == "reverse" else None,
+            flow.client.ip, flow.server.ip)
 
     def reached(self, link: Any, host: str) -> None:
         """Connected: the client may take its time now."""
@@ -577,6 +712,7 @@ class Gateway:
             why = "tls.intercept is none"
         elif tls.intercept == "im" and not (
             port in self._tls_ports or port in self._im_ports or link.listener.protocols
+            or link.expected is not None or self._announced(link, context, names)
             or self._alpn.intersection(context.client.alpn_offers)
             or any(name_matches(name, tls.names) for name in names)
         ):
@@ -584,6 +720,14 @@ class Gateway:
         if why is not None:
             self.counters.spliced += 1
         return why
+
+    def _announced(self, link: Any, context: Context, names: list[str]) -> bool:
+        """Whether a session has told of this connection (an upload slot, a redirect)."""
+        address = context.server.address
+        if address is None or self.world is None:
+            return False
+        client = address_of(link.peer).ip
+        return self.world.expected_at((*names, address[0]), address[1], client, self.clock()) is not None
 
     def _exception(
         self, link: Any, names: list[str], free: Callable[[Iterable[object]], bool],
@@ -683,6 +827,13 @@ class Gateway:
 
 _REJECTING = ("unknown ca", "bad certificate", "certificate unknown", "connection closed")
 """How a client says that it does not accept our certificate: alerts (RFC 8446, 6.2), or without a word."""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_address(host: str) -> bool:

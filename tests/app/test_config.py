@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.app.config import (
+    Clamd,
     Config,
     Destinations,
     Endpoint,
+    LeaseAddress,
     Listener,
     load,
     needs_restart,
@@ -73,16 +75,16 @@ def test_the_complete_example() -> None:
     assert {listener.mode for listener in read.listeners} == {"socks5", "connect", "transparent", "reverse"}
     top = load_yaml(EXAMPLE.read_bytes(), "x").value
     assert set(top) == {
-        "listeners", "tls", "policy", "signatures", "store", "archive", "user", "privacy", "workers", "control",
-        "control_group", "metrics", "limits", "edits", "log",
+        "listeners", "tls", "policy", "signatures", "files", "store", "archive", "user", "privacy", "workers",
+        "control", "control_group", "metrics", "limits", "edits", "log",
     }
 
 
 def test_what_the_example_says_is_default_is_default() -> None:
     """Scalars and sections of the example are the defaults, so that it can be trusted as documentation."""
     read, default = load(EXAMPLE), parse("", EXAMPLE)
-    for key in ("store", "archive", "user", "privacy", "workers", "control", "control_group", "metrics", "limits",
-                "edits", "log", "state"):
+    for key in ("files", "store", "archive", "user", "privacy", "workers", "control", "control_group", "metrics",
+                "limits", "edits", "log", "state"):
         assert getattr(read, key) == getattr(default, key), key
     for key in ("intercept", "authority", "upstream_ca", "client_min", "upstream_min"):
         assert getattr(read.tls, key) == getattr(default.tls, key), key
@@ -236,6 +238,17 @@ LISTENER = "listeners: [{%s}]"
     ('mode: reverse, address: "127.0.0.1:1", upstream: "a:5", key: k', "certificate and key come together"),
     ('mode: reverse, address: "127.0.0.1:1", upstream: "a:5", lease_ports: "9-5"',
      '"9-5" is neither a port nor a range of ports like "9400-9499"'),
+    ('mode: socks5, address: "127.0.0.1:1", lease_ports: "1-9999"', "more than 4096 ports"),
+    ('mode: socks5, address: "127.0.0.1:1", lease_address: {up: "192.0.2.1"}',
+     "lease_address has no use without lease_ports"),
+    ('mode: socks5, address: "127.0.0.1:1", lease_ports: 5, lease_address: {down: "192.0.2.1"}',
+     "down is for listeners of mode reverse: other clients come through us anyway"),
+    ('mode: socks5, address: "127.0.0.1:1", lease_ports: 5, lease_address: {up: gateway}',
+     '"gateway" is not an address'),
+    ('mode: socks5, address: "127.0.0.1:1", lease_ports: 5, lease_address: {upp: "192.0.2.1"}',
+     'unknown key "upp" (did you mean "up"?)'),
+    ('mode: socks5, address: "127.0.0.1:1", lease_ports: 5, lease_address: "192.0.2.1"',
+     'lease_address is a mapping like {up: "192.0.2.1"}'),
     ('mode: socks5, address: "127.0.0.1:1", destinations: {ports: [x]}',
      '"x" is neither a port nor a range of ports like "9400-9499"'),
     ('mode: socks5, address: "127.0.0.1:1", destinations: {deny: [lopback]}',
@@ -258,6 +271,47 @@ def test_two_listeners_on_one_address() -> None:
     assert faults('listeners: [{mode: socks5, address: "127.0.0.1:5"}]\nmetrics: "127.0.0.1:5"') == [
         "i.yaml:2:10: a listener has the address 127.0.0.1:5 already",
     ]
+
+
+def test_ports_are_leased_by_one_listener() -> None:
+    """Any mode may lease; two ranges that meet are a fault, one that holds ports of ours is not: those are left out."""
+    two = ('listeners: [{mode: socks5, address: "127.0.0.1:5", lease_ports: "9400-9409"}, '
+           '{mode: connect, address: "127.0.0.1:6", lease_ports: "%s"}]')
+    assert faults(two % "9409-9411") == [
+        "i.yaml:1:132: the listener of line 1 leases some of these ports"]
+    read = config(two % "9410-9411" + '\nmetrics: "127.0.0.1:9405"')
+    assert [listener.lease_ports for listener in read.listeners] == [(9400, 9409), (9410, 9411)]
+
+
+def test_lease_addresses() -> None:
+    """In one spelling, each by its way."""
+    read = config('listeners: [{mode: reverse, address: "127.0.0.1:5", upstream: "a:5", lease_ports: 7000, '
+                  'lease_address: {up: "2001:DB8::1", down: null}}]')
+    assert read.listeners[0].lease_address == LeaseAddress("2001:db8::1", None)
+
+
+@pytest.mark.parametrize(("written", "meant", "shown"), [
+    ("null", None, None),
+    ('"unix:/run/clamav/clamd.ctl"', Clamd(path=Path("/run/clamav/clamd.ctl")), "unix:/run/clamav/clamd.ctl"),
+    ('"unix:c.ctl"', Clamd(path=Path("/etc/inspector/c.ctl")), "unix:/etc/inspector/c.ctl"),
+    ('"127.0.0.1:3310"', Clamd(endpoint=Endpoint("127.0.0.1", 3310)), "127.0.0.1:3310"),
+    ('"[::1]:3310"', Clamd(endpoint=Endpoint("::1", 3310)), "[::1]:3310"),
+])
+def test_where_clamd_is(written: str, meant: Clamd | None, shown: str | None) -> None:
+    """A socket by its path, relative to the file, or host and port."""
+    clamd = config(f"files: {{clamd: {written}}}").files.clamd
+    assert clamd == meant
+    assert shown is None or str(clamd) == shown
+
+
+@pytest.mark.parametrize(("written", "fault"), [
+    ("3310", 'i.yaml:1:16: clamd is "unix:/run/clamav/clamd.ctl" or "127.0.0.1:3310"'),
+    ('"unix:"', 'i.yaml:1:16: clamd is "unix:/run/clamav/clamd.ctl" or "127.0.0.1:3310"'),
+    ('"localhost"', 'i.yaml:1:16: "localhost" is not address and port, "chat.example.net:5222"'),
+])
+def test_clamd_must_be_somewhere(written: str, fault: str) -> None:
+    """A fault with its place."""
+    assert faults(f"files: {{clamd: {written}}}") == [fault]
 
 
 def test_addresses_and_destinations() -> None:

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from inspector.drivers.mitm_server import Gateway, GatewaySettings, ListenerSettings, TlsSettings
+from inspector.drivers.mitm_server import Gateway, GatewaySettings, Judges, ListenerSettings, TlsSettings
+from inspector.engine.world import Paths, World
 from inspector.model import Chunk, Closed, Cut, Effect, Finish, Flow, Input, Killed, Limits, Note, Send, Spec, Way
 
 Step = Callable[["Script", Input], "list[Effect] | None"]
@@ -26,6 +27,7 @@ class Script:
         self.over = False
         self.inputs: list[Input] = []
         self.waiting = [0, 0]
+        self.paths: Paths | None = None
 
     def queued(self, way: Way) -> int:
         return self.waiting[way]
@@ -120,12 +122,15 @@ async def running(
     specs: Sequence[Spec] = (),
     stock_io: bool = False,
     own_ports: frozenset[int] = frozenset(),
+    world: World | None = None,
+    judges: Judges | None = None,
 ) -> AsyncIterator[Running]:
     """A gateway with scripted sessions."""
     run: Running
 
-    def make(flow: Flow, protocols: frozenset[str], named_im: bool) -> Script:
+    def make(flow: Flow, protocols: frozenset[str], named_im: bool, paths: Paths | None) -> Script:
         run.sessions.append(Script(flow, protocols, named_im, on))
+        run.sessions[-1].paths = paths
         return run.sessions[-1]
 
     def note(note: Note, done: Callable[[bool], None] | None) -> None:
@@ -137,8 +142,9 @@ async def running(
         run.sentences.append(sentence)
 
     settings = GatewaySettings(
-        listeners, tls or TlsSettings(folder / "ca"), limits or Limits(), stock_io=stock_io, own_ports=own_ports)
-    run = Running(Gateway(settings, make, None, specs, note, log))
+        listeners, tls or TlsSettings(folder / "ca"), folder / "spool", limits or Limits(), stock_io=stock_io,
+        own_ports=own_ports)
+    run = Running(Gateway(settings, make, world, specs, note, log, judges))
     await run.gateway.start()
     try:
         yield run

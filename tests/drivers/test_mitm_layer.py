@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from inspector.drivers.mitm_layer import Conversation, trouble_row, where
+from inspector.drivers.spool import Spool, Spooled
 from inspector.model import (
     DOWN,
     UP,
@@ -20,9 +21,12 @@ from inspector.model import (
     Finish,
     Flow,
     Input,
+    Judge,
+    Judged,
     Kept,
     Killed,
     Note,
+    Notice,
     Scan,
     Scanned,
     Secured,
@@ -60,6 +64,8 @@ class World:
         self.timers: list[Timer] = []
         self.sentences: list[str] = []
         self.over = False
+        self.disk: Spool = None  # type: ignore[assignment]
+        self.judged: list[tuple[Spooled, Callable[[Judged], None]]] = []
         self.talk = Conversation(FLOW, self, self, self, self.up, self.down)
 
     # the session
@@ -92,6 +98,10 @@ class World:
     def post(self, news: Input) -> None:
         self.talk.step(news)
 
+    def when_room(self, way: Way, call: Callable[[], None]) -> None:
+        self.done.append(("room", way))
+        self.later(0.0, call)
+
     # the host
     def clock(self) -> float:
         return self.now
@@ -103,6 +113,13 @@ class World:
         self.done.append(note.row.get("name"))
         if done is not None:
             done(Kept(note.id, self.now))
+
+    def judge(self, effect: Judge, file: Spooled, done: Callable[[Judged], None]) -> Callable[[], None]:
+        self.judged.append((file, done))
+        return lambda: self.done.append("taken back")
+
+    def tell(self, flow: str, notice: Notice) -> None:
+        self.done.append((flow, notice))
 
     def later(self, delay: float, call: Callable[[], None]) -> Timer:
         self.timers.append(Timer(self.now + delay, call))

@@ -20,6 +20,7 @@ from inspector.drivers.mitm_server import (
     is_local,
     name_matches,
 )
+from inspector.engine.world import Paths
 from inspector.model import (
     DOWN,
     UP,
@@ -27,6 +28,7 @@ from inspector.model import (
     Cut,
     Effect,
     Finding,
+    Flow,
     Input,
     Kept,
     Killed,
@@ -506,14 +508,19 @@ def test_idle_sessions_are_ended(tmp_path: Path, stock_io: bool) -> None:
     run(scenario)
 
 
+def scripted(flow: Flow, protocols: frozenset[str], named_im: bool, paths: Paths | None) -> Script:
+    return Script(flow, protocols, named_im)
+
+
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     """One sentence that names the address; what was bound is released."""
 
     async def scenario() -> None:
         async with serving(echo) as taken:
             settings = GatewaySettings(
-                (listener("socks5"), ListenerSettings("socks5", "127.0.0.1", taken[1])), TlsSettings(tmp_path / "ca"))
-            gateway = Gateway(settings, Script, None, (), lambda note, done: None, lambda sentence: None)
+                (listener("socks5"), ListenerSettings("socks5", "127.0.0.1", taken[1])), TlsSettings(tmp_path / "ca"),
+                tmp_path / "spool")
+            gateway = Gateway(settings, scripted, None, (), lambda note, done: None, lambda sentence: None)
             with pytest.raises(OSError, match=rf"cannot listen on 127\.0\.0\.1:{taken[1]}: .*in use"):
                 await gateway.start()
 

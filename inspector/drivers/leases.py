@@ -1,0 +1,119 @@
+"""Leased ports: side connections that come to us because a decoder wrote our address in place of another one.
+
+A listener's `lease_ports` are bound at the start. The world leases one of them for each announced connection
+(inspector/engine/world.py); here is who may use a lease, where it leads, and what may not be reached that way. The
+address that a lease leads to was written by a peer, so a gateway that believed it would connect anywhere for anybody
+(the bounce attack of FTP, RFC 2577; for DCC: sheet IRC section 7.7):
+
+- never to a port of the gateway itself, unless that is a lease of another session (two users of one gateway);
+- never to a narrower part of the network than the one who wrote the address is in: loopback, link-local, private,
+  anywhere, from narrow to wide;
+- side connections of people's clients (DCC, OFT, bytestreams) never to a port below 1024;
+- a DCC offer of a client of ours only to that client.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from inspector.drivers.destinations import IP, classes, embedded, plain
+from inspector.engine.world import LeasePool, Paths
+from inspector.model import Expect
+
+BETWEEN_CLIENTS = frozenset({"dcc", "oft", "bytestream"})
+"""Specs of connections from client to client: nobody listens below 1024 for them."""
+_SCOPES = ("loopback", "link_local", "private")
+_ANNOUNCERS = 10_000
+"""Sessions whose addresses are remembered beyond their end: an OSCAR login ends before its redirect is followed."""
+
+
+class Pool(LeasePool):
+    """The ports of one listener, as the driver sees them."""
+
+    __slots__ = ()
+
+    def leased(self, port: int) -> bool:
+        """Whether a connection to this port is expected now (or was, until a moment ago)."""
+        return port in self._leased
+
+    @property
+    def in_use(self) -> int:
+        """Leases that stand."""
+        return len(self._leased)
+
+
+class Leases:
+    """All pools of a gateway, and who announced what."""
+
+    __slots__ = ("_announcers", "pools", "refused", "unclaimed", "used")
+
+    def __init__(self) -> None:
+        self.pools: dict[str, Pool] = {}
+        """By the listener's address."""
+        self.used = 0
+        """Connections that came for a lease."""
+        self.unclaimed = 0
+        """Connections to leased ports that nobody expected: closed at once."""
+        self.refused = 0
+        """Leases that led where nothing may lead."""
+        self._announcers: OrderedDict[str, tuple[str, str]] = OrderedDict()
+
+    def make(self, listener: str, ports: Iterable[int], seconds: float) -> Pool:
+        """The pool of a listener."""
+        pool = self.pools[listener] = Pool(ports, seconds)
+        return pool
+
+    def paths(self, flow: str, pool: Pool, up: str, down: str | None, client: str, server: str) -> Paths:
+        """What the session of a flow may write in place of addresses; its ends are remembered."""
+        self._announcers[flow] = client, server
+        self._announcers.move_to_end(flow)
+        if len(self._announcers) > _ANNOUNCERS:
+            self._announcers.popitem(last=False)
+        return Paths(pool, up, down, client)
+
+    def refusal(self, expect: Expect, address: str, port: int, own: Callable[[IP, int], bool]) -> str | None:
+        """Why a lease may not lead to this resolved address, as one sentence; None: it may."""
+        ip = ipaddress.ip_address(address.partition("%")[0])
+        if port < 1024 and expect.what in BETWEEN_CLIENTS:
+            return f"port {port} is none of a client's"
+        if any(own(one, port) for one in embedded(ip)):
+            if any(pool.leased(port) for pool in self.pools.values()):
+                return None
+            return f"{address} port {port} is the gateway itself"
+        client, server = self._announcers.get(expect.flow or "", (None, None))
+        # An address that our client reads was written behind the server, one that is read there by our client.
+        ours = expect.client is None or expect.client != client
+        by = client if ours else server
+        scope = _scope(ipaddress.ip_address(by)) if by is not None else len(_SCOPES)
+        if _scope(ip) < scope:
+            return f"{address} is {_SCOPES[_scope(ip)]}, and who announced it is not"
+        if ours and expect.what == "dcc" and scope > 0 and plain(ip) != plain(ipaddress.ip_address(by or "::")):
+            return f"{address} is not the address of who offers"
+        return None
+
+    @property
+    def in_use(self) -> int:
+        """Leases that stand now."""
+        return sum(pool.in_use for pool in self.pools.values())
+
+    @property
+    def exhausted(self) -> int:
+        """Times that a listener had no port left."""
+        return sum(pool.exhausted for pool in self.pools.values())
+
+
+def _scope(ip: IP) -> int:
+    """How far an address reaches: its place in _SCOPES, beyond them: anywhere."""
+    found = classes(ip)
+    return next((index for index, name in enumerate(_SCOPES) if name in found), len(_SCOPES))
+
+
+def endpoint(address: str) -> tuple[str, int] | None:
+    """Host and port of an Expect's address; None where it is none."""
+    host, colon, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not (port.isascii() and port.isdigit()) or len(port) > 5 or not 0 < int(port) < 65536:
+        return None
+    return host, int(port)

@@ -107,6 +107,11 @@ class Transfer:
         self.closed = False
 
     @property
+    def name(self) -> tuple[Way, str]:
+        """What its frames are known by."""
+        return self.way, self.start.transfer
+
+    @property
     def inband(self) -> bool:
         return self.start.inband
 
@@ -118,8 +123,8 @@ class FileDesk:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._open: dict[str, Transfer] = {}
-        """Files whose content still comes, by their name within the flow; it may be used again after their end."""
+        self._open: dict[tuple[Way, str], Transfer] = {}
+        """Files whose content still comes, by way and name; the name may be used again after their end."""
         self._all: dict[str, Transfer] = {}
         """Those, and the ones that wait for a verdict or are sent on, by id."""
         self._ids = 0
@@ -150,7 +155,7 @@ class FileDesk:
         else:
             last = frame.events[-1]
             assert isinstance(last, FilePart | FileEnd)
-            found = self._open.get(last.transfer)
+            found = self._open.get((frame.way, last.transfer))
             if found is None:
                 self._refuse(frame, left, world, out)
                 return
@@ -191,7 +196,7 @@ class FileDesk:
             session._note_trouble("overload", "too many files at a time", "block", frame.at, out)
             self._refuse(frame, left, world, out)
             return None
-        before = self._open.get(start.transfer)
+        before = self._open.get((way, start.transfer))
         if before is not None:
             if before.mode != "refused":
                 self._note_unjudged(before, frame.at, out)
@@ -206,7 +211,7 @@ class FileDesk:
             item.verdicts = [*item.verdicts, *rest]
             if worst >= Action.BLOCK and not watching:
                 transfer.mode = "refused"
-                self._open[start.transfer] = self._all[transfer.id] = transfer
+                self._open[way, start.transfer] = self._all[transfer.id] = transfer
                 session._enqueue(item)
                 session._pump(way, world, out, frame.at)
                 if any(type(event) is FileEnd for event in frame.events):
@@ -219,7 +224,7 @@ class FileDesk:
             if mode == "spool" and (start.offer.size or 0) > kit.limits.spool_bytes:
                 mode = "stream"
             transfer.mode = "watch" if watching and mode != "pass" else mode
-        self._open[start.transfer] = self._all[transfer.id] = transfer
+        self._open[way, start.transfer] = self._all[transfer.id] = transfer
         return transfer
 
     def _judge_offers(
@@ -355,7 +360,7 @@ class FileDesk:
         self._judge(transfer, frame.at, out)
 
     def _judge(self, transfer: Transfer, at: float, out: list[Effect]) -> None:
-        self._open.pop(transfer.start.transfer, None)
+        self._open.pop(transfer.name, None)
         transfer.deadline = at + self._session._kit.limits.file_seconds
         if not transfer.bytes:
             out.append(Spool(transfer.id, b""))  # an empty file is a file, too
@@ -547,8 +552,8 @@ class FileDesk:
 
     def _forget(self, transfer: Transfer) -> None:
         self._all.pop(transfer.id, None)
-        if self._open.get(transfer.start.transfer) is transfer:
-            del self._open[transfer.start.transfer]
+        if self._open.get(transfer.name) is transfer:
+            del self._open[transfer.name]
 
 
 def notice_of(offer: FileOffer, verdict: Verdict) -> str:

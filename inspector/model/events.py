@@ -177,7 +177,7 @@ class FileStart(msgspec.Struct, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "file_start"
     transfer: str
-    """The file's name within its flow."""
+    """What tells it from other files of its flow that go the same way at the same time."""
     offer: FileOffer
     """Who, to whom, name, size, as offer and carrier say it."""
     expected: Expect | None = None

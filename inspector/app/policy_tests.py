@@ -321,7 +321,7 @@ class _Reader:
             self.wrong("a mode is for a file whose content has not come", *keys, "expect", "mode")
         return Case(
             name, self.document.path, self.document.at(*keys, "name"), event, context, way, self.time(given, where),
-            self.findings(given, texts, where), expect,
+            self.findings(given, event.texts, where), expect,
         )
 
     def address(self, text: str, port: int, *keys: Key) -> Address:

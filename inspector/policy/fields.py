@@ -204,7 +204,12 @@ _MEDIA_TYPES: Mapping[str, str] = {
     "application/vnd.microsoft.portable-executable": "executable",
     "application/java-archive": "executable",
     "application/java-vm": "executable",
+    "application/wasm": "executable",
     "application/x-msi": "installer",
+    "application/x-xar": "installer",
+    "application/x-chrome-extension": "installer",
+    "application/x-xpinstall": "installer",
+    "application/appx": "installer",
     "application/vnd.debian.binary-package": "installer",
     "application/x-rpm": "installer",
     "application/vnd.android.package-archive": "installer",
@@ -214,11 +219,15 @@ _MEDIA_TYPES: Mapping[str, str] = {
     "application/javascript": "script",
     "text/javascript": "script",
     "text/vbscript": "script",
+    "text/x-powershell": "script",
+    "text/x-msdos-batch": "script",
+    "application/vnd.ms-htmlhelp": "script",
     "text/x-python": "script",
     "text/x-shellscript": "script",
     "application/x-powershell": "script",
     "application/x-ms-shortcut": "shortcut",
     "application/x-mswinurl": "shortcut",
+    "application/x-desktop": "shortcut",
     "application/vnd.ms-word.document.macroenabled.12": "macro_document",
     "application/vnd.ms-word.template.macroenabled.12": "macro_document",
     "application/vnd.ms-excel.sheet.macroenabled.12": "macro_document",
@@ -256,6 +265,7 @@ _MEDIA_TYPES: Mapping[str, str] = {
     "application/xhtml+xml": "web",
     "image/svg+xml": "web",
     "application/x-shockwave-flash": "web",
+    "application/vnd.adobe.flash.movie": "web",
     "message/rfc822": "mail",
     "text/calendar": "mail",
     "text/vcard": "mail",
@@ -274,10 +284,10 @@ def file_types(event: Event) -> tuple[str, ...]:
     claimed = [*_types_of_name(event.file_name), *_types_of_media(event.declared_type)]
     found: dict[str, None] = {}
     if isinstance(event, File) and event.sha256 is not None:
-        kinds = [kind for kind in event.kinds if kind != "unknown"]
+        media = _media(event.media_type)
+        kinds = [kind for kind in (*event.kinds, *_types_of_media(media)) if kind != "unknown"]
         for kind in (*kinds, *(kind for kind in claimed if kind in DANGEROUS)):
             found.update(dict.fromkeys((kind, *IMPLIED.get(kind, ()))))
-        media = _media(event.media_type)
     else:
         found = dict.fromkeys(claimed)
         media = _media(event.declared_type)

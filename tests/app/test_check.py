@@ -111,8 +111,8 @@ def test_a_folder_is_checked_with_all_that_is_in_it(tmp_path: Path) -> None:
     checked = check_paths([HERE / "rules", HERE / "signatures"])
     assert checked.faults == []
     assert [told.removeprefix(f"{HERE}/").partition(":")[0] for told in checked.what] == [
-        "rules/policy.yaml", "rules/tests/harmful.yaml", "rules/tests/harmless.yaml", "rules/tests/leaks.yaml",
-        "signatures"]
+        "rules/policy.yaml", "rules/tests/files.yaml", "rules/tests/harmful.yaml", "rules/tests/harmless.yaml",
+        "rules/tests/leaks.yaml", "signatures"]
     (tmp_path / "below" / "deep").mkdir(parents=True)
     (tmp_path / "below" / "p.yml").write_text("rules: 5\n")
     (tmp_path / "below" / "deep" / "pack.yaml").write_text("")

@@ -8,6 +8,7 @@ from inspector.model import Spec
 
 MODULES = (
     "bytestream",
+    "http_upload",
     "irc",
     "oscar",
     "xmpp",

@@ -8,8 +8,10 @@ from inspector.model import Spec
 
 MODULES = (
     "bytestream",
+    "dcc",
     "http_upload",
     "irc",
+    "oft",
     "oscar",
     "xmpp",
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 import atheris  # type: ignore[import-untyped]
 
 with atheris.instrument_imports(include=["inspector.protocols", "inspector.wire"]):
-    from inspector.engine.world import Table
+    from inspector.engine.world import SharedMemory
     from inspector.model import UP, Address, Chunk, Flow, Frame, Limits
     from inspector.protocols.irc import IrcDecoder
     from tests.fuzz.decoder import pack, unpack
@@ -33,7 +33,7 @@ class Forgetful(dict[bytes, object]):
 
 def read(said: contract.Said, *, short: bool, size: int) -> list[tuple[object, ...]]:
     """What the decoder makes of it, up to the first fault; conservation is checked on the way."""
-    decoder = IrcDecoder(FLOW, Limits(), Table(100), frozenset())
+    decoder = IrcDecoder(FLOW, Limits(), SharedMemory(100), frozenset())
     if not short:
         decoder._heads = (Forgetful(), Forgetful())  # type: ignore[assignment]
     frames: list[Frame] = []

@@ -1,37 +1,28 @@
-"""OSCAR through the running gateway: a simulated server and two simulated clients that check each other's numbers.
+"""OSCAR through the running gateway, each way that a client comes to it: strict peers at both ends (oscar_sim.py).
 
-No server or client of it is packaged; both ends are written from the sheet, as strict as its strictest peer: a frame
-out of its turn ends the test.
+In socks5 mode both users are behind the gateway; in transparent and reverse mode amy is, and ben is outside.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import socket
-import struct
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inspector.store.sqlite import Reader
 from inspector.wire.tlv import pack
-from tests.live.peers import GatewayChild, free_port
-from tests.protocols.test_oscar import (
-    HELLO,
-    fragment,
-    guid,
-    head,
-    im,
-    info,
-    offered,
-    s16,
-    snac,
-    u16,
-)
+from tests.live import oscar_sim as sim
+from tests.live.oscar_sim import Client, Connection, Direct, Namespace, Net, Server, Socks
+from tests.live.peers import ROOT, GatewayChild, Namespaces, free_port
 
 pytestmark = pytest.mark.live
 
@@ -40,234 +31,378 @@ POLICY = {
         {"name": "cards", "when": {"finding.rule": "dlp.card_number"}, "then": "redact"},
         {"name": "forbidden", "when": {"event": "message", "text": "(?i)forbidden fruit"}, "then": "block",
          "notify": "Refused, reference {reference}."},
-        {"name": "no files", "when": {"event": "file"}, "then": "block", "notify": "No files, reference {reference}."},
+        {"name": "no secrets", "when": {"event": "file", "file.name": "secret*"}, "then": "block",
+         "notify": "No such files, reference {reference}."},
+        {"name": "viruses", "when": {"event": "file", "finding.rule": "core.eicar"}, "then": "block",
+         "notify": "A virus, reference {reference}."},
         {"name": "end", "when": {"event": "message", "text": "cut the line"}, "then": "cut"},
     ],
 }
 SECONDS = 10.0
+ROOM = "!aol://2719:10-4-garden"
+EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$" + b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
+OFT_PORT = 4443
 
 
-class End:
-    """One end of a connection: it numbers what it sends, and checks the numbers of what it gets."""
+@dataclass
+class World:
+    """A gateway, a server behind it, and where the users are."""
 
-    def __init__(self, sock: socket.socket, number: int) -> None:
-        self.sock = sock
-        self.sock.settimeout(SECONDS)
-        self.number = number
-        self.last: int | None = None
-        self.lock = threading.Lock()
+    mode: str
+    gateway: GatewayChild
+    server: Server
+    amy_net: Net
+    ben_net: Net
+    login: tuple[str, int]
+    """Where amy's client signs on."""
+    leased: range
 
-    def send(self, payload: bytes, channel: int = 2) -> None:
-        with self.lock:
-            frame = struct.pack(">BBHH", 0x2A, channel, self.number & 0xFFFF, len(payload)) + payload
-            self.number += 1
-            self.sock.sendall(frame)
+    def client(self, net: Net, name: str) -> Client:
+        inside = net is self.amy_net
+        host, port = self.login if inside else (self.server.host, self.server.port)
+        return Client(net, host, port, name)
 
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            more = self.sock.recv(size - len(data))
-            if not more:
-                raise EOFError
-            data += more
-        return data
+    def rows(self) -> list[dict[str, Any]]:
+        with Reader(self.gateway.folder / "events.db") as reader:
+            rows: list[dict[str, Any]] = [json.loads(line) for _, line in reader.select(after=0)]
+        return rows
 
-    def next(self) -> tuple[int, bytes]:
-        """(channel, payload) of the next frame. Raises EOFError at the end, TimeoutError when none comes."""
-        star, channel, number, length = struct.unpack(">BBHH", self._exactly(6))
-        assert star == 0x2A
-        assert self.last is None or number == (self.last + 1) & 0xFFFF, f"{number:04x} after {self.last:04x}"
-        self.last = number
-        return channel, self._exactly(length)
-
-    def until(self, family: int, sub: int) -> bytes:
-        """The next SNAC of this kind."""
+    def row(self, event: str, **fields: Any) -> dict[str, Any]:
+        """The newest row of the log with these fields, when it is there. Raises AssertionError."""
+        deadline = time.monotonic() + SECONDS
         while True:
-            channel, payload = self.next()
-            if channel == 2 and head(payload)[:2] == (family, sub):
-                return payload
+            rows = self.rows()
+            wanted = {"event": event, **fields}.items()
+            found = [row for row in rows if all(row.get(name) == value for name, value in wanted)]
+            if found:
+                return found[-1]
+            assert time.monotonic() < deadline, f"no {event} with {fields} in {rows[-12:]}"
+            time.sleep(0.05)
 
 
-class Server:
-    """Signs on whoever comes, sends messages on, acknowledges; faults of its threads are kept."""
-
-    def __init__(self) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self.listener.getsockname()[1]
-        self.users: dict[str, End] = {}
-        self.faults: list[BaseException] = []
-        self.closed: list[str] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                sock, _ = self.listener.accept()
-                threading.Thread(target=self._serve, args=(End(sock, 0xFFFE),), daemon=True).start()
-
-    def _serve(self, end: End) -> None:
-        name = ""
+def ports(count: int) -> range:
+    """So many free ports in a row."""
+    while True:
+        first = free_port()
         try:
-            end.send(HELLO, 1)
-            _, hello = end.next()
-            if hello == HELLO:
-                self._login(end)
-                return
-            name = hello[8:].partition(b" ")[2].decode()
-            self.users[name] = end
-            end.send(snac(1, 0x0F, info(name, pack(1, u16(0x10))), 0))
-            while True:
-                channel, payload = end.next()
-                if channel == 4:
-                    self.closed.append(name)
-                    return
-                if channel == 2 and head(payload)[:2] == (4, 6):
-                    self._pass_on(end, name, payload)
-        except (EOFError, OSError):
-            return
-        except BaseException as fault:
-            self.faults.append(fault)
-        finally:
-            end.sock.close()
-
-    def _login(self, end: End) -> None:
-        asked = end.until(0x17, 6)
-        end.send(snac(0x17, 7, s16("3141592653"), head(asked)[2]))
-        proof = end.until(0x17, 2)
-        name = proof[14:14 + proof[13]]
-        end.send(snac(0x17, 3, pack(1, name) + pack(5, b"127.0.0.1:%d" % self.port) + pack(6, b"ticket " + name), 2))
-        end.send(b"", 4)
-
-    def _pass_on(self, end: End, name: str, payload: bytes) -> None:
-        size = payload[20]
-        to = payload[21:21 + size].decode()
-        rest = payload[21 + size:]
-        self.users[to].send(snac(4, 7, payload[10:20] + info(name, pack(1, u16(0x10))) + rest, 0x80000001))
-        end.send(snac(4, 0x0C, payload[10:21 + size], head(payload)[2]))
+            with ExitStack() as stack:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            return range(first, first + count)
+        except (OSError, OverflowError):
+            continue
 
 
-class Client:
-    """Signs on through the gateway's SOCKS listener: login server, redirect, session."""
-
-    def __init__(self, proxy: int, server: int, name: str) -> None:
-        login = End(self._socks(proxy, server), 0x7FFE)
-        login.send(HELLO, 1)
-        login.send(snac(0x17, 6, pack(1, name.encode()), 1))
-        login.until(0x17, 7)
-        login.send(snac(0x17, 2, pack(1, name.encode()) + pack(0x25, bytes(16)) + pack(0x4C, b""), 2))
-        reply = login.until(0x17, 3)
-        assert login.next() == (4, b"")
-        login.sock.close()
-        self.end = End(self._socks(proxy, int(reply.partition(b"127.0.0.1:")[2][:5])), 0x56C2)
-        self.end.send(HELLO + pack(6, b"ticket " + name.encode()), 1)
-        self.end.until(1, 0x0F)
-        self.end.send(snac(1, 2, b"", 3))
-
-    @staticmethod
-    def _socks(proxy: int, port: int) -> socket.socket:
-        sock = socket.create_connection(("127.0.0.1", proxy), SECONDS)
-        sock.sendall(b"\5\1\0")
-        assert sock.recv(2) == b"\5\0"
-        sock.sendall(b"\5\1\0\1\x7f\0\0\1" + u16(port))
-        assert sock.recv(10)[:2] == b"\5\0"
-        return sock
+def signatures(folder: Path) -> Path:
+    """The project's core pack alone: what a file must not be is EICAR."""
+    shutil.copytree(ROOT / "signatures" / "core", folder / "core")
+    return folder
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayChild]:
-    listener = {"mode": "socks5", "address": f"127.0.0.1:{free_port()}", "destinations": {"allow": ["127.0.0.0/8"]}}
-    child = GatewayChild(tmp_path_factory.mktemp("oscar"), [listener], policy=POLICY, archive="full")
-    child.port = int(str(listener["address"]).rpartition(":")[2])  # type: ignore[attr-defined]
-    yield child
-    child.stop()
+@pytest.fixture(scope="module", params=["socks5", "transparent", "reverse"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Each mode in turn."""
+    mode: str = request.param
+    folder = tmp_path_factory.mktemp(f"oscar-{mode}")
+    more: dict[str, Any] = {"policy": POLICY, "archive": "full", "signatures": str(signatures(folder / "packs"))}
+    with ExitStack() as stack:
+        leased = range(0)
+        if mode == "transparent":
+            spaces = Namespaces()
+            stack.callback(spaces.remove)
+            amy_net: Net = Namespace(spaces.cli, spaces.CLIENT)
+            ben_net: Net = Namespace(spaces.srv, spaces.SERVER)
+            server = Server(ben_net, spaces.SERVER, (5190, 443))
+            listener: dict[str, Any] = {"mode": "transparent", "address": "0.0.0.0:9300", "clients": ["10.77.1.0/24"],
+                                        "destinations": {"deny": ["own"]}}
+            login = spaces.SERVER, 5190
+            spaces.redirect([5190, 443, OFT_PORT], 9300)
+            more["prefix"] = spaces.inside(spaces.gw)
+        elif mode == "socks5":
+            proxy = free_port()
+            amy_net = ben_net = Socks(proxy)
+            server = Server(Direct(), "127.0.0.1")
+            listener = {"mode": "socks5", "address": f"127.0.0.1:{proxy}", "destinations": {"allow": ["127.0.0.0/8"]}}
+            login = "127.0.0.1", server.port
+        else:
+            amy_net, ben_net = Direct(), Direct()
+            server = Server(Direct(), "127.0.0.1")
+            leased = ports(12)
+            login = "127.0.0.1", free_port()
+            listener = {"mode": "reverse", "address": f"127.0.0.1:{login[1]}", "upstream": f"127.0.0.1:{server.port}",
+                        "lease_ports": f"{leased[0]}-{leased[-1]}"}
+        gateway = GatewayChild(folder / "gateway", [listener], **more)
+        stack.callback(gateway.stop)
+        yield World(mode, gateway, server, amy_net, ben_net, login, leased)
+        server.stop()
+
+
+Talk = tuple[World, Client, Client]
 
 
 @pytest.fixture
-def talk(gateway: GatewayChild) -> Iterator[tuple[Server, End, End]]:
-    """A server, and two users signed on at it through the gateway."""
-    server = Server()
-    proxy: int = gateway.port  # type: ignore[attr-defined]
+def talk(world: World) -> Iterator[Talk]:
+    """Two users signed on; at the end every request was answered once and no peer met a fault."""
     with ExitStack() as stack:
-        stack.callback(server.listener.close)
-        ends = [Client(proxy, server.port, name).end for name in ("amy", "ben")]
-        for end in ends:
-            stack.callback(end.sock.close)
-        yield server, ends[0], ends[1]
-    assert server.faults == []
+        clients = []
+        for net, name in ((world.amy_net, "amy"), (world.ben_net, "ben")):
+            clients.append(world.client(net, name))
+            stack.callback(clients[-1].close)
+        amy, ben = clients
+        yield world, amy, ben
+        for client in clients:
+            if client.bos.end.sock.fileno() >= 0:
+                client.bos.settle()
+    assert world.server.faults == []
 
 
-def row_of(gateway: GatewayChild, event: str, **fields: Any) -> dict[str, Any]:
-    """The row of the log with these fields, when it is there. Raises AssertionError."""
-    deadline = time.monotonic() + SECONDS
-    while True:
-        with Reader(gateway.folder / "events.db") as reader:
-            rows: list[dict[str, Any]] = [json.loads(line) for _, line in reader.select(after=0)]
-        for row in rows:
-            if row["event"] == event and all(row.get(name) == value for name, value in fields.items()):
-                return row
-        assert time.monotonic() < deadline, f"no {event} with {fields}"
-        time.sleep(0.05)
+def exchange(amy: Client, ben: Client) -> None:
+    """Both ways, acknowledged: the session goes on."""
+    for one, two in ((amy, ben), (ben, amy)):
+        one.say(two.name, b"and it goes on")
+        assert two.message() == (one.name, b"and it goes on")
+        one.bos.until(4, 0x0C)
 
 
-def exchange(one: End, two: End) -> None:
-    """Both ways, with acknowledgements: the session goes on."""
-    for sender, reader, to in ((one, two, "ben"), (two, one, "amy")):
-        sender.send(im(to, fragment(b"and it goes on"), request=0x99))
-        assert b"and it goes on" in reader.until(4, 7)
-        assert head(sender.until(4, 0x0C)) == (4, 0x0C, 0x99)
-
-
-def test_messages_pass_both_ways(talk: tuple[Server, End, End], gateway: GatewayChild) -> None:
-    """Login, redirect and chat; the log knows both users, from the cookie."""
-    _, amy, ben = talk
+def test_login_redirect_and_messages_both_ways(talk: Talk) -> None:
+    """The log knows who writes, on the second connection too, and no secret is anywhere in it."""
+    world, amy, ben = talk
     exchange(amy, ben)
-    row = row_of(gateway, "message", text="and it goes on", sender="amy", recipients=["ben"])
+    row = world.row("message", text="and it goes on", way="up", recipients=["ben"])
     assert (row["protocol"], row["user"], row["identity"]) == ("oscar", "amy", "authenticated")
+    if world.mode == "reverse":
+        assert amy.redirected[-1][1] in world.leased
+    else:
+        assert amy.redirected[-1] == (world.server.host, world.server.session_port)
+    told = json.dumps(world.rows()) + world.gateway.child.text()
+    for secret in (sim.password("amy"), sim.password("ben")):
+        assert secret.decode() not in told
+    assert all(ticket.hex()[:24] not in told for ticket in world.server.issued)
 
 
-def test_a_card_number_is_masked(talk: tuple[Server, End, End]) -> None:
+def test_an_icq_login(world: World) -> None:
+    """The password roasted in the hello, the answer in the closing frame; the session is the number's."""
+    client = world.client(world.amy_net, "123456")
+    ben = world.client(world.ben_net, "ben")
+    try:
+        client.say("ben", "schöne Grüße".encode("utf-16-be"), 2)
+        assert ben.message() == ("123456", "schöne Grüße".encode("utf-16-be"))
+        client.bos.settle()
+        row = world.row("message", text="schöne Grüße", way="up")
+        assert (row["user"], row["identity"]) == ("123456", "authenticated")
+    finally:
+        client.close()
+        ben.close()
+
+
+def test_a_card_number_is_masked(talk: Talk) -> None:
     """In the text's own charset, with the HTML around it; the server acknowledges it as usual."""
     _, amy, ben = talk
-    amy.send(im("ben", fragment(b"<HTML>my card: 4111 <B>1111</B> 1111 1111</HTML>")))
-    assert b"<HTML>my card: *****<B>****</B>**********</HTML>" in ben.until(4, 7)
-    amy.until(4, 0x0C)
+    amy.say("ben", b"<HTML>my card: 4111 <B>1111</B> 1111 1111</HTML>")
+    assert ben.message() == ("amy", b"<HTML>my card: *****<B>****</B>**********</HTML>")
+    amy.bos.until(4, 0x0C)
     exchange(amy, ben)
 
 
-def test_a_refused_message_is_answered_and_the_session_goes_on(
-    talk: tuple[Server, End, End], gateway: GatewayChild,
-) -> None:
-    """Error and notice for the sender, nothing for the reader, numbers without a hole on all four legs."""
-    _, amy, ben = talk
+def test_a_refused_message_is_answered_and_the_session_goes_on(talk: Talk) -> None:
+    """Error and notice for the sender, nothing for the reader, numbers without a hole on all legs."""
+    world, amy, ben = talk
     for _ in range(3):
-        amy.send(im("ben", fragment(b"have some forbidden fruit"), request=0x55))
-        assert amy.until(4, 1) == snac(4, 1, u16(0x0D), 0x55)
-        notice = amy.until(4, 7)
-        reference = notice.partition(b"reference ")[2][:9].decode()
-        assert row_of(gateway, "verdict", reference=reference)["did"] == "block"
+        request = amy.say("ben", b"have some forbidden fruit")
+        error = amy.bos.until(4, 1)
+        assert (error.request, error.body) == (request, sim.u16(0x0D))
+        sender, words = amy.message()
+        assert sender == "policy-gateway"
+        reference = words.partition(b"reference ")[2][:9].decode()
+        assert world.row("verdict", reference=reference)["did"] == "block"
         exchange(amy, ben)
 
 
-def test_a_refused_offer_is_cancelled(talk: tuple[Server, End, End]) -> None:
-    """The sender's client reads a cancel with the offer's cookie; the reader learns nothing."""
+def test_a_refused_message_to_the_user_is_not_heard_of(talk: Talk) -> None:
+    """The next one follows with the number after the last that came."""
+    world, amy, ben = talk
+    if world.mode == "socks5":
+        pytest.skip("both users are behind the gateway: the writer's leg refuses it")
+    ben.say("amy", b"forbidden fruit for you")
+    ben.bos.until(4, 0x0C)
+    exchange(amy, ben)
+    row = world.row("verdict", action="block", way="down", sender="ben")
+    assert row["recipients"] == ["amy"]
+
+
+def test_a_room(talk: Talk) -> None:
+    """A connection of its own for each: words pass, are masked, are refused; the room goes on."""
+    world, amy, ben = talk
+    rooms: list[Connection] = [client.join(ROOM) for client in (amy, ben)]
+    hers, his = rooms
+
+    def words(text: bytes, reflect: bool = True) -> bytes:
+        return (b"roomtalk" + sim.u16(3) + pack(1, b"") + (pack(6, b"") if reflect else b"")
+                + pack(5, pack(2, b"us-ascii") + pack(3, b"en") + pack(1, text)))
+
+    def heard(connection: Connection) -> tuple[str, bytes]:
+        tlvs = sim.lists(connection.until(0x0E, 6).body, 10)
+        who, said = sim.one(tlvs, 3), sim.one(tlvs, 5)
+        assert who is not None
+        assert said is not None
+        text = sim.one(sim.lists(said), 1)
+        assert text is not None
+        return sim.take_info(who, 0)[0], text
+
+    try:
+        for connection, other, name in ((hers, his, "amy"), (his, hers, "ben")):
+            connection.request(0x0E, 5, words(b"what a lovely room"), answered=False)
+            assert heard(connection) == heard(other) == (name, b"what a lovely room")
+        hers.request(0x0E, 5, words(b"my card is 4111 1111 1111 1111"), answered=False)
+        assert heard(hers) == heard(his) == ("amy", b"my card is *******************")
+        request = hers.request(0x0E, 5, words(b"forbidden fruit"), answered=False)
+        error = hers.until(0x0E, 1)
+        assert (error.request, error.body) == (request, sim.u16(0x0D))
+        assert heard(hers)[0] == "policy-gateway"
+        hers.request(0x0E, 5, words(b"still here"), answered=False)
+        assert heard(hers) == heard(his) == ("amy", b"still here")
+        row = world.row("message", text="still here", way="up")
+        assert (row["user"], row["conversation"]) == ("amy", ROOM)
+        if world.mode == "reverse":
+            assert amy.redirected[-1][1] in world.leased
+            assert amy.redirected[0] != amy.redirected[-1]
+    finally:
+        for connection in rooms:
+            connection.end.close()
+
+
+def test_a_cut_closes_with_channel_4(talk: Talk) -> None:
+    """Both peers get the closing frame in its turn."""
+    world, amy, ben = talk
+    closed = len(world.server.closed)
+    amy.say("ben", b"now cut the line")
+    with pytest.raises(EOFError) as ended:
+        while True:
+            amy.bos.read()
+    assert ended.value.args == (sim.CLOSE,)
+    deadline = time.monotonic() + SECONDS
+    while len(world.server.closed) == closed and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert world.server.closed[-1] == "amy"
+    amy.close()
+    ben.bos.settle()
+
+
+def test_a_refused_offer_is_cancelled(talk: Talk) -> None:
+    """The sender's client reads a cancel with the offer's cookie and a notice; the reader learns nothing."""
     _, amy, ben = talk
-    amy.send(offered("ben", guid("1343"), pack(0x0A, u16(1)), pack(0x05, u16(5190)), pack(
-        0x2711, struct.pack(">HHI", 1, 1, 5) + b"a.exe\0")))
-    amy.until(4, 0x0C)
-    assert u16(1) + b"1234567\0" + guid("1343") in amy.until(4, 7)
-    assert b"No files" in amy.until(4, 7)
+    with amy.net.listen() as listener:
+        cookie = amy.propose("ben", listener, "secret.txt", 5)
+        assert amy.cancelled() == ("ben", cookie)
+        assert b"No such files" in amy.message()[1]
     exchange(amy, ben)
 
 
-def test_a_cut_closes_with_channel_4(talk: tuple[Server, End, End]) -> None:
-    """Both peers get the closing frame in its turn."""
-    server, amy, ben = talk
-    amy.send(im("ben", fragment(b"now cut the line")))
-    with pytest.raises(EOFError):
+def test_a_refused_offer_to_the_user_is_cancelled_at_its_sender(talk: Talk) -> None:
+    """Nothing reaches our user; the one outside gets a cancel in his name, once."""
+    world, amy, ben = talk
+    if world.mode == "socks5":
+        pytest.skip("both users are behind the gateway: the sender's leg refuses it")
+    with ben.net.listen() as listener:
+        cookie = ben.propose("amy", listener, "secret.txt", 5)
+        assert ben.cancelled() == ("amy", cookie)
+    exchange(amy, ben)
+
+
+def transfer(one: Client, two: Client, name: str, data: bytes, pool: ThreadPoolExecutor) -> bytes:
+    """A file from `one` to `two`, who connects to where the proposal says. Raises EOFError when it does not come."""
+    with one.net.listen(OFT_PORT if one.name == "ben" else 0) as listener:
+        cookie = one.propose(two.name, listener, name, len(data))
+        proposal = two.proposed()
+        assert (proposal.cookie, proposal.name, proposal.size) == (cookie, name, len(data))
+        two.answer(one.name, cookie, sim.ACCEPT)
+
+        def serve() -> None:
+            sock, _ = listener.accept()
+            sim.send_file(sock, cookie, name, data)
+
+        served = pool.submit(serve)
+        try:
+            got = sim.receive_file(sim.reach(two.net, proposal), proposal)
+        except EOFError:
+            with pytest.raises((EOFError, OSError)):
+                served.result(SECONDS)
+            raise
+        served.result(SECONDS)
+        return got
+
+
+def turned(one: Client, two: Client, name: str, data: bytes, pool: ThreadPoolExecutor) -> bytes:
+    """A file from `one` to `two`, who cannot connect and proposes his own address (request number 2)."""
+    with one.net.listen() as useless, two.net.listen(OFT_PORT if two.name == "ben" else 0) as listener:
+        cookie = one.propose(two.name, useless, name, len(data))
+        proposal = two.proposed()
+        two.propose(one.name, listener, name, len(data), cookie=cookie, number=2)
+        answer = one.proposed()
+        assert (answer.number, answer.cookie) == (2, cookie)
+        one.answer(two.name, cookie, sim.ACCEPT)
+
+        def send() -> None:
+            sim.send_file(sim.reach(one.net, answer), cookie, name, data)
+
+        sent = pool.submit(send)
+        sock, _ = listener.accept()
+        try:
+            got = sim.receive_file(sock, proposal)
+        except EOFError:
+            with pytest.raises((EOFError, OSError)):
+                sent.result(SECONDS)
+            raise
+        sent.result(SECONDS)
+        return got
+
+
+Send = Callable[[Client, Client, str, bytes, ThreadPoolExecutor], bytes]
+HARMLESS = bytes(range(256)) * 700 + b"the end"
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as executor:
+        yield executor
+
+
+CASES = [(transfer, "ben"), (transfer, "amy"), (turned, "amy")]
+
+
+@pytest.mark.parametrize(("how", "sender"), CASES, ids=["inbound", "outbound", "turned"])
+def test_a_harmless_file_arrives_as_it_was(talk: Talk, pool: ThreadPoolExecutor, how: Send, sender: str) -> None:
+    """Byte for byte, its digest in the log, linked with who offered it to whom."""
+    world, amy, ben = talk
+    if world.mode == "transparent" and how is transfer and sender == "amy":
+        pytest.skip("nobody connects to a client behind a transparent gateway: he proposes again")
+    one, two = (amy, ben) if sender == "amy" else (ben, amy)
+    assert how(one, two, "soup of the day.bin", HARMLESS, pool) == HARMLESS
+    row = world.row("file", state="transferred", name="soup of the day.bin", sender=one.name)
+    assert (row["protocol"], row["size"], row["complete"]) == ("oscar", len(HARMLESS), True)
+    assert row["recipients"] == [two.name]
+    exchange(amy, ben)
+
+
+@pytest.mark.parametrize(("how", "sender"), CASES, ids=["inbound", "outbound", "turned"])
+def test_a_virus_is_refused_and_both_sides_are_told(
+    talk: Talk, pool: ThreadPoolExecutor, how: Send, sender: str,
+) -> None:
+    """Nothing of it arrives; our user reads a cancel and a notice, the other a cancel; the sessions go on."""
+    world, amy, ben = talk
+    if world.mode == "transparent" and how is transfer and sender == "amy":
+        pytest.skip("nobody connects to a client behind a transparent gateway: he proposes again")
+    one, two = (amy, ben) if sender == "amy" else (ben, amy)
+    with pytest.raises((EOFError, OSError)):
+        how(one, two, "harmless.txt", EICAR, pool)
+    for client, other in ((amy, ben), (ben, amy)):
         while True:
-            channel, _ = amy.next()
-            if channel == 4:
-                amy.next()
-    assert channel == 4
-    ben.send(b"", 5)
-    assert server.faults == []
+            who, block = client.rendezvous()
+            if block[:2] == sim.u16(sim.CANCEL):
+                assert who == other.name
+                break
+    if world.mode != "socks5":
+        assert b"A virus" in amy.message()[1]
+    row = world.row("verdict", rule="viruses", did="block")
+    assert row["protocol"] == "oscar"
+    exchange(amy, ben)

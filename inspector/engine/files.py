@@ -333,8 +333,11 @@ class FileDesk:
             if raw:
                 transfer.tail.append(raw)
                 transfer.tail_bytes += len(raw)
-        for answer in answers:
-            session._aside(answer, out)  # the sender is told that we have it once we have it
+        for answer in answers:  # the sender is told that we have it once we have it
+            if transfer.inband:
+                session._aside(answer, out)
+            elif not session._finished[answer.way]:
+                out.append(answer)
         if transfer.tail:
             self._flow(transfer, out)
 

@@ -415,3 +415,10 @@ def test_a_warning_about_a_file_is_told_and_the_file_delivered() -> None:
     assert '"a.txt"' in text
     named = notice_of(FileOffer(file_name="{reference}.txt"), Verdict(Action.BLOCK, notice="No. {reference}"))
     assert named == "No."
+
+
+def test_a_sender_is_answered_where_no_words_of_ours_have_a_place() -> None:
+    """On a raw connection nothing can be injected; the acknowledgements that the sender waits for leave all the same."""
+    p = play()
+    p >> up(b"FILE t raw 6\nPART t abc\n")
+    assert of(p.last, Send) == [Send(DOWN, b"ACK\n")]

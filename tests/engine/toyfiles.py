@@ -58,6 +58,7 @@ class ToyFileDecoder(ToyDecoder):
             offer = known.offer if known is not None and known.offer is not None else FileOffer(
                 sender="ann", recipients=("bob",), file_name=name, size=int(size) if size else None, method="toy",
                 texts=(Text("file_name", name.replace("_", " ")),))
+            self.raw = self.raw or name == "raw"
             events = (FileStart(transfer=transfer, offer=offer, expected=known, inband=word == b"IN"),)
             if known is None:
                 events = (offer, *events)
@@ -75,6 +76,8 @@ class ToyFileDecoder(ToyDecoder):
         super().__init__(flow, limits, memory, edits)  # type: ignore[arg-type]
         self.flow = flow
         self.signed = True
+        self.raw = False
+        """Whether there is never a place for words of ours, as on a raw connection."""
 
     def apply(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
         if not any(isinstance(event, FILE_CONTENT) for event in frame.events):
@@ -88,6 +91,9 @@ class ToyFileDecoder(ToyDecoder):
         if worst >= Action.BLOCK:
             return [Send(frame.way.other, b"REFUSED\n")] if any(isinstance(e, FileEnd) for e in frame.events) else []
         return [Send(frame.way, frame.raw)]
+
+    def ready(self, way: Way) -> bool:
+        return not self.raw
 
     def inject(self, message: Notice, way: Way) -> list[Act]:
         if message.about is not None and way == 0:

@@ -5,11 +5,13 @@ a changed one differs only in the bytes of the change.
 
 Read: chat in every form (RFC 6121 §5; XEP-0071, 0224, 0245, 0301, 0308, 0394, 0424, 0444, 0461), rooms (0045, 0249),
 presence and status, roster and blocking (RFC 6121 §2; XEP-0016, 0191), copies (0203, 0280, 0313, 0297), file offers
-(0047, 0065, 0066, 0095/0096, 0231, 0234, 0363, 0385, 0447), calls (0166, 0167, 0353), end-to-end encryption by its
-marks (0027, 0364, 0373, 0380, 0384, RFC 3923), identity (SASL and bind, 0078, 0388 with 0386).
+(0047, 0065, 0066, 0095/0096, 0231, 0234, 0260, 0261, 0363, 0385, 0447) with the content of in-band bytestreams (0047)
+and where other content will travel, calls (0166, 0167, 0353), end-to-end encryption by its marks (0027, 0364, 0373,
+0380, 0384, RFC 3923), identity (SASL and bind, 0078, 0388 with 0386).
 
 Not decoded: BOSH, WebSocket; server-to-server and component streams and SASL security layers (told as undecryptable);
-the content of in-band bytestreams; attributes of extensions that are not known.
+pictures that travel inside stanzas (0084, 0153, 0231); Google Talk's own transport of files; attributes of extensions
+that are not known.
 
 Versions seen in captures: libpurple, slixmpp, Prosody 0.12, ejabberd-like servers.
 """
@@ -19,6 +21,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from xml.etree.ElementTree import Element
@@ -43,7 +46,10 @@ from inspector.model import (
     Encryption,
     Event,
     Expect,
+    FileEnd,
     FileOffer,
+    FilePart,
+    FileStart,
     Flow,
     Frame,
     GroupChange,
@@ -66,8 +72,9 @@ from inspector.model import (
     Typing,
     Verdict,
     Way,
+    expect_key,
 )
-from inspector.wire import xml
+from inspector.wire import urls, xml
 from inspector.wire.xml import LANG, STREAMS, Place, Reader, Splitter, XmlFault, escape
 
 _C = "{jabber:client}"
@@ -178,6 +185,7 @@ STRIP_SM = "xmpp.strip_sm"
 REFUSE_SM = "xmpp.refuse_sm"
 STRIP_PLUS = "xmpp.strip_plus"
 STRIP_RTT = "xmpp.strip_rtt"
+REFUSE_BLOCKS = "xmpp.refuse_blocks"
 
 EDITS = (
     Edit(STRIP_COMPRESSION, "XEP-0138 compression is taken out of the stream features"),
@@ -189,10 +197,28 @@ EDITS = (
         "and a server that can both take it for an attack, only clients that cannot bind are helped", default=False,
     ),
     Edit(STRIP_RTT, "XEP-0301 real-time text is taken out: letters on their way cannot be judged before the message"),
+    Edit(
+        REFUSE_BLOCKS, "blocks of in-band bytestreams (XEP-0047) that readers take in more than one way are refused: "
+        "of no open stream, out of order, not base64, longer than agreed, beside words, in answers",
+    ),
 )
 
 _TLS_FAILED = b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>"
 _HINTS = "<no-store xmlns='urn:xmpp:hints'/><no-copy xmlns='urn:xmpp:hints'/>"
+
+_IBB = "{http://jabber.org/protocol/ibb}"
+_OPEN, _DATA, _CLOSE = _IBB + "open", _IBB + "data", _IBB + "close"
+_BLOCKS_OF_FILES = frozenset({_OPEN, _DATA, _CLOSE})
+_BYTESTREAMS = "{http://jabber.org/protocol/bytestreams}"
+_JINGLE = "{urn:xmpp:jingle:1}jingle"
+_JINGLES = frozenset({_JINGLE, "{http://jabber.org/protocol/jingle}jingle"})
+_CANDIDATES = tuple(f"urn:xmpp:jingle:transports:{name}:{n}" for name in ("s5b", "ibb") for n in (1, 0))
+"""Jingle transports whose `sid` names a bytestream (XEP-0260, 0261)."""
+_SHARE = "{http://www.google.com/session/share}"
+_BLOCK_BYTES = 65535
+"""Largest block that can be agreed on (XEP-0047 §2.1)."""
+_SID = 1023
+"""Longest identifier of a bytestream or session that is followed."""
 
 Spot = tuple[Element, str | None] | list[tuple[Element, str]]
 """Where a Text comes from: all character data of an element, or (name given) one of its attributes; or a run of pieces
@@ -206,7 +232,151 @@ class _Note(msgspec.Struct):
     element: Element
     spots: Sequence[Sequence[Spot]] = ()
     removals: Sequence[Element] = ()
-    expects: Sequence[Expect] = ()
+    hosts: Sequence[_Host] = ()
+    offer: _Offer | None = None
+    """The file that an address is for, judged earlier."""
+
+
+class _Host(msgspec.Struct):
+    """An address that others will connect to, where it is written, and the names that the connection may ask for."""
+
+    expect: Expect
+    keys: tuple[str, ...]
+    """Under which it is remembered."""
+    element: Element | None = None
+    """Has the attributes "host" and "port"; None: nothing is written in its place."""
+
+
+class _Offer(msgspec.Struct):
+    """A file that was offered, as far as what follows needs it."""
+
+    offer: FileOffer
+    way: Way
+    """Of the one who offered."""
+    refused: bool = False
+    offset: int = 0
+    """Bytes that the receiver has already (XEP-0096 §2, XEP-0234 §6.3)."""
+    session: str | None = None
+    """The Jingle session."""
+    used: bool = False
+    """Content of it was seen."""
+
+
+class _Content(msgspec.Struct):
+    """One way of an in-band bytestream, once something was said there."""
+
+    name: str
+    offer: FileOffer
+    offset: int = 0
+    seen: int = 0
+    lost: bool = False
+
+    def end(self, *, by_sender: bool, detail: str = "") -> FileEnd:
+        """How it ended. A reader may end it when he has all that was offered."""
+        size = self.offer.size
+        if not detail:
+            if self.lost:
+                detail = "bytes are missing"
+            elif self.offset:
+                detail = "only the end of the file was sent"
+            elif size is not None and self.seen != size:
+                detail = f"{self.seen} bytes came, {size} were offered"
+            elif size is None and not by_sender:
+                detail = "its reader has ended it"
+        return FileEnd(transfer=self.name, complete=not detail, detail=detail)
+
+
+class _Stream(msgspec.Struct):
+    """An in-band bytestream (XEP-0047) between our user and one peer."""
+
+    number: int
+    key: tuple[str, str]
+    peer: str
+    """As the stanza that opened it names him."""
+    way: Way
+    """Of the one who opened it."""
+    offer: _Offer
+    announced: bool
+    """The offer came before the stream."""
+    block: int
+    at: float
+    """When something was last said in it."""
+    opening: str | None = None
+    """The identifier of the request that opened it, until it is answered."""
+    refused: bool = False
+    late: bool = False
+    """Its beginning was not seen."""
+    expected: list[int] = []
+    """The next number each way."""
+    last: list[str | None] = []
+    """The identifier of the last block each way."""
+    contents: list[_Content | None] = []
+
+
+class _Block(msgspec.Struct):
+    """What `apply` needs of a stanza that is about an in-band bytestream."""
+
+    what: str
+    """open, data, close; stray: of no stream, broken: the stream cannot go on; end: a file ended, nothing is sent."""
+    name: str
+    """iq or message."""
+    ident: str | None
+    peer: str | None
+    stream: _Stream | None = None
+    sid: str = ""
+    condition: str = "item-not-found"
+    kind: str = "cancel"
+
+
+class _Files:
+    """Offers and in-band bytestreams of one session; made with the first of them."""
+
+    __slots__ = ("count", "due", "limit", "offers", "streams")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.offers: dict[tuple[object, ...], _Offer] = {}
+        """By (way of the offerer, peer, kind, identifier …); the oldest leaves first."""
+        self.streams: dict[tuple[str, str], _Stream] = {}
+        """By (peer, sid)."""
+        self.due: tuple[list[FileEnd], list[FileEnd]] = ([], [])
+        """Files that have ended by what the other way said."""
+        self.count = 0
+
+    def put(self, key: tuple[object, ...], offer: _Offer) -> None:
+        """Remember an offer under a name."""
+        self.offers.pop(key, None)
+        if len(self.offers) >= self.limit:
+            del self.offers[next(iter(self.offers))]
+        self.offers[key] = offer
+
+    def of_stream(self, way: Way, peer: str, sid: str) -> _Offer | None:
+        """What was offered for a bytestream that is opened `way`: Jingle lets either side open it."""
+        found = self.offers.get((way, peer, "sid", sid))
+        if found is None:
+            found = self.offers.get((way.other, peer, "sid", sid))
+            if found is not None and found.session is None:
+                return None
+        return found
+
+    def of_session(self, peer: str, session: str, content: str) -> _Offer | None:
+        """What was offered in a Jingle session: in this content, or in the first."""
+        for name in (content, ""):
+            for way in (UP, DOWN):
+                found = self.offers.get((way, peer, "jingle", session, name))
+                if found is not None:
+                    return found
+        return None
+
+    def drop(self, stream: _Stream, by: Way | None, detail: str = "", but: Way | None = None) -> None:
+        """A stream has ended. `by`: the side that ended it; `but`: the way whose file is told elsewhere."""
+        if self.streams.get(stream.key) is stream:
+            del self.streams[stream.key]
+        for way in (UP, DOWN):
+            content = stream.contents[way]
+            if content is not None and way is not but:
+                self.due[way].append(content.end(by_sender=way is by, detail=detail))
+            stream.contents[way] = None
 
 
 def _nothing_read(_raw: bytes) -> Element | None:
@@ -248,13 +418,18 @@ class XmppDecoder:
     """Reads and writes one client-to-server connection."""
 
     __slots__ = (
-        "_authcid", "_bare", "_bind_id", "_binding", "_cb_offered", "_count", "_domain", "_edits", "_flow", "_layer",
-        "_legacy", "_limits", "_max_depth", "_mechanism", "_offered", "_plain", "_rooms", "_sides", "_signed",
-        "_sm", "_small", "_stanza_bytes", "_tls", "_to", "_user", "undecryptable",
+        "_authcid", "_bare", "_bind_id", "_binding", "_cb_offered", "_count", "_domain", "_edits", "_files", "_flow",
+        "_identity", "_layer", "_legacy", "_limits", "_max_depth", "_mechanism", "_memory", "_offered", "_ours",
+        "_plain", "_rooms", "_sides", "_signed", "_sm", "_small", "_stanza_bytes", "_tls", "_to", "_user",
+        "undecryptable",
     )
 
-    def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:  # noqa: ARG002
+    def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:
         self._flow = flow
+        self._memory = memory
+        self._files: _Files | None = None
+        self._ours = f"{flow.id}-h"
+        """How identifiers of requests of ours begin: their answers are for us."""
         self._limits = limits
         self._edits = edits
         self._stanza_bytes = min(limits.xmpp_stanza_bytes, limits.frame_bytes)
@@ -270,6 +445,7 @@ class XmppDecoder:
         """Why the rest of the flow cannot be read; from then on all frames are raw fillers."""
         self._signed = False
         self._user: str | None = None
+        self._identity: Identity = "unknown"
         self._bare: str | None = None
         self._domain: str | None = None
         self._to: str | None = None
@@ -302,6 +478,9 @@ class XmppDecoder:
         way, data = chunk.way, chunk.data
         side = self._sides[way]
         frames: list[Frame] = []
+        files = self._files
+        if files is not None and (chunk.end or files.due[way]):
+            return self._with_endings(chunk, files)
         if side.quick and not chunk.gap:
             closing = _CLOSINGS.get(data[:2])
             at = 0
@@ -788,6 +967,7 @@ class XmppDecoder:
         self._sides[UP].split.limit = self._stanza_bytes
         if self._mechanism == "ANONYMOUS":
             identity = "claimed"
+        self._identity = identity
         return SignOn(
             user=jid, identity=identity, mechanism=mechanism or self._mechanism, channel_binding=self._binding,
             account=self._bare if self._bare != jid else None,
@@ -837,15 +1017,23 @@ class XmppDecoder:
         return self._rich_message(way, at, raw, element)
 
     def _rich_message(self, way: Way, at: float, raw: bytes, element: Element) -> Frame:
+        strays = [child for child in element if child.tag in _BLOCKS_OF_FILES]
+        if strays and self._signed and _is_block(element, strays):
+            return self._block(way, at, raw, element, strays[0], "message")
         oddities: list[Oddity] = []
         read: list[Read] = self._guessed_user(way, element)
         read += self._read_message(way, element, oddities)
         removals = list(element.iter(_RTT)) if STRIP_RTT in self._edits else []
         read += self._leftovers(way, element, read, removals)
         self._bound_events(read)
+        edit = STRIP_RTT if removals else None
+        if strays:
+            oddities.append(Oddity("xmpp.stray_block", "file content beside words"))
+            if REFUSE_BLOCKS in self._edits:
+                removals += strays
+                edit = REFUSE_BLOCKS
         return Frame(
-            way, at, raw, "xmpp.message", tuple(event for event, _ in read), tuple(oddities),
-            edit=STRIP_RTT if removals else None,
+            way, at, raw, "xmpp.message", tuple(event for event, _ in read), tuple(oddities), edit=edit,
             note=_Note(element, [spots for _, spots in read], removals),
             units=_one_unit(read, element),
         )
@@ -1022,7 +1210,7 @@ class XmppDecoder:
                 others.append(_opaque("pubsub", child, sender, recipients, get("id"), False))
             elif tag == _NICK:
                 gather.add("nick", child)
-            elif tag == "{http://jabber.org/protocol/ibb}data":
+            elif tag in _BLOCKS_OF_FILES:
                 pass
             else:
                 _read_rest(child, "extension", gather)
@@ -1160,9 +1348,18 @@ class XmppDecoder:
             event = self._signing(element)
             if event is not None:
                 return Frame(DOWN, at, raw, "xmpp.iq", (event,), note=_NO_NOTE)
+        files = self._files
+        if files is not None and (typed == "result" or typed == "error"):
+            answered = self._file_answer(files, way, at, raw, element, typed)
+            if answered is not None:
+                return answered
         read: list[Read] = []
-        expects: list[Expect] = []
+        hosts: list[_Host] = []
+        strays: list[Element] = []
+        offer: _Offer | None = None
         asked = typed == "set" or typed == "get"
+        if asked and len(element) == 1 and element[0].tag in _BLOCKS_OF_FILES and self._signed:
+            return self._block(way, at, raw, element, element[0], "iq")
         sender = (self._user or get("from")) if way is UP else get("from")
         to = get("to") or (self._domain if way is UP else self._user)
         recipients = (to,) if to else ()
@@ -1195,28 +1392,31 @@ class XmppDecoder:
                         read.append((ContactChange(action=action, contact=item.get("value", "*"), sender=sender), []))
             elif namespace in ("urn:xmpp:http:upload:0", "urn:xmpp:http:upload"):
                 read += _upload(child, local, sender, recipients, ident, asked)
+                if way is DOWN and typed == "result" and local == "slot":
+                    hosts += self._slot(child, get("from"), ident)
             elif child.tag == "{jabber:iq:oob}query":
                 read += self._read_oob(child, _Gather(), sender, recipients, "oob", ident)
             elif namespace == "http://jabber.org/protocol/si":
                 read += _stream_initiation(child, sender, recipients, ident, asked)
-            elif child.tag == "{http://jabber.org/protocol/ibb}open":
-                read.append((FileOffer(
-                    sender=sender, recipients=recipients, method="ibb", id=child.get("sid"), answerable=asked,
-                ), []))
-            elif child.tag == "{http://jabber.org/protocol/bytestreams}query":
-                expects += self._bytestream(child, get("from") or sender, to)
-                if typed == "set" and expects:
-                    host = expects[0].address
-                    read.append((FileOffer(
-                        sender=sender, recipients=recipients, method="s5b", address=host, id=child.get("sid"),
-                    ), []))
-            elif child.tag == "{urn:xmpp:jingle:1}jingle" or child.tag == "{http://jabber.org/protocol/jingle}jingle":
+            elif child.tag in _BLOCKS_OF_FILES:
+                strays.append(child)
+            elif child.tag == _BYTESTREAMS + "query":
+                if typed == "set":
+                    more, too_many, offer = self._bytestream(way, child, get("from") or sender, to)
+                    hosts += more
+                    strays += too_many
+                    if offer is not None and offer.offer.method == "s5b" and not offer.used:
+                        read.append((offer.offer, []))
+                        offer.used = True
+            elif child.tag in _JINGLES:
                 read += _jingle(child, sender, recipients, asked)
+                if typed == "set":
+                    offer = self._jingle_offers(way, child, read, get("to" if way is UP else "from"))
+                    more, too_many = self._candidates(way, child, get("to" if way is UP else "from"))
+                    hosts += more
+                    strays += too_many
             elif child.tag == "{http://www.google.com/session}session":
-                read.append((CallSetup(
-                    action=_known(child.get("type", ""), _CALL_ACTIONS), sender=sender, recipients=recipients,
-                    media=("audio",), id=child.get("id"),
-                ), []))
+                read += _google_session(child, sender, recipients, asked)
             elif child.tag == _ERROR:
                 texts = _Gather()
                 for part in child:
@@ -1232,18 +1432,28 @@ class XmppDecoder:
                     read.append(_opaque("form", form, sender, recipients, ident, asked))
             else:
                 read.append(_opaque(_OPAQUE_IQ.get(namespace, "iq"), child, sender, recipients, ident, asked))
+        if asked and read:
+            self._remember(way, get("to" if way is UP else "from"), ident, read)
         read += self._leftovers(way, element, read)
         # What says nothing is no event: a disco answer, an empty result.
         read = [
             (event, spots) for event, spots in read
             if not isinstance(event, Opaque) or event.texts or event.kind in ("pubsub", "vcard", "metadata")
         ]
+        oddities: tuple[Oddity, ...] = ()
+        edit: str | None = None
+        if strays:
+            oddities = (Oddity("xmpp.stray_block", "more than can be read"),)
+            edit = REFUSE_BLOCKS if REFUSE_BLOCKS in self._edits else None
+            if edit is None:
+                strays = []
         if not read:
-            return Frame(way, at, raw, "xmpp.iq")
+            note = _Note(element, (), strays, hosts, offer) if strays or hosts or offer is not None else None
+            return Frame(way, at, raw, "xmpp.iq", (), oddities, edit=edit, note=note)
         self._bound_events(read)
         return Frame(
-            way, at, raw, "xmpp.iq", tuple(event for event, _ in read),
-            note=_Note(element, [spots for _, spots in read], (), expects), units=_one_unit(read, element),
+            way, at, raw, "xmpp.iq", tuple(event for event, _ in read), oddities, edit=edit,
+            note=_Note(element, [spots for _, spots in read], strays, hosts, offer), units=_one_unit(read, element),
         )
 
     def _answers_bind(self, ident: str | None, sender: str | None) -> bool:
@@ -1285,16 +1495,369 @@ class XmppDecoder:
             jid = f"{user}@{self._domain or ''}" + (f"/{resource}" if resource else "")
             self._legacy = (ident, jid, mechanism)
 
-    def _bytestream(self, query: Element, sender: str | None, to: str | None) -> list[Expect]:
-        """SOCKS5 bytestream hosts (XEP-0065 §5.3.2): where a side connection will go, and the name it will ask for."""
-        key = f"{query.get('sid', '')}{sender or ''}{to or ''}"
-        digest = hashlib.sha1(key.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
-        expects: list[Expect] = []
-        for host in query:
-            if host.tag.endswith("}streamhost") and len(expects) < 16:
-                address = f"{host.get('host', '')[:255]}:{host.get('port', '')[:5]}"
-                expects.append(Expect(address, "socks5_bytestream", self._user, digest))
-        return expects
+    # -- files: offers, and where their content will travel
+
+    def _known_files(self) -> _Files:
+        files = self._files
+        if files is None:
+            files = self._files = _Files(self._limits.xmpp_offers)
+        return files
+
+    def _remember(self, way: Way, peer: str | None, ident: str | None, read: Sequence[Read]) -> None:
+        """Keep what is offered, so that its content finds its name (Jingle's are kept by session)."""
+        for event, _ in read:
+            if isinstance(event, FileOffer) and event.method in ("si", "http_upload") and event.answerable:
+                files = self._known_files()
+                who = _jid(peer or self._bare or "")
+                offer = _Offer(event, way)
+                if event.method == "http_upload":
+                    files.put((way, who, "upload", ident), offer)
+                elif event.id is not None and len(event.id) <= _SID:
+                    files.put((way, who, "sid", event.id), offer)
+                    files.put((way, who, "iq", ident), offer)
+
+    def _jingle_offers(self, way: Way, jingle: Element, read: Sequence[Read], peer: str | None) -> _Offer | None:
+        """Keep the files of a Jingle session by content, and by the bytestreams that the contents name; returns what
+        the stanza is about, if that was offered before."""
+        session = jingle.get("sid", "")
+        if not session or len(session) > _SID:
+            return None
+        who = _jid(peer or self._bare or "")
+        action = jingle.get("action", "")
+        offering = action in ("session-initiate", "content-add")
+        offered = [event for event, _ in read if isinstance(event, FileOffer)] if offering else []
+        files = self._files
+        if files is None:
+            if not offered:
+                return None
+            files = self._known_files()
+        about: _Offer | None = None
+        for content in jingle:
+            if content.tag.rpartition("}")[2] != "content":
+                continue
+            name = content.get("name", "")[:_SID]
+            if offering:
+                mine = [offered.pop(0) for each in content.iter() if offered and _is_offered(each)]
+                offer = _Offer(mine[0], way, session=session) if mine else None
+                if offer is not None:
+                    files.put((way, who, "jingle", session, name), offer)
+                    if name and (way, who, "jingle", session, "") not in files.offers:
+                        files.put((way, who, "jingle", session, ""), offer)
+            else:
+                offer = files.of_session(who, session, name)
+                about = about or offer
+            if offer is None:
+                continue
+            for each in content.iter():
+                namespace, local = _parts(each.tag)
+                if local == "transport" and namespace in _CANDIDATES:
+                    sid = each.get("sid", "")
+                    if sid and len(sid) <= _SID:
+                        files.put((offer.way, who, "sid", sid), offer)
+                elif local == "range" and not offering:
+                    offer.offset = max(offer.offset, _number(each.get("offset", "")) or 0)
+        if action == "session-terminate":
+            for stream in tuple(files.streams.values()):
+                if stream.key[0] == who and stream.offer.session == session:
+                    files.drop(stream, way)
+            return None
+        return about
+
+    def _bytestream(
+        self, way: Way, query: Element, requester: str | None, target: str | None,
+    ) -> tuple[list[_Host], list[Element], _Offer | None]:
+        """SOCKS5 bytestream hosts (XEP-0065 §5.3.2): where a side connection will go, and the name it will ask for;
+        hosts that are too many; what is sent there."""
+        sid = query.get("sid", "")
+        places = [each for each in query if each.tag == _BYTESTREAMS + "streamhost" and each.get("host")]
+        if not places or not sid or len(sid) > _SID:
+            return [], [], None
+        most = self._limits.xmpp_streamhosts
+        files = self._known_files()
+        who = _jid((target if way is UP else requester) or self._bare or "")
+        offer = files.of_stream(way, who, sid) or files.of_stream(way.other, who, sid)
+        if offer is None:
+            event = FileOffer(
+                sender=self._user if way is UP else requester, recipients=(target,) if target else (), method="s5b",
+                address=_place(places[0]), id=sid,
+            )
+            offer = _Offer(event, way)
+            files.put((way, who, "sid", sid), offer)
+        keys = _names(sid, requester or "", target or "", query.get("dstaddr"))
+        hosts = [
+            _Host(self._expect(_place(each), keys[0], offer.offer, way is not offer.way), keys, each)
+            for each in places[:most]
+        ]
+        return hosts, places[most:], offer
+
+    def _candidates(self, way: Way, jingle: Element, peer: str | None) -> tuple[list[_Host], list[Element]]:
+        """SOCKS5 candidates of a Jingle session (XEP-0260 §2), and those that are too many."""
+        hosts: list[_Host] = []
+        more: list[Element] = []
+        most = self._limits.xmpp_streamhosts
+        files = self._files
+        if files is None:
+            return [], []
+        user, other = self._user or "", peer or ""
+        for content in jingle:
+            for transport in content:
+                namespace, local = _parts(transport.tag)
+                sid = transport.get("sid", "")
+                if local != "transport" or namespace not in _CANDIDATES or len(sid) > _SID:
+                    continue
+                offer = files.of_session(_jid(other), jingle.get("sid", ""), content.get("name", "")[:_SID])
+                if offer is None:
+                    continue
+                one, two = (user, other) if way is UP else (other, user)
+                keys = _names(sid, one, two, transport.get("dstaddr")) + _names(sid, two, one, None)
+                for each in transport:
+                    if not each.tag.endswith("}candidate") or not each.get("host"):
+                        continue
+                    if len(hosts) >= most:
+                        more.append(each)
+                        continue
+                    expect = self._expect(_place(each), keys[0], offer.offer, way is not offer.way)
+                    hosts.append(_Host(expect, keys, each))
+        return hosts, more
+
+    def _slot(self, slot: Element, sender: str | None, ident: str | None) -> list[_Host]:
+        """Where an uploaded file goes and can be had (XEP-0363 §5), if it was asked for."""
+        files = self._files
+        key = (UP, _jid(sender or self._bare or ""), "upload", ident)
+        offer = files.offers.pop(key, None) if files is not None else None
+        if offer is None:
+            return []
+        hosts: list[_Host] = []
+        for name in ("get", "put"):
+            for child in slot:
+                if child.tag.rpartition("}")[2] == name:
+                    url = urls.read(child.get("url") or child.text or "")
+                    if url is not None:
+                        expect = self._expect(url.address, url.key, offer.offer, False, "http_upload")
+                        hosts.append(_Host(expect, (url.key,)))
+                    break
+        return hosts
+
+    def _expect(
+        self, address: str, key: str, offer: FileOffer, reverse: bool, what: str = "bytestream",
+    ) -> Expect:
+        return Expect(address, what, self._user, key, offer, self._flow.id, self._identity, reverse=reverse)
+
+    # -- files: in-band bytestreams (XEP-0047)
+
+    def _with_endings(self, chunk: Chunk, files: _Files) -> list[Frame]:
+        """A chunk of a way whose files have ended by what the other way said, or end here."""
+        way, at = chunk.way, chunk.at
+        frames = self._endings(way, at, files)
+        if chunk.data or chunk.gap:
+            frames += self.feed(Chunk(way, at, chunk.data, chunk.gap))
+        if chunk.end:
+            for stream in tuple(files.streams.values()):
+                if stream.contents[way] is not None:
+                    files.drop(stream, None, "the session ended before the file")
+            broken = [frames.pop()] if frames and frames[-1].fault is not None else []
+            frames += self._endings(way, at, files) + broken
+        return frames
+
+    def _endings(self, way: Way, at: float, files: _Files) -> list[Frame]:
+        ended = files.due[way]
+        frames = [
+            Frame(way, at, b"", "xmpp.file_end", (event,), note=_Block("end", "", None, None)) for event in ended
+        ]
+        ended.clear()
+        return frames
+
+    def _file_answer(
+        self, files: _Files, way: Way, at: float, raw: bytes, element: Element, typed: str,
+    ) -> Frame | None:
+        """An answer: to a request of ours (for us alone), or one that ends or begins a bytestream (None)."""
+        ident = element.get("id")
+        if ident is None:
+            return None
+        peer = _jid(self._peer_of(way, element))
+        if files.count and ident.startswith(self._ours):
+            number = ident[len(self._ours):].partition(".")[0]
+            for stream in tuple(files.streams.values()):
+                if typed == "error" and str(stream.number) == number:
+                    files.drop(stream, way, "its reader refused a block")
+            return Frame(way, at, raw, "xmpp.iq", note=_Block("answer", "iq", None, None))
+        for stream in files.streams.values():
+            if stream.key[0] != peer:
+                continue
+            if stream.opening == ident and stream.way is not way:
+                stream.opening = None
+                if typed == "error":
+                    files.drop(stream, way)
+                break
+            if typed == "error" and stream.last[way.other] == ident:
+                files.drop(stream, way, "its reader refused a block")
+                break
+        offer = files.offers.get((way.other, peer, "iq", ident))
+        if offer is not None and typed == "result":
+            for each in element.iter():
+                if each.tag == _SI_FILE + "range":
+                    offer.offset = max(offer.offset, _number(each.get("offset", "")) or 0)
+        return None
+
+    def _peer_of(self, way: Way, element: Element) -> str:
+        """The other end of a stanza, as it is written."""
+        return element.get("to" if way is UP else "from") or self._bare or ""
+
+    def _block(self, way: Way, at: float, raw: bytes, element: Element, child: Element, name: str) -> Frame:
+        """A stanza that is about an in-band bytestream and nothing else."""
+        files = self._known_files()
+        peer, sid = self._peer_of(way, element), child.get("sid", "")
+        note = _Block(child.tag[len(_IBB):], name, element.get("id"), peer, None, sid)
+        if not sid or len(sid) > _SID or len(child) or any("}" in each for each in child.attrib):
+            # Clients disagree about attributes with a namespace and text behind a child.
+            return self._stray(way, at, raw, note, "bad-request")
+        who = _jid(peer)
+        stream = files.streams.get((who, sid))
+        if child.tag == _OPEN:
+            return self._opened(files, way, at, raw, child, note, stream)
+        if child.tag == _CLOSE:
+            if stream is None:
+                return Frame(way, at, raw, f"xmpp.{name}")
+            content = stream.contents[way]
+            files.drop(stream, way, but=way)
+            note.stream = stream
+            events = (content.end(by_sender=True),) if content is not None else ()
+            return Frame(way, at, raw, f"xmpp.{name}", events, note=note)
+        number, data = child.get("seq", ""), _decoded(child.text)
+        seq = int(number) if number.isascii() and number.isdigit() and len(number) <= 5 else -1
+        if stream is None:
+            offer = files.of_stream(way, who, sid)
+            if offer is not None and offer.refused:
+                note.what = "refused"
+                return Frame(way, at, raw, f"xmpp.{name}", note=note)
+            if not self._sides[way].loose or not self._room_for(files, way, at):
+                return self._stray(way, at, raw, note, "item-not-found")
+            stream = self._stream(files, way, at, who, peer, sid, offer)
+            stream.expected[way] = max(0, seq)
+            stream.late = seq != 0
+        note.stream = stream
+        stream.at = at
+        ahead = (seq - stream.expected[way]) % 65536
+        gap = ahead * stream.block if ahead < 32768 and self._sides[way].loose else 0
+        if not 0 <= seq < 65536 or (ahead and not gap):
+            return self._broken(files, way, at, raw, note, "unexpected-request", "a block is not the next one")
+        if data is None or len(data) > stream.block:
+            why = "a block is not base64" if data is None else "a block is longer than agreed"
+            return self._broken(files, way, at, raw, note, "bad-request", why)
+        stream.expected[way] = (seq + 1) % 65536
+        stream.last[way] = note.ident
+        content = stream.contents[way]
+        part = FilePart(transfer=content.name if content is not None else "", data=data, gap=gap)
+        if content is not None:
+            content.seen += len(data)
+            content.lost = content.lost or gap > 0
+            return Frame(way, at, raw, f"xmpp.{name}", (part,), note=note)
+        return self._begun(files, way, at, raw, note, stream, part)
+
+    def _begun(
+        self, files: _Files, way: Way, at: float, raw: bytes, note: _Block, stream: _Stream, part: FilePart,
+    ) -> Frame:
+        """The first block of a way: a file begins."""
+        offer = stream.offer
+        events: tuple[Event, ...] = ()
+        if offer.used or (way is not stream.way and offer.session is None):
+            # The one who accepted the stream sends something of his own.
+            offer = _Offer(self._offer_of(way, note.peer or "", note.sid, answerable=False), way)
+            events = (offer.offer,)
+        elif not stream.announced:
+            events = (offer.offer,)
+        offer.used = True
+        files.count += 1
+        content = stream.contents[way] = _Content(
+            f"{self._flow.id}-ibb{files.count}", offer.offer, offer.offset, len(part.data),
+            stream.late or part.gap > 0,
+        )
+        start = FileStart(transfer=content.name, offer=offer.offer, offset=offer.offset, inband=True)
+        part = msgspec.structs.replace(part, transfer=content.name)
+        return Frame(way, at, raw, f"xmpp.{note.name}", (*events, start, part), note=note)
+
+    def _opened(
+        self, files: _Files, way: Way, at: float, raw: bytes, child: Element, note: _Block, stream: _Stream | None,
+    ) -> Frame:
+        """A bytestream is opened; an offer is linked with it, or it is one itself."""
+        who = _jid(note.peer or "")
+        block = min(_number(child.get("block-size", "")) or _BLOCK_BYTES, _BLOCK_BYTES)
+        if note.name == "message":
+            return self._stray(way, at, raw, note, "bad-request")
+        if stream is not None:
+            if stream.way is not way or stream.contents[UP] is not None or stream.contents[DOWN] is not None:
+                return self._stray(way, at, raw, note, "not-acceptable")
+            block = min(block, stream.block)
+            del files.streams[stream.key]
+        offer = files.of_stream(way, who, note.sid)
+        if offer is not None and offer.refused:
+            note.what, note.condition = "refused", "not-acceptable"
+            return Frame(way, at, raw, "xmpp.iq", note=note)
+        if not self._room_for(files, way, at):
+            return self._stray(way, at, raw, note, "resource-constraint")
+        if offer is not None and offer.used:
+            offer = None
+        stream = self._stream(files, way, at, who, note.peer or "", note.sid, offer, block)
+        note.stream = stream
+        stream.opening = note.ident
+        if stream.announced:
+            return Frame(way, at, raw, "xmpp.iq", note=note)
+        stream.announced = True
+        return Frame(way, at, raw, "xmpp.iq", (stream.offer.offer,), note=note)
+
+    def _stream(
+        self, files: _Files, way: Way, at: float, who: str, peer: str, sid: str, offer: _Offer | None,
+        block: int = _BLOCK_BYTES,
+    ) -> _Stream:
+        files.count += 1
+        known = offer is not None
+        stream = files.streams[who, sid] = _Stream(
+            files.count, (who, sid), peer, way, offer or _Offer(self._offer_of(way, peer, sid), way), known, block, at,
+            expected=[0, 0], last=[None, None], contents=[None, None],
+        )
+        return stream
+
+    def _offer_of(self, way: Way, peer: str, sid: str, *, answerable: bool = True) -> FileOffer:
+        """A bytestream that nobody offered in other words."""
+        user = self._user or ""
+        return FileOffer(
+            sender=user if way is UP else peer, recipients=(peer if way is UP else user,), method="ibb", id=sid,
+            answerable=answerable,
+        )
+
+    def _room_for(self, files: _Files, way: Way, at: float) -> bool:
+        """Whether one more bytestream may be opened: one that was silent for long gives way."""
+        mine = [stream for stream in files.streams.values() if stream.way is way]
+        if len(mine) < self._limits.files_open:
+            return True
+        oldest = min(mine, key=lambda stream: stream.at)
+        if at - oldest.at <= self._limits.expect_seconds:
+            return False
+        files.drop(oldest, None, "nothing came for too long")
+        return True
+
+    def _stray(self, way: Way, at: float, raw: bytes, note: _Block, condition: str) -> Frame:
+        """A block that belongs to nothing."""
+        note.what, note.condition = "stray", condition
+        edit = REFUSE_BLOCKS if REFUSE_BLOCKS in self._edits else None
+        return Frame(
+            way, at, raw, f"xmpp.{note.name}", (), (Oddity("xmpp.stray_block", condition),), edit=edit, note=note)
+
+    def _broken(
+        self, files: _Files, way: Way, at: float, raw: bytes, note: _Block, condition: str, why: str,
+    ) -> Frame:
+        """A block that its reader may take or not: the stream ends here (XEP-0047 §2.2)."""
+        stream = note.stream
+        assert stream is not None
+        content = stream.contents[way]
+        files.drop(stream, None, why, but=way)
+        note.what, note.condition = "broken", condition
+        return Frame(
+            way, at, raw, f"xmpp.{note.name}",
+            (content.end(by_sender=True, detail=why),) if content is not None else (),
+            (Oddity("xmpp.broken_block", why),),
+            edit=REFUSE_BLOCKS if REFUSE_BLOCKS in self._edits else None, note=note,
+        )
 
     # -- presence
 
@@ -1417,8 +1980,11 @@ class XmppDecoder:
         if note is None:
             if frame.kind in _MOVES:
                 return self._moved(frame)
-        elif type(note) is _Note and note.expects:
-            return [Send(frame.way, frame.raw), *note.expects]
+        elif type(note) is _Note:
+            if note.hosts or note.offer is not None:
+                return self._announced(frame, note)
+        elif type(note) is _Block:
+            return self._apply_block(frame, note, verdicts)
         return [Send(frame.way, frame.raw)]
 
     def _moved(self, frame: Frame) -> list[Act]:
@@ -1450,11 +2016,17 @@ class XmppDecoder:
             ))]
         if isinstance(note, str):
             return [Send(DOWN, note.encode())]
+        if isinstance(note, _Block):
+            return self._refuse_block(frame, note)
         assert isinstance(note, _Note)
+        if note.hosts or note.offer is not None:
+            return self._announced(frame, note)
         return [Send(frame.way, self._rewritten(frame, note, ()))]
 
     def _judged(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
         note = frame.note
+        if isinstance(note, _Block):
+            return self._apply_block(frame, note, verdicts)
         if not isinstance(note, _Note) or note is _NO_NOTE:
             if any(verdict.action >= Action.BLOCK for verdict in verdicts):
                 # A sign-on that is refused cannot be masked or swallowed: only the session can go.
@@ -1482,9 +2054,10 @@ class XmppDecoder:
 
     def _delivered(self, frame: Frame, note: _Note, verdicts: Sequence[Verdict]) -> list[Act]:
         """Send it with its masks; tell the sender what a rule wants him told."""
-        acts: list[Act] = [Send(frame.way, self._rewritten(frame, note, verdicts))]
-        if note.expects:
-            acts += note.expects
+        if note.offer is not None and note.offer.refused:
+            return self._refused_iq(frame, note, verdicts, PASSED)
+        changes, expected = self._leased(frame, note)
+        acts: list[Act] = [Send(frame.way, self._rewritten(frame, note, verdicts, changes)), *expected]
         if frame.way is UP and note.element.get("type") not in ("error", "result"):
             for verdict in verdicts:
                 if verdict.notice and verdict.action is not Action.PASS:
@@ -1492,12 +2065,19 @@ class XmppDecoder:
                     break
         return acts
 
-    def _rewritten(self, frame: Frame, note: _Note, verdicts: Sequence[Verdict]) -> bytes:
-        """The frame's bytes with removals made and masks put; of an answer that is refused every text is masked."""
+    def _rewritten(
+        self, frame: Frame, note: _Note, verdicts: Sequence[Verdict], written: Sequence[tuple[Element, str, str]] = (),
+    ) -> bytes:
+        """The frame's bytes with removals made, masks put and attributes written; of an answer that is refused every
+        text is masked."""
         raw = frame.raw
         places: dict[int, Place] = {}
         _pair(note.element, xml.locate(raw), places)
         changes: list[tuple[int, int, bytes]] = []
+        for element, name, value in written:
+            span = xml.attribute(raw, places[id(element)], name)
+            if span is not None:
+                changes.append((*span, escape(value).encode()))
         for element in note.removals:
             place = places[id(element)]
             changes.append((place.start, place.end, b""))
@@ -1538,15 +2118,150 @@ class XmppDecoder:
         """A refused request is always answered (RFC 6120 §8.2.3)."""
         get = note.element.get
         condition, kind = "not-allowed", "cancel"
+        if note.offer is not None:
+            condition, kind = _REFUSALS.get(note.offer.offer.method, (condition, kind))
         for verdict, event in zip(verdicts, frame.events, strict=False):
             if verdict.action >= Action.HOLD and isinstance(event, FileOffer):
                 condition, kind = _REFUSALS.get(event.method, (condition, kind))
+        self._refuse_offers(frame)
         if frame.way is UP:
             acts = self._nothing()
             answer = self._error("iq", get("id"), get("to"), self._user, refused.notice, condition, kind)
             acts.append(Send(DOWN, answer))
             return acts
         return [Send(UP, self._error("iq", get("id"), None, get("from"), refused.notice, condition, kind))]
+
+    # -- writing: files
+
+    def _announced(self, frame: Frame, note: _Note) -> list[Act]:
+        """Pass a stanza that says where content will travel: our address in place of others where there is one."""
+        if note.offer is not None and note.offer.refused:
+            return self._refused_iq(frame, note, (), PASSED)
+        changes, expected = self._leased(frame, note)
+        raw = self._rewritten(frame, note, (), changes) if changes or note.removals else frame.raw
+        return [Send(frame.way, raw), *expected]
+
+    def _leased(self, frame: Frame, note: _Note) -> tuple[list[tuple[Element, str, str]], list[Act]]:
+        """(attributes to write, what is expected) of the addresses in a stanza."""
+        changes: list[tuple[Element, str, str]] = []
+        acts: list[Act] = []
+        until = frame.at + self._limits.expect_seconds
+        for host in note.hosts:
+            if host.element is not None:
+                ours = self._memory.lease(host.expect, frame.way, frame.at)
+                if ours is not None:
+                    changes += [(host.element, "host", ours.ip), (host.element, "port", str(ours.port))]
+            acts.append(host.expect)
+            for key in host.keys:
+                self._memory.put(expect_key(host.expect.what, key), host.expect, until)
+        return changes, acts
+
+    def _refuse_offers(self, frame: Frame) -> None:
+        """Remember that the files of a stanza were refused: so is their content, whoever sends it all the same."""
+        files = self._files
+        if files is None or self._flow.file is not None:
+            return
+        for offer in files.offers.values():
+            if any(offer.offer is event for event in frame.events):
+                offer.refused = True
+
+    def _apply_block(self, frame: Frame, note: _Block, verdicts: Sequence[Verdict]) -> list[Act]:
+        """What to send for a stanza of an in-band bytestream."""
+        way, stream = frame.way, note.stream
+        if note.what == "answer":
+            return self._nothing() if way is UP else []
+        worst = max(verdicts, key=lambda verdict: verdict.action) if verdicts else PASSED
+        if note.what == "end":
+            if worst.action >= Action.BLOCK and worst.reference and self.ready(DOWN):
+                return [Send(DOWN, self._headline(worst.notice or _told(None, worst)))]
+            return []
+        if self._flow.file is not None:
+            return [Send(way, frame.raw)]
+        if note.what == "refused" or (stream is not None and stream.refused):
+            return self._refuse_block(frame, note)
+        if worst.action >= Action.BLOCK or (worst.action is Action.HOLD and note.what == "open"):
+            assert stream is not None
+            return self._refuse_stream(frame, note, stream, worst)
+        if worst.action is Action.HOLD and note.what == "data":
+            return self._held(frame, note)
+        acts: list[Act] = [Send(way, frame.raw)]
+        if way is UP and worst.notice and worst.action is not Action.PASS:
+            acts.append(Send(DOWN, self._headline(worst.notice)))
+        return acts
+
+    def _held(self, frame: Frame, note: _Block) -> list[Act]:
+        """Keep a block and answer its sender. It gets an identifier of ours, by which its reader's answer is known."""
+        way, raw = frame.way, frame.raw
+        if note.name != "iq" or note.ident is None or note.stream is None:
+            return [Send(way, raw)]
+        span = xml.attribute(raw, Place(0, xml.close_of(raw, 0)), "id")
+        if span is not None:
+            raw = raw[:span[0]] + self._own_ident(note.stream.number).encode() + raw[span[1]:]
+        return [Send(way, raw), self._request(way.other, note.peer, note.ident, "result")]
+
+    def _own_ident(self, number: int) -> str:
+        files = self._known_files()
+        files.count += 1
+        return f"{self._ours}{number}.{files.count}"
+
+    def _request(self, way: Way, peer: str | None, ident: str, typed: str = "set", inner: str = "") -> Send:
+        """An iq of ours that reads as the other end's."""
+        ends = f"{_attribute('from', peer)}{_attribute('to', self._user)}" if way is DOWN else _attribute("to", peer)
+        tail = f">{inner}</iq>" if inner else "/>"
+        return Send(way, f"<iq type='{typed}'{_attribute('id', ident)}{ends}{tail}".encode())
+
+    def _closing(self, way: Way, note: _Block, number: int) -> Send:
+        inner = f"<close xmlns='{_IBB[1:-1]}'{_attribute('sid', note.sid)}/>"
+        return self._request(way, note.peer, self._own_ident(number), inner=inner)
+
+    def _terminate(self, way: Way, peer: str | None, session: str, text: str) -> Send:
+        """The end of a Jingle session (XEP-0166 §6.7)."""
+        inner = (
+            f"<jingle xmlns='{_JINGLE[1:].partition('}')[0]}' action='session-terminate'{_attribute('sid', session)}>"
+            f"<reason><security-error/><text>{_line(text)}</text></reason></jingle>"
+        )
+        return self._request(way, peer, self._own_ident(0), inner=inner)
+
+    def _refusal(self, frame: Frame, note: _Block, notice: str | None) -> list[Act]:
+        """What the sender of a refused block is told."""
+        back = frame.way.other
+        if note.name == "iq":
+            sender, to = (note.peer, self._user) if back is DOWN else (None, note.peer)
+            return [Send(back, self._error("iq", note.ident, sender, to, notice, note.condition, note.kind))]
+        if note.stream is not None:
+            return [self._closing(back, note, note.stream.number)]
+        return []
+
+    def _refuse_block(self, frame: Frame, note: _Block) -> list[Act]:
+        """Take one stanza out of the way: its sender gets an error, the reader of a stream that broke its end."""
+        acts: list[Act] = self._nothing() if frame.way is UP else []
+        if note.what == "broken" and note.stream is not None:
+            acts.append(self._closing(frame.way, note, note.stream.number))
+        return acts + self._refusal(frame, note, None)
+
+    def _refuse_stream(self, frame: Frame, note: _Block, stream: _Stream, refused: Verdict) -> list[Act]:
+        """End a bytestream for both sides; what comes of it later is refused."""
+        files, way, offer = self._known_files(), frame.way, stream.offer.offer
+        stream.refused = True
+        ending = any(isinstance(event, FileEnd) for event in frame.events)
+        files.drop(stream, None, "refused", but=way if ending else None)
+        files.put((stream.way, stream.key[0], "sid", stream.key[1]), _Offer(offer, stream.way, refused=True))
+        note.condition = "not-acceptable"
+        acts: list[Act] = self._nothing() if way is UP else []
+        if note.what == "open":
+            return acts + self._refusal(frame, note, refused.notice)
+        text = refused.notice or _told(offer, refused)
+        acts.append(self._closing(way, note, stream.number))
+        acts += self._refusal(frame, note, text)
+        if stream.offer.session is not None:
+            acts += [self._terminate(each, note.peer, stream.offer.session, text) for each in (way, way.other)]
+        acts.append(Send(DOWN, self._headline(text)))
+        return acts
+
+    def _peer(self, offer: FileOffer) -> str | None:
+        """The other end of an offer."""
+        mine = offer.sender is None or _bare(offer.sender).lower() == (self._bare or "").lower()
+        return (offer.recipients[0] if offer.recipients else None) if mine else offer.sender
 
     def _judged_presence(
         self, frame: Frame, note: _Note, verdicts: Sequence[Verdict], refused: Verdict | None,
@@ -1630,10 +2345,16 @@ class XmppDecoder:
         )
 
     def inject(self, message: Notice, way: Way) -> list[Act]:
-        """A notice of the gateway as a headline from the server's domain; upwards there is nobody to tell."""
-        if way is UP or not self.ready(way):
+        """A notice of the gateway as a headline from the server's domain; the session of a refused file is ended."""
+        if not self.ready(way):
             return []
-        return [Send(DOWN, self._headline(message.text))]
+        acts: list[Act] = []
+        about = message.about
+        if isinstance(about, FileOffer) and about.method == "jingle" and about.id:
+            acts.append(self._terminate(way, self._peer(about), about.id, message.text))
+        if way is DOWN:
+            acts.append(Send(DOWN, self._headline(message.text)))
+        return acts
 
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
         """A stream error to the client (RFC 6120 §4.9), the end of the stream to the server."""
@@ -1950,19 +2671,34 @@ def _stream_initiation(
     """SI file transfer (XEP-0095, 0096)."""
     for child in element:
         if child.tag == _SI_FILE + "file":
-            gather = _Gather()
-            gather.attribute("file_name", child, "name")
-            for each in child:
-                if each.tag == _SI_FILE + "desc":
-                    gather.add("description", each)
-            md5 = child.get("hash")
-            return [(FileOffer(
-                sender=sender, recipients=recipients, file_name=child.get("name", ""),
-                size=_number(child.get("size", "")), method="si", declared_type=element.get("mime-type"),
-                hashes=(("md5", md5),) if md5 else (), id=element.get("id") or ident, texts=gather.texts_now(),
-                answerable=asked,
-            ), gather.spots)]
+            return [_si_file(
+                child, "si", sender, recipients, element.get("id") or ident, element.get("mime-type"), asked,
+            )]
     return []
+
+
+def _si_file(
+    element: Element, method: str, sender: str | None, recipients: tuple[str, ...], ident: str | None,
+    declared: str | None, asked: bool,
+) -> Read:
+    """A file described by attributes (XEP-0096 §3; Jingle up to file-transfer:2)."""
+    gather = _Gather()
+    gather.attribute("file_name", element, "name")
+    for each in element:
+        if each.tag == _SI_FILE + "desc":
+            gather.add("description", each)
+    md5 = element.get("hash")
+    return FileOffer(
+        sender=sender, recipients=recipients, file_name=element.get("name", ""), size=_number(element.get("size", "")),
+        method=method, declared_type=declared, hashes=(("md5", md5),) if md5 else (), id=ident,
+        texts=gather.texts_now(), answerable=asked,
+    ), gather.spots
+
+
+def _is_offered(element: Element) -> bool:
+    """Whether an element of a Jingle content describes a file."""
+    namespace, local = _parts(element.tag)
+    return local == "file" and (namespace in _JINGLE_FILES or element.tag == _SI_FILE + "file")
 
 
 def _jingle(element: Element, sender: str | None, recipients: tuple[str, ...], asked: bool) -> list[Read]:
@@ -1973,8 +2709,11 @@ def _jingle(element: Element, sender: str | None, recipients: tuple[str, ...], a
     media: list[str] = []
     for each in element.iter():
         namespace, local = _parts(each.tag)
-        if local == "file" and namespace in _JINGLE_FILES and action in ("session-initiate", "content-add"):
-            read.append(_file(each, "jingle", sender, recipients, session, answerable=asked))
+        if action in ("session-initiate", "content-add") and _is_offered(each):
+            if each.tag == _SI_FILE + "file":
+                read.append(_si_file(each, "jingle", sender, recipients, session, None, asked))
+            else:
+                read.append(_file(each, "jingle", sender, recipients, session, answerable=asked))
         elif local == "description" and namespace in _JINGLE_RTP and len(media) < 8:
             media.append(each.get("media", ""))
     texts = _Gather()
@@ -1986,6 +2725,29 @@ def _jingle(element: Element, sender: str | None, recipients: tuple[str, ...], a
             action=action, sender=sender, recipients=recipients, media=tuple(media), id=session,
             texts=texts.texts_now(),
         ), texts.spots))
+    return read
+
+
+def _google_session(element: Element, sender: str | None, recipients: tuple[str, ...], asked: bool) -> list[Read]:
+    """Google Talk's sessions: files it shares (their content goes its own way), else calls."""
+    kind, ident = element.get("type", ""), element.get("id")
+    read: list[Read] = []
+    for each in element.iter():
+        if each.tag in (_SHARE + "file", _SHARE + "folder") and kind == "initiate":
+            gather = _Gather()
+            name = ""
+            for child in each:
+                if child.tag == _SHARE + "name":
+                    name = xml.plain(child)
+                    gather.add("file_name", child)
+            read.append((FileOffer(
+                sender=sender, recipients=recipients, file_name=name, size=_number(each.get("size", "")),
+                method="google_talk", id=ident, texts=gather.texts_now(), answerable=asked,
+            ), gather.spots))
+    if not read:
+        read.append((CallSetup(
+            action=_known(kind, _CALL_ACTIONS), sender=sender, recipients=recipients, media=("audio",), id=ident,
+        ), []))
     return read
 
 
@@ -2008,6 +2770,64 @@ def _roster(query: Element, sender: str | None, way: Way) -> list[Read]:
             action=action, contact=item.get("jid", ""), sender=sender, texts=gather.texts_now(),
         ), gather.spots))
     return read
+
+
+def _is_block(element: Element, strays: Sequence[Element]) -> bool:
+    """Whether a message is one block of a bytestream and says nothing else (XEP-0047 §4: rules of XEP-0079 aside)."""
+    if len(strays) != 1 or strays[0].tag != _DATA or element.get("type") == "error" or _said(element.text):
+        return False
+    return all(
+        not _said(child.tail) and (
+            child is strays[0] or child.tag.startswith("{http://jabber.org/protocol/amp}")
+            or (child.tag in _QUIET and not len(child) and not child.text)
+        ) and (child is strays[0] or not any(each.text and not each.text.isspace() for each in child.iter()))
+        for child in element
+    )
+
+
+def _decoded(text: str | None) -> bytes | None:
+    """The bytes of base64 as every reader decodes them (RFC 4648 §4; white space is left out by all); None: readers
+    differ."""
+    if not text:
+        return b""
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        pass
+    try:
+        return binascii.a2b_base64("".join(text.split()), strict_mode=True)
+    except ValueError:
+        return None
+
+
+def _jid(jid: str) -> str:
+    """A JID as servers compare it (RFC 7622 §3): case and width of the resource alone tell two apart."""
+    bare, slash, resource = jid.partition("/")
+    bare = bare.lower() if bare.isascii() else unicodedata.normalize("NFKC", bare).casefold()
+    return f"{bare.removesuffix('.')}{slash}{resource}"
+
+
+def _names(sid: str, requester: str, target: str, given: str | None) -> tuple[str, ...]:
+    """The names that a SOCKS5 bytestream may ask for (XEP-0065 §5.3.2), the usual one first."""
+    found: dict[str, None] = {}
+    if given is not None and len(given) == 40 and given.isalnum():
+        found[given.lower()] = None
+    for one, two in ((requester, target), (_jid(requester), _jid(target))):
+        text = f"{sid}{one}{two}".encode("utf-8", "replace")
+        found[hashlib.sha1(text, usedforsecurity=False).hexdigest()] = None
+    return tuple(found)
+
+
+def _place(element: Element) -> str:
+    return urls.place(element.get("host", "")[:255], element.get("port", "")[:5])
+
+
+def _told(offer: FileOffer | None, refused: Verdict) -> str:
+    """What people are told of a refused file."""
+    name = "" if offer is None else offer.file_name[:80]
+    said = f'The file "{name}"' if name else "A file"
+    reference = f" Reference {refused.reference}." if refused.reference else ""
+    return f"{said} was not delivered: company policy.{reference}"
 
 
 def _pair(element: Element, place: Place, places: dict[int, Place]) -> None:
@@ -2304,7 +3124,7 @@ SPEC = Spec(
         "presence": Can(drop=True, notify=True),
         "contact": Can(drop=True, mask=True, notify=True),
         "group": Can(drop=True, notify=True),
-        "file": Can(drop=True, mask=True, notify=True),
+        "file": Can(drop=True, mask=True, notify=True, hold=True),
         "call": Can(drop=True, notify=True),
         "typing": Can(drop=True),
         "opaque": Can(drop=True, mask=True, notify=True),
@@ -2313,7 +3133,8 @@ SPEC = Spec(
     applications=("jabber", "google_talk"),
     not_decoded=(
         "BOSH (XEP-0124) and WebSocket (RFC 7395)", "server-to-server and component streams",
-        "content of in-band and SOCKS5 bytestreams", "compressed streams (XEP-0138), SASL security layers",
+        "pictures inside stanzas (XEP-0084, 0153, 0231)", "Google Talk's own transport of files",
+        "compressed streams (XEP-0138), SASL security layers",
         "attributes of extensions that are not known",
     ),
 )

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from inspector.engine.world import Table
+from inspector.engine.world import SharedMemory
 from inspector.model import (
     BROKEN,
     DOWN,
@@ -271,6 +271,8 @@ TALKS: dict[str, Said] = {
              "<file xmlns='urn:xmpp:file:metadata:0'><name>y.zip</name><size>99</size></file><sources>"
              "<url-data xmlns='http://jabber.org/protocol/url-data' target='https://up.example.com/g/y.zip'/></sources>"
              "</file-sharing></message>"),
+        (UP, "<iq type='set' id='i3' to='bob@example.org/phone'><close xmlns='http://jabber.org/protocol/ibb' "
+             "sid='ibb1'/></iq>"),
         (DOWN, f"<iq type='set' id='o1' from='bob@example.org/phone' to='{ME}'><query xmlns='jabber:iq:oob'>"
                "<url>http://files.example.org/run.exe</url><desc>try it</desc></query></iq>"), *END,
     ),
@@ -361,7 +363,7 @@ TALKS: dict[str, Said] = {
 def decoder(edits: Iterable[str] = (), *, from_start: bool = True, limits: Limits | None = None) -> XmppDecoder:
     flow = Flow("f", Address("10.0.0.1", 40000), Address("192.0.2.1", 5222), opened=0.0, from_start=from_start)
     limits = limits or Limits()
-    memory: Table[str, object] = Table(16)
+    memory = SharedMemory(16)
     return XmppDecoder(flow, limits, memory, frozenset(edits))
 
 
@@ -624,7 +626,7 @@ class TestOtherEvents:
         found = [e for e in events("files-and-calls") if isinstance(e, FileOffer)]
         assert [(f.method, f.file_name, f.size, f.address) for f in found] == [
             ("http_upload", "plan.pdf", 2345, None), ("si", "list.txt", 1022, None), ("ibb", "", None, None),
-            ("s5b", "", None, "192.0.2.7:5086"), ("jingle", "photo.jpg", 6144, None),
+            ("jingle", "photo.jpg", 6144, None),
             ("sims", "x.png", 12, "https://up.example.com/g/x.png"),
             ("sfs", "y.zip", 99, "https://up.example.com/g/y.zip"),
             ("oob", "run.exe", None, "http://files.example.org/run.exe"),
@@ -646,9 +648,12 @@ class TestOtherEvents:
         """The side connection of a SOCKS5 bytestream is announced with the hash it will ask for."""
         dec = signed()
         frame = next(f for f in read(dec, TALKS["files-and-calls"][10:]) if b"bytestreams" in f.raw)
-        assert [act for act in passed(dec, frame) if isinstance(act, Expect)] == [
-            Expect("192.0.2.7:5086", "socks5_bytestream", ME, "33d9b79873bcff9da2d3833955e12e4da22d4405"),
-        ]
+        (expect,) = [act for act in passed(dec, frame) if isinstance(act, Expect)]
+        assert (expect.address, expect.what, expect.by, expect.key) == (
+            "192.0.2.7:5086", "bytestream", ME, "33d9b79873bcff9da2d3833955e12e4da22d4405",
+        )
+        assert expect.offer is not None
+        assert expect.offer.file_name == "list.txt"
 
 
 def root(data: bytes) -> ElementTree.Element:

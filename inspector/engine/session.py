@@ -33,6 +33,7 @@ from inspector.engine.world import LeasingMemory, Paths, Tally, World
 from inspector.model import (
     BROKEN,
     DOWN,
+    FILE_CONTENT,
     PASSED,
     UP,
     Act,
@@ -875,7 +876,9 @@ class Session:
         expects = False
         for act in acts:
             if isinstance(act, Send):
-                if act.way is way or (frame.edit is not None and not self._finished[act.way]):
+                if act.way is way or (
+                    (frame.edit is not None or self._raw(frame)) and not self._finished[act.way]
+                ):
                     out.append(act)
                 else:
                     self._aside(act, out)
@@ -891,6 +894,11 @@ class Session:
             self._speak(way, out)
         if expects:
             self._check_leases(frame.at, world, out)
+
+    def _raw(self, frame: Frame) -> bool:
+        """Whether a frame is content of a side connection: its refusal is an answer and always has a place."""
+        spec, events = self._spec, frame.events
+        return bool(events) and spec is not None and spec.parent is not None and isinstance(events[-1], FILE_CONTENT)
 
     def _look(self, acts: list[Act], frame: Frame, left: int, world: World, out: list[Effect]) -> None:
         """A frame of a capture, or one that had left (in part) before its protocol was known."""

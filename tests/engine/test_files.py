@@ -418,7 +418,11 @@ def test_a_warning_about_a_file_is_told_and_the_file_delivered() -> None:
 
 
 def test_a_sender_is_answered_where_no_words_of_ours_have_a_place() -> None:
-    """On a raw connection nothing can be injected; the acknowledgements that the sender waits for leave all the same."""
+    """Nothing can be injected into a raw connection; what its sender waits for leaves all the same, and a no."""
     p = play()
-    p >> up(b"FILE t raw 6\nPART t abc\n")
+    p >> up(b"FILE t raw 6\nPART t abc\nCLOSE t\n")
     assert of(p.last, Send) == [Send(DOWN, b"ACK\n")]
+    p.last = []
+    p >> Judged(FID, START, BAD)
+    p.last = []
+    p >> Kept(p.durable, START) << [Discard(FID), sent_down(b"REFUSED\n")]

@@ -45,7 +45,9 @@ from tests.engine.toy import FLOW, ToyDecoder, ToyPolicy, ToyScanner
 
 
 class ToyFileDecoder(ToyDecoder):
-    """Lines with files in them."""
+    """Lines with files in them. `raw`: there is never a place for words of ours, as on a raw connection."""
+
+    raw: bool
 
     def _frame(self, chunk: Chunk, line: bytes, end: bytes) -> Frame:
         word, _, rest = line.partition(b" ")
@@ -77,7 +79,6 @@ class ToyFileDecoder(ToyDecoder):
         self.flow = flow
         self.signed = True
         self.raw = False
-        """Whether there is never a place for words of ours, as on a raw connection."""
 
     def apply(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
         if not any(isinstance(event, FILE_CONTENT) for event in frame.events):

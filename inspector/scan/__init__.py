@@ -1,6 +1,6 @@
 """Scanning of texts and files: normalisation, YARA packs behind a prefilter, indicators, detectors, openers.
 
-Lives here: everything that turns texts and the contents of files into findings, and the loading and checking of signature packs.
+Lives here: everything that turns texts and the contents of files into findings; loading and checking signature packs.
 May import: model, wire, yara, hyperscan, re2.
 Never: policy, engine, drivers.
 """

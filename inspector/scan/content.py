@@ -119,3 +119,20 @@ def find(content: Content, what: bytes, at: int = 0, end: int | None = None) -> 
             return -1
         at += len(piece) - over
     return -1
+
+
+class Part:
+    """A piece of another content, not copied."""
+
+    __slots__ = ("_at", "_whole", "size")
+
+    def __init__(self, whole: Content, at: int, size: int) -> None:
+        self._whole = whole
+        self._at = max(0, at)
+        self.size = max(0, min(size, whole.size - self._at))
+
+    def read(self, at: int, count: int) -> bytes:
+        return self._whole.read(self._at + at, min(count, self.size - at)) if 0 <= at < self.size else b""
+
+    def view(self, at: int, count: int) -> memoryview:
+        return self._whole.view(self._at + at, min(count, self.size - at)) if 0 <= at < self.size else memoryview(b"")

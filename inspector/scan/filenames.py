@@ -169,8 +169,6 @@ def mismatch(name: str, kinds: tuple[str, ...]) -> tuple[Severity, str] | None:
             continue  # many documents are archives of their own kind
         if kind == "document" and not claimed <= {"image", "audio", "video"}:
             continue
-        if kind == "archive" and "text" in claimed and "text" in kinds:
-            continue  # mail
         return severity, f"{safe(name)} holds {_ARTICLE.get(kind, kind)}"
     return None
 

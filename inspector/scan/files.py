@@ -21,9 +21,28 @@ from inspector.model.events import File
 from inspector.model.ports import ScanFailed
 from inspector.model.verdicts import FileReport, Finding, Severity
 from inspector.scan import filenames, filetypes
-from inspector.scan.content import Content, Source, blocks, content_of
+from inspector.scan.archives import (
+    BROKEN,
+    Opener,
+    Unopened,
+    open_bzip2,
+    open_gzip,
+    open_lzip,
+    open_lzma,
+    open_xz,
+    open_zstd,
+)
+from inspector.scan.cabinets import open_cab
+from inspector.scan.content import Content, Held, Part, Source, blocks, content_of
 from inspector.scan.filerules import FileMatcher
 from inspector.scan.filetypes import Format
+from inspector.scan.mails import open_mail, open_rtf
+from inspector.scan.ole import open_ole
+from inspector.scan.pdfs import open_pdf
+from inspector.scan.rars import open_rar
+from inspector.scan.sevenzips import open_7z
+from inspector.scan.tars import open_ar, open_iso, open_tar
+from inspector.scan.zips import open_zip
 
 RULES: dict[str, str] = {
     "file.type_mismatch": "the content is of a worse kind than the name claims",
@@ -53,6 +72,20 @@ RULES: dict[str, str] = {
 }
 """Every rule of detector "file", and what it says."""
 
+OPENERS: dict[str, Opener] = {
+    "zip": open_zip, "gzip": open_gzip, "bzip2": open_bzip2, "xz": open_xz, "lzma": open_lzma, "lzip": open_lzip,
+    "zstd": open_zstd, "tar": open_tar, "ar": open_ar, "deb": open_ar, "iso": open_iso, "7z": open_7z, "rar": open_rar,
+    "cab": open_cab, "ole": open_ole, "pdf": open_pdf, "mail": open_mail, "rtf": open_rtf,
+}
+"""What opens each format."""
+_CLOSED = frozenset({
+    "rpm", "xar", "crx", "udf", "vhd", "vhdx", "vmdk", "qcow", "dmg", "wim", "squashfs", "lz4", "compress", "cpio",
+    "szdd", "lzh", "ace", "arj", "zoo", "sit", "tnef", "onenote",
+})
+"""Containers that nothing here opens: their names and bytes are judged, what is in them is not."""
+_INNER = ("executable", "script", "macro_document")
+_RATIO_FROM = 1024 * 1024
+"""Unpacked bytes of one member below which its ratio does not matter."""
 _ORDER: dict[str, int] = {"critical": 0, "high": 1, "medium": 2, "low": 3}
 _PLACES = 3
 """Places that the detail of a finding names."""
@@ -111,27 +144,97 @@ class FileJudge:
             raise ScanFailed("not enough memory to judge the file") from None
 
 
+class _Spent(Exception):
+    """A budget is used up: nothing more is opened."""
+
+
 class _Judging:
-    """The judging of one file."""
+    """The judging of one file, and the budgets of all that is inside it."""
 
     def __init__(self, matcher: FileMatcher) -> None:
         self.matcher = matcher
         self.limits = matcher.limits
         self.found = Found()
         self.deadline = time.monotonic() + matcher.limits.archive_seconds
+        self.members = 0
+        self.unpacked = 0
+        self.encrypted = False
 
     def report(self, content: Content, about: File) -> FileReport:
         digests = _digests(content, ("sha256", "sha1", "md5"))
-        self.names(about.file_name)
-        self.known(digests, "")
-        self.rules(content, "")
-        formats = filetypes.identify(content)
-        kinds = filetypes.kinds_of(formats)
+        box = _Box(self, about.file_name, "", 0)
+        box.formats = list(filetypes.identify(content))
+        try:
+            self.names(about.file_name)
+            self.known(digests, "")
+            self.rules(content, "")
+            self.open(content, box)
+        except _Spent:
+            pass
+        kinds = filetypes.kinds_of(box.formats)
         self.mismatch(about.file_name, kinds)
         return FileReport(
             size=content.size, sha256=digests["sha256"], sha1=digests["sha1"], md5=digests["md5"], kinds=kinds,
-            media_type=media_type(formats), findings=self.found.findings(self.limits.findings),
+            media_type=media_type(filetypes.ordered(box.formats)), members=self.members, encrypted=self.encrypted,
+            findings=self.found.findings(self.limits.findings),
         )
+
+    def member(self, content: Content, name: str, named: bool, place: str, depth: int, *, whole: bool) -> None:
+        """Judge a file inside. `whole` False: it was not unpacked to its end, and is not opened."""
+        if self.matcher.kinds:
+            self.known(_digests(content, self.matcher.kinds), place)
+        self.rules(content, place)
+        box = _Box(self, name, place, depth)
+        box.formats = list(filetypes.identify(content))
+        try:
+            if whole:
+                self.open(content, box)
+        finally:
+            kinds = filetypes.kinds_of(box.formats)
+            if named:
+                self.mismatch(name, kinds)
+            for kind in _INNER:
+                if kind in kinds:
+                    self.found.add("file", f"file.inner_{kind}", "low", place=filenames.safe(place))
+
+    def open(self, content: Content, box: _Box) -> None:
+        """Open a content by all of its formats. Raises _Spent."""
+        for one in tuple(box.formats):
+            opener = OPENERS.get(one.name)
+            if opener is None:
+                if one.name in _CLOSED:
+                    box.tell("unopened_archive", "medium", f"{one.name} is not opened")
+                continue
+            if box.depth > self.limits.archive_depth:
+                box.tell("too_deep", "high", f"more than {self.limits.archive_depth} archives in one another")
+                continue
+            self.time()
+            try:
+                opener(content, box)
+            except Unopened as exc:
+                box.tell("unopened_archive", "medium", f"{one.name}: {exc}")
+            except BROKEN as exc:
+                box.tell("damaged", "low", f"{one.name}: {exc}")
+
+    def time(self) -> None:
+        if time.monotonic() > self.deadline:
+            self.found.add("file", "file.budget", "high", place="no time left (limits.archive_seconds)")
+            raise _Spent
+
+    def spend(self, count: int) -> None:
+        self.unpacked += count
+        if self.unpacked > self.limits.archive_bytes:
+            self.found.add("file", "file.budget", "high", place="too many bytes unpacked (limits.archive_bytes)")
+            raise _Spent
+        self.time()
+
+    def count(self) -> None:
+        self.members += 1
+        if self.members > self.limits.archive_members:
+            many = f"more than {self.limits.archive_members} files inside"
+            self.found.add("file", "file.too_many", "high", place=many)
+            raise _Spent
+        self.time()
 
     def names(self, name: str) -> None:
         for trick in filenames.tricks(name):
@@ -144,28 +247,109 @@ class _Judging:
 
     def known(self, digests: dict[str, str], place: str) -> None:
         for one in self.matcher.known(digests):
-            self.found.add(
-                "indicator", one.rule, one.severity, one.description or one.kind, one.pack, one.tags, place)
+            title = one.description or one.kind
+            self.found.add("indicator", one.rule, one.severity, title, one.pack, one.tags, filenames.safe(place))
 
     def rules(self, content: Content, place: str) -> None:
-        """Ask the file rules, in windows where the content is long."""
-        what = place or "the file"
+        """Ask the file rules, in windows where the content is long. Raises _Spent when no time is left."""
         most = self.limits.file_window_bytes
         step = max(1, most - self.limits.file_overlap_bytes)
+        shown = filenames.safe(place)
         at = 0
         while True:
-            left = self.deadline - time.monotonic()
-            if left <= 0:
-                self.found.add("file", "file.budget", "high", place=f"{what}: no time left for the rules")
-                return
-            rows, unasked = self.matcher.match(content.view(at, most), left)
+            self.time()
+            rows, unasked = self.matcher.match(content.view(at, most), self.deadline - time.monotonic())
             for row in rows:
-                self.found.add("yara", row.id, row.severity, row.description, row.pack, row.tags, place)
+                self.found.add("yara", row.id, row.severity, row.description, row.pack, row.tags, shown)
             for why in unasked:
-                self.found.add("file", "file.budget", "high", place=f"{what}: {why}")
+                self.found.add("file", "file.budget", "high", place=f"{shown or 'the file'}: {why}")
             if at + most >= content.size:
                 return
             at += step
+
+
+class _Box:
+    """The Box of archives.py: one container on the way down."""
+
+    __slots__ = ("_judging", "_place", "depth", "formats", "name")
+
+    def __init__(self, judging: _Judging, name: str, place: str, depth: int) -> None:
+        self._judging = judging
+        self._place = place
+        """Where it is: the names from the file down to it."""
+        self.name = name
+        self.depth = depth
+        """Containers around it."""
+        self.formats: list[Format] = []
+
+    def member(
+        self, name: str, data: Part | Iterable[bytes], packed: int | None = None, *, named: bool = True,
+    ) -> Content | None:
+        judging = self._judging
+        judging.count()
+        if named:
+            judging.names(name)
+        place = self._inside(name)
+        whole = True
+        if isinstance(data, Part):
+            judging.spend(data.size)
+            content: Content = data
+        else:
+            held, whole = self._collected(data, packed, name)
+            content = Held(held)
+        if content.size:
+            judging.member(content, name, named, place, self.depth + 1, whole=whole)
+        return content
+
+    def _collected(self, made: Iterable[bytes], packed: int | None, name: str) -> tuple[bytes | bytearray, bool]:
+        """What is unpacked, and whether it was not given up as a bomb."""
+        limits = self._judging.limits
+        most = max(_RATIO_FROM, limits.archive_ratio * packed) if packed is not None else None
+        first: bytes | bytearray = b""
+        out: bytearray | None = None
+        try:
+            for block in made:
+                self._judging.spend(len(block))
+                if out is not None:
+                    out += block
+                elif first:
+                    out = bytearray(first)
+                    out += block
+                else:
+                    first = block
+                if out is not None and most is not None and len(out) > most:
+                    ratio = len(out) // max(1, packed or 1)
+                    self.tell("bomb", "high", f"{filenames.safe(name)}: more than {ratio} times its packed size")
+                    return out, False
+        except Unopened as exc:
+            self.tell("unopened_archive", "medium", f"{filenames.safe(name)}: {exc}")
+        except BROKEN as exc:
+            self.tell("damaged", "low", f"{filenames.safe(name)}: {exc}")
+        return (first if out is None else out), True
+
+    def derived(self, what: str, data: bytes) -> None:
+        self._judging.rules(Held(data), self._inside(what))
+
+    def name_only(self, name: str) -> None:
+        self._judging.count()
+        self._judging.names(name)
+
+    def tell(self, rule: str, severity: Severity, detail: str) -> None:
+        place = f"{filenames.safe(self._place)}: {filenames.safe(detail)}" if self._place else filenames.safe(detail)
+        self._judging.found.add("file", f"file.{rule}", severity, place=place)
+
+    def encrypted(self, what: str) -> None:
+        self._judging.encrypted = True
+        self.tell("encrypted", "medium", what)
+
+    def become(self, former: str, now: str) -> None:
+        self.formats = [filetypes.format_of(now if one.name == former else one.name) for one in self.formats]
+
+    def spend(self, count: int) -> None:
+        self._judging.spend(count)
+
+    def _inside(self, name: str) -> str:
+        return f"{self._place}/{name}" if self._place else name
 
 
 def media_type(formats: Iterable[Format]) -> str | None:

@@ -108,7 +108,7 @@ _FORMATS = {
         Format("zoo", ("archive",), "application/x-zoo"),
         Format("sit", ("archive",), "application/x-stuffit"),
         Format("tnef", ("archive",), "application/ms-tnef"),
-        Format("mail", ("text", "archive"), "message/rfc822"),
+        Format("mail", ("text",), "message/rfc822"),
         Format("pdf", ("document",), "application/pdf"),
         Format("rtf", ("document",), "application/rtf"),
         Format("ole", ("document",), "application/x-ole-storage"),

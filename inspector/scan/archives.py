@@ -1,0 +1,299 @@
+"""What openers of archives share: what they are given, what they may say, and the decompressors, which are bounded.
+
+An opener is called with a content and a Box. It gives each file inside to `box.member`, in blocks that are made as they
+are asked for, so that nothing is unpacked that no budget covers; no name of a member ever becomes a path of ours. What
+is not as the format says is `Damaged`. The budgets belong to the file that is judged, not to one archive in it.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+import zstandard
+
+from inspector.model.verdicts import Severity
+from inspector.scan.content import BLOCK, Content, Part, blocks
+
+DICTIONARY = 64 * 1024 * 1024
+"""Bytes that a decompressor may ask for at once: what the largest preset of xz and the usual ones of 7z need."""
+
+
+class Damaged(Exception):
+    """The content is not what its format says. The text is for the finding."""
+
+
+class Unopened(Exception):
+    """The content cannot be opened here: a method that is not known. The text is for the finding."""
+
+
+BROKEN = (Damaged, struct.error, zlib.error, lzma.LZMAError, zstandard.ZstdError, ValueError, IndexError, OverflowError)
+"""What an opener may raise for hostile bytes: all of it is a finding "file.damaged"."""
+
+
+class Box(Protocol):
+    """What an opener says of the container it reads."""
+
+    name: str
+    """The container's own name."""
+
+    def member(
+        self, name: str, data: Part | Iterable[bytes], packed: int | None = None, *, named: bool = True,
+    ) -> Content | None:
+        """A file inside: it is counted, unpacked within the budgets, judged. `packed`: its packed size. `named` False:
+        the name is ours, not to be judged. Returns what was unpacked; None: nothing. Raises only to end all."""
+        ...
+
+    def derived(self, what: str, data: bytes) -> None:
+        """Content that is not a file but that rules should see: decompressed source, decoded streams."""
+        ...
+
+    def name_only(self, name: str) -> None:
+        """A file inside that cannot be read: its name is judged and counted."""
+        ...
+
+    def tell(self, rule: str, severity: Severity, detail: str) -> None:
+        """A finding of detector "file"; `rule` without "file." in front."""
+        ...
+
+    def encrypted(self, what: str) -> None:
+        """Part of it needs a password."""
+        ...
+
+    def become(self, former: str, now: str) -> None:
+        """The container is of a more exact format than its first bytes say."""
+        ...
+
+    def spend(self, count: int) -> None:
+        """Count bytes that were unpacked on the way to members. Raises to end all."""
+        ...
+
+
+Opener = Callable[[Content, Box], None]
+
+
+# -- decompressors: pieces of packed bytes in, blocks of at most BLOCK out
+
+
+def inflated(pieces: Iterable[memoryview | bytes], window: int = -15) -> Iterator[bytes]:
+    """Raw deflate (RFC 1951). Ends with the stream; Damaged when that does not end."""
+    made = zlib.decompressobj(window)
+    for piece in pieces:
+        data: Any = piece
+        while data and not made.eof:
+            out = made.decompress(data, BLOCK)
+            if out:
+                yield out
+            data = made.unconsumed_tail
+        if made.eof:
+            return
+    while not made.eof:
+        out = made.decompress(made.unconsumed_tail, BLOCK)
+        if not out:
+            break
+        yield out
+    if not made.eof:
+        raise Damaged("the deflated data ends too early")
+
+
+def bunzipped(pieces: Iterable[memoryview | bytes]) -> Iterator[bytes]:
+    """bzip2, several streams behind one another."""
+    made = bz2.BZ2Decompressor()
+    begun = False
+    for piece in pieces:
+        data: Any = piece
+        while True:
+            if made.eof:
+                data = made.unused_data or data
+                if not data:
+                    break
+                if not bytes(data[:3]).startswith(b"BZh"[:len(data)]):
+                    return
+                made = bz2.BZ2Decompressor()
+            try:
+                out = made.decompress(data, BLOCK)
+            except OSError as exc:  # what bz2 raises for bad data
+                raise Damaged(str(exc)) from None
+            data = b""
+            begun = True
+            if out:
+                yield out
+            if made.needs_input or (made.eof and not made.unused_data):
+                break
+    if not made.eof and begun:
+        raise Damaged("the bzip2 data ends too early")
+
+
+def unlzmaed(pieces: Iterable[memoryview | bytes], make: Callable[[], lzma.LZMADecompressor]) -> Iterator[bytes]:
+    """LZMA in any wrapping; `make` makes the decompressor of the next stream."""
+    made = make()
+    for piece in pieces:
+        data: Any = piece
+        while True:
+            if made.eof:
+                data = bytes(made.unused_data or data).lstrip(b"\0")
+                if len(data) < 6 or data[:6] != b"\xfd7zXZ\0":
+                    return
+                made = make()
+            try:
+                out = made.decompress(data, BLOCK)
+            except lzma.LZMAError as exc:
+                if "emory" in str(exc):
+                    raise Unopened("it needs too much memory to unpack") from None
+                raise
+            data = b""
+            if out:
+                yield out
+            if made.eof and not made.unused_data:
+                break
+            if not made.eof and made.needs_input:
+                break
+    if not made.eof:
+        raise Damaged("the LZMA data ends too early")
+
+
+def lzma_filter(properties: bytes, size: int | None = None) -> dict[str, Any]:
+    """The filter of five bytes of LZMA properties (LZMA specification). `size`: of what will come out, when known: a
+    dictionary longer than that is not needed. Raises Damaged, Unopened."""
+    if len(properties) < 5 or properties[0] >= 225:
+        raise Damaged("wrong LZMA properties")
+    first, dictionary = properties[0], int.from_bytes(properties[1:5], "little")
+    if size is not None:
+        dictionary = min(dictionary, size)
+    if dictionary > DICTIONARY:
+        raise Unopened("it needs too much memory to unpack")
+    lc, lp, pb = first % 9, first // 9 % 5, first // 45
+    if lc + lp > 4:
+        raise Damaged("wrong LZMA properties")
+    return {"id": lzma.FILTER_LZMA1, "dict_size": max(dictionary, 4096), "lc": lc, "lp": lp, "pb": pb}
+
+
+def raw_lzma(pieces: Iterable[memoryview | bytes], filters: list[dict[str, Any]], size: int) -> Iterator[bytes]:
+    """Raw LZMA of a known size: streams of 7z and zip have no mark of their end."""
+    made = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
+    left = size
+    for piece in pieces:
+        data: Any = piece
+        while left > 0 and not made.eof:
+            out = made.decompress(data, min(BLOCK, left))
+            data = b""
+            if out:
+                left -= len(out)
+                yield out
+            if made.needs_input:
+                break
+        if left <= 0 or made.eof:
+            break
+    # A branch filter may keep its last few bytes: they are no loss to a scan.
+    if left > 16:
+        raise Damaged("the LZMA data ends too early")
+
+
+def unzstd(pieces: Iterable[memoryview | bytes]) -> Iterator[bytes]:
+    """Zstandard frames (RFC 8878)."""
+    made = zstandard.ZstdDecompressor(max_window_size=DICTIONARY).decompressobj(read_across_frames=True)
+    for piece in pieces:
+        # At most 128 KiB come out for each block of a few bytes: so little in that little comes out at once.
+        for at in range(0, len(piece), 256):
+            out = made.decompress(bytes(piece[at:at + 256]))
+            for begin in range(0, len(out), BLOCK):
+                yield out[begin:begin + BLOCK]
+
+
+# -- one compressed stream
+
+
+def stem(name: str, *endings: str) -> str:
+    """What a compressed file is called inside."""
+    lowered = name.lower()
+    for one, inner in (("tgz", ".tar"), ("tbz2", ".tar"), ("tbz", ".tar"), ("txz", ".tar")):
+        if lowered.endswith(f".{one}"):
+            return name[: -len(one) - 1] + inner
+    for one in endings:
+        if lowered.endswith(f".{one}"):
+            return name[: -len(one) - 1] or "content"
+    return "content"
+
+
+def open_gzip(content: Content, box: Box) -> None:
+    """RFC 1952: members behind one another are one content; anything else behind the last is told."""
+    name, _ = gzip_head(content, 0)
+    ended: list[int] = []
+    box.member(name or stem(box.name, "gz"), _gunzipped(content, ended), content.size, named=bool(name))
+    rest = content.size - ended[0] if ended else 0
+    if rest > 0 and bytes(content.read(ended[0], 4096)).strip(b"\0"):
+        box.tell("hidden_content", "medium", f"{rest} bytes behind the compressed data")
+
+
+def gzip_head(content: Content, at: int) -> tuple[str, int]:
+    """The name in a gzip header, and where its data begins. Raises Damaged."""
+    head = content.read(at, 12 + 65536)
+    if len(head) < 10 or head[:3] != b"\x1f\x8b\x08":
+        raise Damaged("no gzip header")
+    flags, here, name = head[3], 10, ""
+    if flags & 4:
+        here += 2 + int.from_bytes(head[10:12], "little")
+    for bit in (8, 16):
+        if flags & bit:
+            end = head.find(b"\0", here)
+            if end < 0:
+                raise Damaged("a gzip header without an end")
+            if bit == 8:
+                name = head[here:end].decode("latin-1")
+            here = end + 1
+    if flags & 2:
+        here += 2
+    return name, at + here
+
+
+def _gunzipped(content: Content, ended: list[int]) -> Iterator[bytes]:
+    at = 0
+    while at < content.size and content.read(at, 3) == b"\x1f\x8b\x08":
+        made = zlib.decompressobj(31)
+        here = at
+        for piece in blocks(content, at):
+            here += len(piece)
+            data: Any = piece
+            while data and not made.eof:
+                out = made.decompress(data, BLOCK)
+                if out:
+                    yield out
+                data = made.unconsumed_tail
+            if made.eof:
+                break
+        if not made.eof:
+            raise Damaged("the compressed data ends too early")
+        at = here - len(made.unused_data)
+    ended.append(at)
+
+
+def open_bzip2(content: Content, box: Box) -> None:
+    box.member(stem(box.name, "bz2", "bz"), bunzipped(blocks(content)), content.size, named=False)
+
+
+def open_xz(content: Content, box: Box) -> None:
+    made = unlzmaed(blocks(content), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2 * DICTIONARY))
+    box.member(stem(box.name, "xz"), made, content.size, named=False)
+
+
+def open_lzma(content: Content, box: Box) -> None:
+    """The old format of one LZMA stream, "alone"."""
+    made = unlzmaed(blocks(content), lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=2 * DICTIONARY))
+    box.member(stem(box.name, "lzma"), made, content.size, named=False)
+
+
+def open_lzip(content: Content, box: Box) -> None:
+    """lzip: a head of six bytes, LZMA with fixed properties, a tail that says the size."""
+    coded = content.read(5, 1)[0]
+    dictionary = (1 << (coded & 31)) - ((1 << (coded & 31)) >> 4) * (coded >> 5)
+    filters = [lzma_filter(b"\x5d" + min(dictionary, 0xffffffff).to_bytes(4, "little"))]
+    made = unlzmaed(blocks(content, 6), lambda: lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters))
+    box.member(stem(box.name, "lz"), made, content.size, named=False)
+
+
+def open_zstd(content: Content, box: Box) -> None:
+    box.member(stem(box.name, "zst"), unzstd(blocks(content)), content.size, named=False)

@@ -1,0 +1,215 @@
+"""Files in text: mail (RFC 5322, RFC 2045-2047) and RTF (objects in hexadecimal, RTF 1.9.1 "Objects").
+
+Mail is cut at its boundaries, by lines, without a tree: each part that has a body is a member, its transfer encoding
+undone. Uuencoded files in a text are read too.
+
+Not decoded: S/MIME and OpenPGP (told as encrypted), yEnc, charsets.
+"""
+
+from __future__ import annotations
+
+import binascii
+import quopri
+
+from inspector.scan import linear
+from inspector.scan.archives import Box
+from inspector.scan.content import Content
+
+_MOST = 64 * 1024 * 1024
+_HEAD = 64 * 1024
+_PARTS = 1000
+_OBJECT_BYTES = 16 * 1024 * 1024
+_ENCODED_WORD = linear.pattern(rb"=\?([A-Za-z0-9_\-]{1,40})\?([BbQq])\?([^?]{0,400})\?=")
+_NO_DIGITS = linear.pattern(rb"\\[A-Za-z]+-?[0-9]* ?|\\'[0-9A-Fa-f]{2}|[^0-9A-Fa-f]+")
+"""What may stand between the digits of an object: control words, escapes, anything else."""
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_OTHERS = bytes(set(range(256)) - set(_LETTERS))
+
+
+def open_mail(content: Content, box: Box) -> None:
+    """The parts of a mail."""
+    data = content.read(0, _MOST)
+    if content.size > _MOST:
+        box.tell("budget", "medium", f"only the first {_MOST} bytes of the mail are opened")
+    at = 0
+    parts = 0
+    boundaries: set[bytes] = set()
+    end = _part(data, at, box, boundaries, parts)
+    while end < len(data):
+        line = data.find(b"\n--", end)
+        if line < 0:
+            break
+        stop = data.find(b"\n", line + 1)
+        stop = len(data) if stop < 0 else stop
+        mark = data[line + 3:stop].strip()
+        end = stop
+        if mark in boundaries:
+            parts += 1
+            if parts > _PARTS:
+                box.tell("too_many", "high", f"more than {_PARTS} parts in a mail")
+                break
+            end = _part(data, stop + 1, box, boundaries, parts)
+
+
+def _part(data: bytes, at: int, box: Box, boundaries: set[bytes], number: int) -> int:
+    """One part from its header on; returns where the next boundary is looked for."""
+    head_end, body = _blank(data, at)
+    fields = _fields(data[at:min(head_end, at + _HEAD)])
+    kind = fields.get(b"content-type", b"text/plain")
+    lowered = kind.lower().lstrip()
+    boundary = _parameter(kind, b"boundary")
+    if boundary:
+        boundaries.add(boundary)
+    if lowered.startswith((b"application/pkcs7-mime", b"application/x-pkcs7-mime", b"multipart/encrypted")):
+        box.encrypted("the mail")
+    if lowered.startswith(b"multipart/"):
+        return max(at, body - 1)
+    end = _end(data, body, boundaries)
+    raw = data[body:end]
+    encoding = fields.get(b"content-transfer-encoding", b"").strip().lower()
+    name = _parameter(fields.get(b"content-disposition", b""), b"filename") or _parameter(kind, b"name")
+    if encoding == b"base64":
+        raw = _base64(raw)
+    elif encoding == b"quoted-printable":
+        raw = quopri.decodestring(raw)
+    elif b"begin " in raw[:4096] and encoding in (b"", b"7bit", b"x-uuencode", b"uuencode"):
+        _uuencoded(raw, box)
+    if raw.strip():
+        box.member(_decoded_name(name) or f"part {number}", [raw], max(1, end - body), named=bool(name))
+    return max(at, end - 1)
+
+
+def _blank(data: bytes, at: int) -> tuple[int, int]:
+    """Where the header ends and the body begins; a header without an end is none."""
+    best = (at, at) if at + _HEAD < len(data) else (len(data), len(data))
+    most = min(len(data), at + _HEAD)
+    for mark in (b"\r\n\r\n", b"\n\n"):
+        here = data.find(mark, at, most)
+        if here >= 0:
+            best, most = (here, here + len(mark)), here
+    if data[at:at + 1] == b"\n" or data[at:at + 2] == b"\r\n":
+        return at, at + (1 if data[at:at + 1] == b"\n" else 2)
+    return best
+
+
+def _end(data: bytes, body: int, boundaries: set[bytes]) -> int:
+    """Where a part's body ends: at the next line that is one of the boundaries."""
+    at = body - 1
+    while boundaries:
+        at = data.find(b"\n--", max(at, 0))
+        if at < 0:
+            break
+        stop = data.find(b"\n", at + 1)
+        mark = data[at + 3:len(data) if stop < 0 else stop].strip()
+        if mark in boundaries or mark.removesuffix(b"--") in boundaries:
+            return max(body, at)
+        at += 3
+    return len(data)
+
+
+def _fields(head: bytes) -> dict[bytes, bytes]:
+    """Header fields, unfolded, by small names; of two of the same name the last."""
+    fields: dict[bytes, bytes] = {}
+    last = b""
+    for line in head.replace(b"\r\n", b"\n").split(b"\n")[:2000]:
+        if line[:1] in (b" ", b"\t") and last:
+            fields[last] += b" " + line.strip()
+        else:
+            name, colon, value = line.partition(b":")
+            last = name.strip().lower() if colon else b""
+            if last:
+                fields[last] = value.strip()
+    return fields
+
+
+def _parameter(field: bytes, name: bytes) -> bytes:
+    """A parameter of a header field, its quotes taken off; RFC 2231's pieces joined."""
+    joined = b""
+    for part in field.split(b";")[1:]:
+        key, mark, value = part.partition(b"=")
+        key = key.strip().lower()
+        if mark and (key == name or key.startswith(name + b"*")):
+            value = value.strip().strip(b'"')
+            if key.endswith(b"*") and value.count(b"'") >= 2 and not joined:
+                value = value.split(b"'", 2)[2]
+            joined += value
+            if key == name:
+                break
+    return joined
+
+
+def _decoded_name(raw: bytes) -> str:
+    """A file name with its encoded words (RFC 2047) and percent escapes (RFC 2231) undone."""
+    out = ""
+    at = 0
+    for match in _ENCODED_WORD.finditer(raw):
+        between = raw[at:match.start()]
+        out += between.decode("utf-8", "replace") if between.strip() else ""
+        body = match.group(3)
+        try:
+            data = binascii.a2b_base64(body) if match.group(2) in b"Bb" else quopri.decodestring(body, header=True)
+        except binascii.Error:
+            data = body
+        try:
+            out += data.decode(match.group(1).decode("ascii"), "replace")
+        except LookupError:
+            out += data.decode("utf-8", "replace")
+        at = match.end()
+    rest = raw[at:]
+    if b"%" in rest:
+        first, *pieces = rest.split(b"%")
+        for piece in pieces:
+            try:
+                first += binascii.unhexlify(piece[:2]) + piece[2:]
+            except binascii.Error:
+                first += b"%" + piece
+        rest = first
+    return out + rest.decode("utf-8", "replace")
+
+
+def _base64(raw: bytes) -> bytes:
+    """Base64 as readers take it: what is no letter of it is skipped, an end in mid-group is cut."""
+    clean = raw.translate(None, _OTHERS)
+    return binascii.a2b_base64(clean[:len(clean) // 4 * 4] + _tail(clean))
+
+
+def _tail(clean: bytes) -> bytes:
+    rest = clean[len(clean) // 4 * 4:]
+    return rest + b"=" * (4 - len(rest)) if len(rest) > 1 else b""
+
+
+def _uuencoded(raw: bytes, box: Box) -> None:
+    """Files in a text between "begin MODE NAME" and "end"."""
+    at = raw.find(b"begin ")
+    while at >= 0:
+        stop = raw.find(b"\n", at)
+        words = raw[at:stop if stop >= 0 else at].strip().split(b" ", 2)
+        close = raw.find(b"\nend", at)
+        if (at == 0 or raw[at - 1:at] == b"\n") and len(words) == 3 and words[1].isdigit() and stop >= 0:
+            out = bytearray()
+            for line in raw[stop + 1:close if close >= 0 else len(raw)].split(b"\n"):
+                try:
+                    out += binascii.a2b_uu(line.rstrip(b"\r"))
+                except binascii.Error:
+                    break
+            if out:
+                box.member(words[2].decode("utf-8", "replace"), [bytes(out)], len(out))
+        at = raw.find(b"begin ", max(at + 6, close))
+
+
+def open_rtf(content: Content, box: Box) -> None:
+    """Objects in an RTF: hexadecimal digits behind \\objdata, whatever stands between them."""
+    data = content.read(0, _MOST)
+    number = 0
+    for piece in data.split(b"\\objdata")[1:257]:
+        # What follows the object gives digits too; they come behind its end and do no harm.
+        digits = _NO_DIGITS.sub(b"", piece[:_OBJECT_BYTES])
+        digits = digits[: len(digits) // 2 * 2]
+        box.spend(len(digits))
+        if len(digits) < 32:
+            continue
+        number += 1
+        raw = binascii.unhexlify(digits)
+        box.tell("embedded_object", "medium", f"object {number} in the RTF")
+        ole = raw.find(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+        box.member(f"object {number}", [raw[ole:] if ole >= 0 else raw], len(digits), named=False)

@@ -1,0 +1,190 @@
+"""Archives whose files lie unpacked one behind the other: tar, ar (and with it Debian packages), ISO 9660.
+
+tar: POSIX 1003.1 pax, "ustar Interchange Format", GNU long names (L, K) and base-256 numbers. ar: ar(5). ISO 9660:
+ECMA-119 6.8, 8.4, 9.1, with Joliet names.
+
+Not read: sparse maps of GNU tar (the data that is there is judged), Rock Ridge names and links, UDF.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from inspector.scan.archives import Box, Damaged
+from inspector.scan.content import Content, Part, find
+from inspector.scan.filenames import safe
+from inspector.scan.filetypes import tar_header
+
+_BLOCK = 512
+_LONG = 64 * 1024
+"""Longest name or pax header that is read."""
+_SECTOR = 2048
+
+
+def open_tar(content: Content, box: Box) -> None:
+    """All files of a tar; links and devices are told."""
+    at = 0
+    long_name = long_link = ""
+    pax: dict[str, str] = {}
+    while at + _BLOCK <= content.size:
+        head = content.read(at, _BLOCK)
+        if not tar_header(head):
+            # Readers may go on behind the end's empty blocks (tar --ignore-zeros): so do we, where a header is.
+            mark = find(content, b"ustar", at + 257)
+            while mark >= 0 and ((mark - 257) % _BLOCK or not tar_header(content.read(mark - 257, _BLOCK))):
+                mark = find(content, b"ustar", mark + 5)
+            if head.strip(b"\0"):
+                box.tell("damaged", "low", "a block of the tar that is no header")
+            if mark < 0:
+                return
+            if not head.strip(b"\0"):
+                box.tell("hidden_content", "medium", "files behind the end of the tar")
+            at = mark - 257
+            continue
+        size = _number(head[124:136])
+        kind = head[156:157]
+        start = at + _BLOCK
+        if kind in (b"L", b"K"):
+            text = content.read(start, min(size, _LONG)).rstrip(b"\0").decode("utf-8", "replace")
+            if kind == b"L":
+                long_name = text
+            else:
+                long_link = text
+        elif kind in (b"x", b"g"):
+            pax.update(_pax(content.read(start, min(size, _LONG))))
+        else:
+            name, link = _text(head[0:100]), _text(head[157:257])
+            if head[257:263] == b"ustar\0" and head[345] != 0:
+                name = f"{_text(head[345:500])}/{name}"
+            name = pax.get("path") or long_name or name
+            link = pax.get("linkpath") or long_link or link
+            if "size" in pax and pax["size"].isascii() and pax["size"].isdigit() and len(pax["size"]) < 16:
+                size = int(pax["size"])
+            _tar_member(content, box, kind, name, link, start, size)
+            if kind in b"12346" and kind:
+                size = 0 if kind != b"1" else size  # a hard link may carry its data
+            long_name = long_link = ""
+            pax = {}
+        at = start + (size + _BLOCK - 1) // _BLOCK * _BLOCK
+
+
+def _tar_member(content: Content, box: Box, kind: bytes, name: str, link: str, start: int, size: int) -> None:
+    if kind in (b"1", b"2"):
+        out = link.startswith(("/", "\\")) or ".." in link.replace("\\", "/").split("/")
+        box.tell("link", "high" if out else "low", f"{safe(name)} -> {safe(link)}")
+        box.name_only(name)
+    elif kind in (b"3", b"4", b"6"):
+        box.tell("device", "medium", safe(name))
+        box.name_only(name)
+    elif kind == b"5":
+        box.name_only(name)
+    else:
+        if start + size > content.size:
+            box.tell("damaged", "low", f"{safe(name)}: ends beyond the tar")
+        box.member(name, Part(content, start, size), size)
+
+
+def _text(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode("utf-8", "replace")
+
+
+def _number(field: bytes) -> int:
+    """Octal digits, or (GNU) a number to the base of 256. Raises Damaged."""
+    if field[0] & 0x80:
+        value = int.from_bytes(bytes((field[0] & 0x7f,)) + field[1:], "big")
+    else:
+        digits = field.strip(b"\0 ")
+        if digits.strip(b"01234567"):
+            raise Damaged("a size in the tar is no number")
+        value = int(digits or b"0", 8)
+    if value > 1 << 50:
+        raise Damaged("a size in the tar is too large")
+    return value
+
+
+def _pax(data: bytes) -> dict[str, str]:
+    """Records "LENGTH KEY=VALUE\\n"."""
+    found: dict[str, str] = {}
+    at = 0
+    while at < len(data):
+        digits, blank, _ = data[at:at + 12].partition(b" ")
+        if not blank or not digits.isdigit() or not 5 <= int(digits) <= len(data) - at:
+            break
+        record = data[at + len(digits) + 1:at + int(digits)].rstrip(b"\n")
+        key, _, value = record.partition(b"=")
+        found[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+        at += int(digits)
+    return found
+
+
+# -- ar
+
+
+def open_ar(content: Content, box: Box) -> None:
+    """ar(5): heads of 60 bytes, even places. A Debian package is one with tars in it."""
+    at = 8
+    while at + 60 <= content.size:
+        head = content.read(at, 60)
+        digits = head[48:58].strip()
+        if head[58:60] != b"`\n" or not digits.isdigit():
+            raise Damaged("no head of a member where one should be")
+        size = int(digits)
+        name = head[:16].decode("latin-1").rstrip(" ").rstrip("/") or "index"
+        if at + 60 + size > content.size:
+            box.tell("damaged", "low", f"{safe(name)}: ends beyond the archive")
+        box.member(name, Part(content, at + 60, size), size)
+        at += 60 + size + size % 2
+
+
+# -- ISO 9660
+
+
+def open_iso(content: Content, box: Box) -> None:
+    """The files of the primary and of the Joliet tree; the same extent is looked at once for each name."""
+    seen: set[tuple[str, int, int]] = set()
+    for sector in range(16, 48):
+        volume = content.read(sector * _SECTOR, _SECTOR)
+        if len(volume) < _SECTOR or volume[1:6] != b"CD001" or volume[0] == 255:
+            break
+        if volume[0] in (1, 2):
+            joliet = volume[0] == 2 and volume[88:91] in (b"%/@", b"%/C", b"%/E")
+            where, size = struct.unpack_from("<I", volume, 158)[0], struct.unpack_from("<I", volume, 166)[0]
+            _tree(content, box, where, size, joliet, seen)
+
+
+def _tree(content: Content, box: Box, where: int, size: int, joliet: bool, seen: set[tuple[str, int, int]]) -> None:
+    waiting = [("", where, size)]
+    visited: set[int] = set()
+    extents = {(place, length) for _, place, length in seen}
+    while waiting:
+        path, where, size = waiting.pop()
+        if where in visited:
+            continue
+        visited.add(where)
+        data = content.read(where * _SECTOR, min(size, 4 * 1024 * 1024))
+        at = 0
+        while at + 34 <= len(data):
+            length = data[at]
+            if length < 34:
+                at = (at // _SECTOR + 1) * _SECTOR  # records do not cross sectors
+                continue
+            record = data[at:at + length]
+            at += length
+            raw = record[33:33 + record[32]]
+            if raw in (b"\0", b"\1"):
+                continue
+            name = raw.decode("utf-16-be", "replace") if joliet else raw.decode("latin-1")
+            name = path + name.rpartition(";")[0] if ";" in name else path + name
+            begin, count = struct.unpack_from("<I", record, 2)[0], struct.unpack_from("<I", record, 10)[0]
+            if record[25] & 2:
+                waiting.append((f"{name}/", begin, count))
+                continue
+            if (name, begin, count) in seen:
+                continue
+            seen.add((name, begin, count))
+            if (begin, count) in extents:
+                box.name_only(name)
+                continue
+            if begin * _SECTOR + count > content.size:
+                box.tell("damaged", "low", f"{safe(name)}: ends beyond the image")
+            box.member(name, Part(content, begin * _SECTOR, count), count)

@@ -136,9 +136,26 @@ def _status(status: Mapping[str, Any], now: float) -> Iterator[str]:
     )
     if others:
         yield f"  counted    {shown(others)}"
+    yield from _files(status["files"])
     writes = "writes" if store["healthy"] else "DOES NOT WRITE"
     missed = f", {store['failed']} not in time, {store['lost']} left out" if store["failed"] or store["lost"] else ""
     yield f"  event log  {writes}: {store['rows']} rows, {store['waiting']} waiting{missed}"
+
+
+def _files(files: Mapping[str, Any]) -> Iterator[str]:
+    judged = files["clean"] + files["found"] + files["failed"]
+    more = [f"{files[name]} {words}" for name, words in (
+        ("found", "with findings"), ("failed", "NOT JUDGED"), ("waiting", "waiting"), ("spool_refused", "without room"),
+    ) if files[name]]
+    yield f"  files      {', '.join([f'{judged} asked about', *more])}; {files['workers']} workers"
+    if files["spooled"]:
+        yield f"  spool      {files['spooled']} files, {files['spool_bytes']} bytes"
+    ended = files["deaths"] + files["overruns"]
+    if ended:
+        yield f"  workers    {ended} ended early ({files['overruns']} took too long), {files['restarts']} started anew"
+    if files["leases"] or files["leases_used"] or files["leases_exhausted"]:
+        yield (f"  leases     {files['leases']} stand, {files['leases_used']} used, "
+               f"{files['leases_exhausted']} times none free, {files['leases_refused']} led nowhere")
 
 
 def _user(user: str, sessions: Sequence[Mapping[str, Any]], done: Mapping[str, int]) -> Iterator[str]:

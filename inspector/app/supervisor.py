@@ -28,6 +28,7 @@ from inspector.app.control import Control
 from inspector.app.errors import UserError
 from inspector.classify.probes import named_im
 from inspector.drivers import metrics
+from inspector.drivers.judges import Judging, Workers
 from inspector.drivers.mitm_layer import where
 from inspector.drivers.mitm_server import Gateway
 from inspector.drivers.mitm_tls import CERTIFICATE_FILE, KEY_FILE, AuthorityError
@@ -63,6 +64,7 @@ class Supervisor:
         self.kit: Kit
         self.world = World(loaded.limits)
         self.gateway: Gateway
+        self.judging = Judging(Workers(lambda: self.config.limits, lambda sentence: logs.tell("warning", sentence)))
         self.writer: Writer
         self._control: Control | None = None
         self._metrics: metrics.MetricsServer | None = None
@@ -119,13 +121,15 @@ class Supervisor:
         self.writer = writer
         settings = build.gateway_settings(loaded, stock_io=os.environ.get("INSPECTOR_IO") == "stock")
         self.gateway = Gateway(
-            settings, self._session, self.world, SPECS, self._note, lambda sentence: logs.tell("warning", sentence))
+            settings, self._session, self.world, SPECS, self._note, lambda sentence: logs.tell("warning", sentence),
+            self.judging)
         try:
             await self.gateway.start()
         except (AuthorityError, OSError) as error:
             raise UserError(str(error) if isinstance(error, AuthorityError) else _why(error)) from None
         await self._watch(loaded)
         self._drop(loaded)
+        await self.judging.workers.start(built.rules.scanner.files)
         gc.collect()
         gc.freeze()
         self._event("started", version=inspector.__version__, config=str(loaded.path) if loaded.path else None,
@@ -145,6 +149,8 @@ class Supervisor:
         page.add(metrics.of_store(self.writer))
         page.add(metrics.of_counters("inspector_gateway", self.gateway.counters))
         page.add(metrics.of_sessions(self.gateway.sessions))
+        page.add(metrics.of_counters("inspector_files", self.judging.workers.counters))
+        page.add(metrics.of_files(self.gateway.disk, self.gateway.leases, self.judging.workers))
         page.add(metrics.of_reloads(self.reloads))
         server = metrics.MetricsServer(page)
         try:
@@ -216,6 +222,7 @@ class Supervisor:
             await self._control.stop()
         if hasattr(self, "gateway"):
             await self.gateway.stop()
+        await self.judging.workers.stop()
         for task in self._tasks:
             task.cancel()
         if hasattr(self, "writer"):
@@ -268,6 +275,9 @@ class Supervisor:
         disabled = sorted(getattr(rules.scanner, "disabled", ()))
         if disabled:
             problems.append(f"rules switched off because they took too long: {', '.join(map(str, disabled))}")
+        workers, disk, leases = self.judging.workers, self.gateway.disk, self.gateway.leases
+        if workers.broken:
+            problems.append("no process that judges files can be started: files are not judged")
         sessions = self.gateway.sessions()
         protocols: dict[str, int] = {}
         for session in sessions:
@@ -289,6 +299,12 @@ class Supervisor:
                 "troubles": _added(
                     {"/".join(k): v for k, v in t.troubles.items()} for t in self.world.tallies.values()),
                 **{name: getattr(self.gateway.counters, name) for name in self.gateway.counters.__slots__},
+            },
+            "files": {
+                **{name: getattr(workers.counters, name) for name in workers.counters.__slots__},
+                "workers": workers.alive, "waiting": workers.waiting, "spooled": disk.files, "spool_bytes": disk.bytes,
+                "spool_refused": disk.refused, "leases": leases.in_use, "leases_exhausted": leases.exhausted,
+                "leases_used": leases.used, "leases_unclaimed": leases.unclaimed, "leases_refused": leases.refused,
             },
             "store": {"healthy": self.writer.healthy, "waiting": self.writer.waiting,
                       **{name: getattr(self.writer.counters, name) for name in self.writer.counters.__slots__}},
@@ -321,6 +337,7 @@ class Supervisor:
                 self._refuse(found, by)
                 raise UserError("\n".join(self.faults)) from None
             self._replace(loaded, built)
+            await self.judging.workers.use(built.rules.scanner.files)
             self._event("reload", by=by, version=str(version), policy=built.rules.policy.digest,
                         packs=list(built.rules.scanner.packs))
             logs.tell("info", f"reloaded by {by}: rule set {version}, {built.rules.policy.digest}")

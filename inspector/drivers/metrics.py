@@ -14,6 +14,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
+from inspector.drivers.judges import Workers
+from inspector.drivers.leases import Leases
+from inspector.drivers.spool import Spool
 from inspector.engine.world import Tally
 from inspector.store.sqlite import Writer
 
@@ -137,6 +140,28 @@ def of_counters(prefix: str, counters: object) -> Source:
         for name in names:
             yield one(f"{prefix}_{name}_total", "counter", f"{name.replace('_', ' ').capitalize()}.",
                       getattr(counters, name))
+    return source
+
+
+def of_files(spool: Spool, leases: Leases, workers: Workers) -> Source:
+    """Files under way: in the spool, waiting to be judged; and the ports leased to side connections."""
+    def source() -> Iterator[Family]:
+        yield one("inspector_spool_files", "gauge", "Files in the spool.", spool.files)
+        yield one("inspector_spool_bytes", "gauge", "Bytes in the spool.", spool.bytes)
+        yield one("inspector_spool_written_bytes_total", "counter", "Bytes written to the spool.", spool.total)
+        yield one("inspector_spool_refused_total", "counter", "Files for which there was no room.", spool.refused)
+        yield one("inspector_spool_swept_total", "counter", "Files that a crash left and the start deleted.",
+                  spool.swept)
+        yield one("inspector_files_waiting", "gauge", "Files that wait for a process to judge them.", workers.waiting)
+        yield one("inspector_file_workers", "gauge", "Processes that judge files.", workers.alive)
+        yield one("inspector_leases", "gauge", "Ports leased to side connections.", leases.in_use)
+        for name, help in (
+            ("used", "Connections that came for a lease."),
+            ("exhausted", "Side connections for which no port was free."),
+            ("unclaimed", "Connections to leased ports that nobody expected."),
+            ("refused", "Leases that led where nothing may lead."),
+        ):
+            yield one(f"inspector_leases_{name}_total", "counter", help, getattr(leases, name))
     return source
 
 

@@ -33,6 +33,11 @@ STATUS: dict[str, Any] = {
     "sessions": 2, "protocols": {"irc": 1, "unknown": 1},
     "counters": {"messages": 12, "passed": 9, "actions": {"block": 2}, "troubles": {"gap/pass": 1}, "accepted": 5,
                  "unreached": 0},
+    "files": {
+        "clean": 5, "found": 2, "failed": 0, "refused": 0, "deaths": 0, "overruns": 0, "restarts": 0, "workers": 2,
+        "waiting": 0, "spooled": 0, "spool_bytes": 0, "spool_refused": 0, "leases": 0, "leases_exhausted": 0,
+        "leases_used": 0, "leases_unclaimed": 0, "leases_refused": 0,
+    },
     "store": {"healthy": True, "waiting": 0, "rows": 4, "commits": 3, "failed": 0, "lost": 0},
 }
 
@@ -109,6 +114,7 @@ def test_status_of_a_healthy_gateway(gateway: dict[str, Any], said: Said) -> Non
         "inspector 0.1.0 on gw1: healthy", "for 1m30s, process 7", "the embedded defaults", "socks5 127.0.0.1:1080",
         "set 2, loaded 1m ago", "sha256:00ff", "core@2026.11.0", "1 accepted, 0 refused", "2 (irc 1, unknown 1)",
         "12 judged; verdicts: block 2", "gap/pass 1", "accepted 5", "writes: 4 rows, 0 waiting",
+        "files      7 asked about, 2 with findings; 2 workers",
     ):
         assert part in out, part
     assert "unreached" not in out and "NOT" not in out
@@ -130,6 +136,22 @@ def test_status_of_an_unhealthy_gateway(gateway: dict[str, Any], said: Said) -> 
     ):
         assert part in out, part
     assert _status(format="json") == 1
+
+
+def test_status_of_files_and_leases(gateway: dict[str, Any], said: Said) -> None:
+    """What waits, what was not judged, workers that ended early, ports that are leased."""
+    gateway["status"] |= {"files": STATUS["files"] | {
+        "failed": 3, "waiting": 4, "spool_refused": 1, "spooled": 2, "spool_bytes": 70000, "deaths": 2, "overruns": 1,
+        "restarts": 3, "leases": 5, "leases_used": 6, "leases_exhausted": 7, "leases_refused": 8,
+    }}
+    assert _status() == 0
+    out = said()
+    for part in (
+        "10 asked about, 2 with findings, 3 NOT JUDGED, 4 waiting, 1 without room; 2 workers",
+        "2 files, 70000 bytes", "3 ended early (1 took too long), 3 started anew",
+        "5 stand, 6 used, 7 times none free, 8 led nowhere",
+    ):
+        assert part in out, part
 
 
 def test_status_as_json(gateway: dict[str, Any], said: Said) -> None:

@@ -12,6 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from inspector.drivers import metrics as module
+from inspector.drivers.judges import Workers
+from inspector.drivers.leases import Leases
 from inspector.drivers.metrics import (
     LABELS,
     Family,
@@ -19,13 +21,16 @@ from inspector.drivers.metrics import (
     MetricsServer,
     Reloads,
     of_counters,
+    of_files,
     of_reloads,
     of_sessions,
     of_store,
     of_tallies,
     one,
 )
+from inspector.drivers.spool import Spool
 from inspector.engine.world import Tally
+from inspector.model import Expect, Limits
 from inspector.store.sqlite import Writer
 from tests.store.rows import message
 
@@ -62,6 +67,26 @@ def test_what_sessions_did_is_told_by_protocol_action_and_rule() -> None:
         ("inspector_troubles_total", (("action", "pass"), irc, ("rule", "gap"))): 5,
         ("inspector_oddities_total", (irc, ("rule", "irc.empty_line"))): 6,
     }
+
+
+def test_files_and_leases_are_told(tmp_path: Path) -> None:
+    """What is in the spool, who judges, what is leased; no name of a file or user anywhere."""
+    limits = Limits()
+    spool, leases, workers = Spool(tmp_path / "spool", lambda: limits), Leases(), Workers(lambda: limits, print)
+    spool.start()
+    spool.open().append(b"12345", b"123")
+    pool = leases.make("127.0.0.1:1080", (9400, 9401), 60.0)
+    for port in (5001, 5002, 5003):
+        pool.take(Expect(f"192.0.2.1:{port}", "dcc"), 1.0)
+    leases.unclaimed = 4
+    page = _page(of_files(spool, leases, workers))
+    assert page[("inspector_spool_files", ())] == 1
+    assert page[("inspector_spool_bytes", ())] == 8
+    assert page[("inspector_leases", ())] == 2
+    assert page[("inspector_leases_exhausted_total", ())] == 1
+    assert page[("inspector_leases_unclaimed_total", ())] == 4
+    assert page[("inspector_file_workers", ())] == 0
+    assert all(not labels for _, labels in page)
 
 
 def test_the_page_is_read_anew_each_time() -> None:

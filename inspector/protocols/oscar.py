@@ -387,10 +387,11 @@ def _written(text: str, texts: Sequence[Text]) -> str | None:
     if not texts or texts[0].part != "body":
         return None
     plain = texts[0].plain
+    text = clean(text)
     bare = HTML_TAG.sub("", text)
     for reference, char in _REFERENCES:
         bare = bare.replace(reference, char)
-    return None if bare == plain and not ("<" in plain and ">" in plain) else clean(text).replace("\0", "")
+    return None if bare == plain and not ("<" in plain and ">" in plain) else text.replace("\0", "")
 
 
 _REFERENCES = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&#39;", "'"), ("&amp;", "&"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from inspector.classify.probes import classifier
 from inspector.engine.kit import Kit
 from inspector.engine.session import Session as EngineSession
-from inspector.engine.world import Table, World
+from inspector.engine.world import SharedMemory, World
 from inspector.model import (
     BROKEN,
     DOWN,
@@ -298,9 +298,9 @@ class Session:
 
     def __init__(
         self, before: Sequence[Item] = BOS, edits: frozenset[str] = frozenset(),
-        memory: Table[str, object] | None = None, from_start: bool = True,
+        memory: SharedMemory | None = None, from_start: bool = True,
     ) -> None:
-        self.memory: Table[str, object] = Table(100) if memory is None else memory
+        self.memory = SharedMemory(100) if memory is None else memory
         flow = Flow("f", Address("10.0.0.5", 40000), Address("192.0.2.1", 5190), opened=1.0, from_start=from_start)
         self.decoder = OscarDecoder(flow, Limits(), self.memory, edits)
         self.numbers = {UP: 10, DOWN: 0xFFFE}
@@ -351,7 +351,7 @@ class Session:
         return self.apply(frame, verdict)
 
 
-class Leases(Table[str, object]):
+class Leases(SharedMemory):
     """A decoders' memory whose listener leases these addresses, one after the other; None is left when none is."""
 
     def __init__(self, *addresses: Address) -> None:
@@ -489,7 +489,8 @@ def redirect(host: bytes, *more: bytes) -> bytes:
          "chat.example.net:23"),
         (BOS, snac(1, 5, u16(6) + pack(1, u16(3)) + pack(5, b"chat.example.net:23") + pack(6, TICKET), 9, 0x8000), 2,
          "chat.example.net:23"),
-        (BOS, snac(1, 0x12, u16(1) + u16(4) + pack(5, b"new.example.net:80") + pack(6, TICKET)), 2, "new.example.net:80"),
+        (BOS, snac(1, 0x12, u16(1) + u16(4) + pack(5, b"new.example.net:80") + pack(6, TICKET)), 2,
+         "new.example.net:80"),
     ],
 )
 def test_redirects_lead_to_leased_ports(before: Sequence[Item], payload: bytes, channel: int, address: str) -> None:
@@ -553,7 +554,7 @@ def test_a_redirect_to_tls_keeps_the_name_of_the_certificate(more: tuple[bytes, 
     assert [kind for kind, _, _ in tlvs].count(0x8D) == (added or len(more) == 2)
 
 
-def leased_session(ticket: bytes = TICKET, memory: Table[str, object] | None = None) -> Session:
+def leased_session(ticket: bytes = TICKET, memory: SharedMemory | None = None) -> Session:
     """A connection to a port that was leased for the holder of a cookie."""
     session = Session([], memory=memory)
     announced = Session(LOGIN)
@@ -660,6 +661,12 @@ def test_what_the_wire_has_is_kept_where_showing_it_loses_something(words: bytes
     """Breaks, brackets and other references: evidence of the markup; tags that only format are no loss."""
     assert message(im("bob", fragment(words))).written == written
     assert message(snac(0x0E, 5, room_words(words))).written == written
+
+
+def test_half_a_character_is_no_loss_of_markup() -> None:
+    """A lone surrogate cannot be written in the log: what is shown instead is what the wire has, too."""
+    assert message(im("bob", fragment(b"\0g\0o\xd8\0 <", 2))).written is None
+    assert message(im("bob", fragment(b"\0g\0o\xd8\0", 2), fragment(b"\0!", 2))).written is None
 
 
 def test_proposals_wait_for_the_sign_on() -> None:

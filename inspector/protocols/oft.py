@@ -174,10 +174,11 @@ def checksum(total: int) -> int:
 def words(data: bytes, at: int) -> int:
     """The sum of the 16-bit words of `data`, which begins at byte `at` of a file, modulo 65,535.
 
-    65,536 is 1 modulo 65,535, so a number of any length is the sum of its digits to that base: no loop over bytes.
+    65,536 is 1 modulo 65,535, so a number of any length is the sum of its digits to that base: no loop over bytes. Read
+    as little-endian (which is faster) the words have their bytes swapped, and so has their sum: times 256.
     """
-    total = int.from_bytes(data, "big")
-    return (total << 8 if (at + len(data)) & 1 else total) % 0xFFFF
+    total = int.from_bytes(data, "little") % 0xFFFF
+    return total if at & 1 else (total << 8) % 0xFFFF
 
 
 def name_of(data: bytes) -> str:
@@ -440,7 +441,8 @@ class OftDecoder:
         if hidden:
             odd.append(Oddity("oft.hidden_name"))
             texts = (*texts, Text("data", hidden, None, False))
-        offer = self._offer(announced, name, size, texts)
+        known = announced if announced and not hidden and (announced.file_name, announced.size) == (name, size) else None
+        offer = known or self._offer(announced, name, size, texts)
         file = _File(offer, expected, size, _U32.unpack_from(raw, 40)[0])
         if any(raw[16:20]):
             odd.append(Oddity("oft.not_readable", "encrypted or compressed"))
@@ -450,9 +452,7 @@ class OftDecoder:
         if any(raw[48:52]):
             odd.append(Oddity("oft.resource_fork"))
         side.file, side.mode = file, _FILE
-        if announced is not None and not hidden and (announced.file_name, announced.size) == (name, size):
-            return ()
-        return (offer,)
+        return (offer,) if known is None else ()
 
     def _offer(
         self, announced: FileOffer | None, name: str, size: int, texts: tuple[Text, ...],

@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspector.engine.world import SharedMemory
+from inspector.classify.probes import classifier
+from inspector.engine.kit import Kit
+from inspector.engine.session import Session
+from inspector.engine.world import SharedMemory, World
 from inspector.model import (
     BROKEN,
     DOWN,
@@ -26,21 +29,33 @@ from inspector.model import (
     FileEnd,
     FileOffer,
     FilePart,
+    FileReport,
     FileStart,
+    Finding,
     Flow,
     Frame,
+    Judge,
+    Judged,
+    Kept,
     Limits,
     Match,
     Message,
     Notice,
+    Rules,
     Send,
+    Spool,
+    Tell,
     Typing,
+    Unspooled,
     Verdict,
     Way,
     expect_key,
 )
 from inspector.protocols import oft
 from inspector.protocols.oft import SPEC, WHOLE_FILE, OftDecoder, probe
+from tests.engine.toy import ToyScanner
+from tests.engine.toyfiles import FilePolicy
+from tests.playbook import Play
 
 Said = list[tuple[Way, bytes]]
 AT = 1_000_000.0
@@ -761,6 +776,92 @@ def test_a_header_cut_off_by_the_end_is_passed_as_it_came() -> None:
 def test_it_is_known_by_the_first_bytes_of_either_side(up: bytes, down: bytes, match: Match) -> None:
     """Magic and a plausible length; for the proxy its mark, a small length and a known type."""
     assert probe(up, down) is match
+
+
+# -- through the engine
+
+
+def session(expected: Expect | None = None) -> Play:
+    policy = FilePolicy("spool")
+    kit = Kit(classifier((SPEC,)), Rules(1, policy, ToyScanner()), Limits(), specs={"oft": SPEC})
+    world = World(kit.limits)
+    return Play(Session(flow(expected), kit, world), world)
+
+
+def sends(play: Play) -> Said:
+    found = [(effect.way, effect.data) for effect in play.last if isinstance(effect, Send)]
+    play.last = []
+    return found
+
+
+GOOD = FileReport(size=len(CONTENT), sha256="aa", sha1="bb", md5="cc", kinds=("text",))
+BAD = FileReport(size=9, sha256="aa", sha1="bb", md5="cc", findings=(Finding("yara", "core.eicar", "high"),))
+
+
+def test_a_spooled_file_leaves_only_after_its_verdict() -> None:
+    """Prompt and ack pass at once, or there would be no content; of that nothing leaves before it is judged."""
+    p = session(ANNOUNCED)
+    prompt, ack, body, done = TALKS["listener sends"]
+    for way, data in (prompt, ack):
+        p >> Chunk(way, AT, data)
+        assert sends(p) == [(way, data)]
+    p >> Chunk(*(DOWN, AT, body[1]))
+    spooled = [effect for effect in p.last if isinstance(effect, Spool)]
+    assert b"".join(effect.content for effect in spooled) == b"".join(effect.raw for effect in spooled) == CONTENT
+    judge = next(effect for effect in p.last if isinstance(effect, Judge))
+    assert (judge.about.sender, judge.about.file_name, judge.about.complete) == ("amy", "plan.txt", True)
+    assert sends(p) == []
+    p >> Judged(judge.file, AT, GOOD)
+    assert sends(p) == []
+    p >> Unspooled(judge.file, AT, CONTENT, True)
+    assert sends(p) == [(DOWN, CONTENT)]
+    p >> Chunk(done[0], AT, done[1])
+    assert sends(p) == [done]
+
+
+def test_a_spooled_file_that_is_refused_ends_the_connection_and_is_told() -> None:
+    """Both ends see the connection close; the people of the conversation that announced it are told."""
+    p = session(ANNOUNCED)
+    for way, data in TALKS["listener sends"][:3]:
+        p.last = []
+        p >> Chunk(way, AT, data)
+    judge = next(effect for effect in p.last if isinstance(effect, Judge))
+    p.last = []
+    p >> Judged(judge.file, AT, BAD)
+    assert sends(p) == []
+    p >> Kept(p.durable, AT)
+    tell = next(effect for effect in p.last if isinstance(effect, Tell))
+    assert (tell.flow, tell.notice.about) == ("c", OFFER)
+    assert any(isinstance(effect, Cut) for effect in p.last)
+    assert sends(p) == []
+
+
+def test_a_prompt_is_refused_before_the_receiver_reads_it() -> None:
+    """A name that the policy refuses: the prompt does not leave."""
+    p = session()
+    p >> Chunk(DOWN, AT, header(0x0101, 50, "bad.exe"))
+    p.last = []
+    p >> Kept(p.durable, AT)
+    assert any(isinstance(effect, Cut) for effect in p.last)
+    assert sends(p) == []
+
+
+def test_words_wait_for_no_picture_and_pictures_for_their_words() -> None:
+    """A direct message: the words leave when they are judged; the picture behind them when it is."""
+    p = session(DIRECT)
+    for way, data in TALKS["pictures"][:2]:
+        p >> Chunk(way, AT, data)
+        p.last = []
+    data = direct("amy", with_pictures(b"mask the secret", picture(1, PIXELS)))
+    p >> Chunk(DOWN, AT, data)
+    judge = next(effect for effect in p.last if isinstance(effect, Judge))
+    assert sends(p) == []  # the words are masked, which must be on disk first
+    p >> Kept(p.durable, AT)
+    assert sends(p) == [(DOWN, data[:76] + b"mask the ******<BINARY>")]
+    p >> Judged(judge.file, AT, GOOD)
+    p.last = []
+    p >> Unspooled(judge.file, AT, b'<DATA ID="1" SIZE="606">' + PIXELS, True)
+    assert b"".join(data for _, data in sends(p)) == b'<DATA ID="1" SIZE="606">' + PIXELS + b"</DATA></BINARY>"
 
 
 # -- speed

@@ -32,6 +32,7 @@ def line_up(only: set[str], authority: str) -> list[Gateway]:
         Ours("decode and scan", policy_rules=0),
         Hook("hook, IRC", kind="irc"),
         Ours("full, IRC", kind="irc"),
+        Ours("full, OSCAR", kind="oscar"),
         Ours("full, STARTTLS both legs", security="starttls", authority=authority),
         Ours("full, STARTTLS, asyncio", security="starttls", authority=authority, loop="asyncio"),
     ]
@@ -54,7 +55,8 @@ def reflectors(folder: Path, certificate: str, key: str) -> tuple[dict[tuple[str
     """One server per kind of traffic: its port by (kind, security)."""
     ports, processes = {}, []
     for kind, security in (
-        ("xmpp", "plain"), ("rulewords", "plain"), ("xmpp", "starttls"), ("irc", "plain"), ("blob", "plain"),
+        ("xmpp", "plain"), ("rulewords", "plain"), ("xmpp", "starttls"), ("irc", "plain"), ("oscar", "plain"),
+        ("blob", "plain"),
     ):
         extra = [certificate, key] if security == "starttls" else []
         command = python("-m", "bench.reflector", kind, *extra)
@@ -124,5 +126,8 @@ def report(
               f"scan {scan - decode:.1f}, policy {full - scan:.1f}")
     if "full, 10,000 rules" in middle and "full, 1,000 rules" in middle:
         print(f"10,000 rules cost {middle['full, 10,000 rules'] / middle['full, 1,000 rules']:.2f} × 1,000 rules")
+    if "full, OSCAR" in costs and "full, 1,000 rules" in costs:
+        times = spread(ratio(costs["full, OSCAR"], costs["full, 1,000 rules"]), 2)
+        print(f"an OSCAR message costs {times} × an XMPP one")
     for name, why in failed.items():
         print(f"\nnot measured: {name}: {why}")

@@ -1,6 +1,6 @@
 """The clients of the bench, one process.
 
-    python -m bench.load PORT xmpp|rulewords|irc|blob plain|starttls SESSIONS SECONDS PID
+    python -m bench.load PORT xmpp|rulewords|irc|oscar|blob plain|starttls SESSIONS SECONDS PID
 
 Signs SESSIONS clients on, lets them play ping-pong (a new text when the answer is in), and after a warm-up reads the
 CPU time of process PID and its children at the start and the end of SECONDS. Prints one JSON line. With SECONDS 0 the
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import struct
 import sys
 import time
 from typing import cast
@@ -41,8 +42,11 @@ class Client(asyncio.Protocol):
         self.talking = False
         self.buffer = b""
         self.transport: asyncio.Transport
+        self.messages: texts.Messages | texts.Icbm
         if kind in ("xmpp", "rulewords"):
             self.messages = texts.xmpp(self.user, number, kind == "xmpp")
+        elif kind == "oscar":
+            self.messages = texts.Icbm(True, self.user, number, 2)
         else:
             self.messages = texts.irc(self.user, number) if kind == "irc" else texts.blob(number)
 
@@ -54,6 +58,9 @@ class Client(asyncio.Protocol):
             self.transport.write(HEADER)
         elif self.kind == "irc":
             self.transport.write(f"NICK {self.user}\r\nUSER {self.user} 0 * :{self.user}\r\n".encode())
+        elif self.kind == "oscar":
+            hello = b"\0\0\0\1" + struct.pack(">HH", 6, 8) + self.user.encode().rjust(8, b".")
+            self.transport.write(texts.flap(0, 1, hello))
         else:
             self.ready.set_result(None)
             self.talking = True
@@ -69,6 +76,11 @@ class Client(asyncio.Protocol):
         self.buffer += data
         if self.kind == "irc":
             if b" 422 " in self.buffer and self.buffer.endswith(b"\n"):
+                self.signed_on()
+        elif self.kind == "oscar":
+            if len(self.buffer) >= 10 + 6 + 10 and self.buffer[-2:] == b"\0\x10":
+                # Client ready: from now on messages, as any client sends them.
+                self.transport.write(texts.flap(1, 2, struct.pack(">HHHIHHHH", 1, 2, 0, 2, 4, 1, 1, 1)))
                 self.signed_on()
         else:
             self.xmpp()

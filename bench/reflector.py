@@ -1,6 +1,6 @@
 """The server of the bench: signs anybody on, and answers each message with another one of the same size.
 
-    python -m bench.reflector xmpp|rulewords|irc|blob [CERTIFICATE KEY]
+    python -m bench.reflector xmpp|rulewords|irc|oscar|blob [CERTIFICATE KEY]
 
 Prints its port. XMPP requires STARTTLS where there is a certificate. It counts bytes, not stanzas: all messages of the
 bench are texts.SIZE bytes long.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import ssl
+import struct
 import sys
 from typing import cast
 
@@ -39,7 +40,7 @@ class Reflector(asyncio.Protocol):
         self.owed = 0
         self.buffer = b""
         self.transport: asyncio.Transport
-        self.messages = texts.blob(self.number)
+        self.messages: texts.Messages | texts.Icbm = texts.blob(self.number)
         if kind == "blob":
             self.talking = True
 
@@ -59,6 +60,8 @@ class Reflector(asyncio.Protocol):
         self.buffer += data
         if self.kind == "irc":
             self.irc()
+        elif self.kind == "oscar":
+            self.oscar()
         else:
             self.xmpp()
 
@@ -72,6 +75,24 @@ class Reflector(asyncio.Protocol):
         self.transport.write("".join(f"{host} {line}\r\n" for line in lines).encode())
         self.messages = texts.irc(nick, self.number + 100_000, f":{nick}!{nick}@host.bench.test ")
         self.talking = True
+
+    def oscar(self) -> None:
+        """FLAP's hello, then who the user is (01/0F); what the client says is ready is behind its hello."""
+        hello = self.buffer.find(b"\0\6\0\x08")
+        if hello < 0 or len(self.buffer) < hello + 12:
+            return
+        name = self.buffer[hello + 4:hello + 12].lstrip(b".").decode()
+        if len(self.buffer) == hello + 12 and not self.owed:
+            user = bytes([len(name)]) + name.encode() + struct.pack(">HHHHH", 0, 1, 1, 2, 0x10)
+            info = struct.pack(">HHHI", 1, 15, 0, 1) + user
+            self.transport.write(texts.flap(0, 1, b"\0\0\0\1") + texts.flap(1, 2, info))
+        # What is behind the hello: the client's word that it is ready, 24 bytes.
+        elif len(self.buffer) >= hello + 12 + 24:
+            self.messages = texts.Icbm(False, name, self.number + 100_000, 2)
+            self.talking = True
+            rest = self.buffer[hello + 36:]
+            if rest:
+                self.data_received(rest)
 
     def xmpp(self) -> None:
         if self.buffer.rstrip().endswith(b">") and b"<stream:stream" in self.buffer:

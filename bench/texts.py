@@ -7,6 +7,7 @@ part of some rule, so that the prefilter often has to ask YARA.
 from __future__ import annotations
 
 import random
+import struct
 from functools import cache
 from itertools import product
 from string import ascii_lowercase
@@ -88,3 +89,30 @@ def irc(nick: str, seed: int, prefix: str = "") -> Messages:
 def blob(seed: int) -> Messages:
     """Lines of no protocol that the gateway knows: what relaying alone costs."""
     return Messages("%% ", "\n", seed)
+
+
+class Icbm:
+    """An endless supply of OSCAR messages: one FLAP frame of SIZE bytes each, numbered, channel 1 of ICBM."""
+
+    def __init__(self, up: bool, name: str, seed: int, number: int) -> None:
+        other = bytes([len(name)]) + name.encode()
+        snac = struct.pack(">HHHI", 4, 6 if up else 7, 0, 1) + b"cookie00\0\1" + other
+        if not up:
+            snac += struct.pack(">HHHHHHH", 0, 2, 1, 2, 0x10, 3, 4) + b"\x3f\0\0\0"
+        # TLV 2: features, then one fragment with its charset and the text.
+        room = SIZE - 6 - len(snac) - 4 - 5 - 8
+        self.head = snac + struct.pack(">HHBBHBBBHHH", 2, 5 + 8 + room, 5, 1, 1, 1, 1, 1, room + 4, 0, 0)
+        self.words = Messages("", "", seed)
+        self.words.halves = bodies(room, True)
+        self.number = number
+
+    def next(self) -> bytes:
+        """One message: SIZE bytes, another tag in its middle each time."""
+        frame = flap(self.number, 2, self.head + self.words.next())
+        self.number = (self.number + 1) & 0x7FFF
+        return frame
+
+
+def flap(number: int, channel: int, payload: bytes) -> bytes:
+    """A frame of OSCAR."""
+    return struct.pack(">BBHH", 0x2A, channel, number, len(payload)) + payload

@@ -12,12 +12,16 @@ Identity: 001 claims a nick; 900 (or an account seen on the own JOIN or ACCOUNT)
 
 Never in an event: passwords (PASS, OPER, AUTHENTICATE, services), channel keys.
 
-Not decoded: server-to-server links (told, `undecryptable`), WebSocket framing, DCC side connections, the text of the
-MOTD, WHO and LIST answers; a client that ends its lines with a lone CR is always one line behind.
+DCC offers are announced (`Expect`), and their addresses written anew where a port of ours can be leased; `dcc` reads
+the connections.
+
+Not decoded: server-to-server links (told, `undecryptable`), WebSocket framing, the text of the MOTD, WHO and LIST
+answers; a client that ends its lines with a lone CR is always one line behind.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -30,6 +34,7 @@ from inspector.model import (
     FIRST,
     LAST,
     MORE,
+    PASSED,
     UP,
     WHOLE,
     Act,
@@ -64,6 +69,7 @@ from inspector.model import (
     Typing,
     Verdict,
     Way,
+    expect_key,
 )
 from inspector.wire import dcc
 from inspector.wire.irctext import (
@@ -88,11 +94,14 @@ HEADS = 128
 """Heads of plain messages remembered per way of a session; all are forgotten when full."""
 HEAD_BYTES = 256
 """A longer head is not remembered: what a peer can make a session keep has a bound."""
-OFFER_SECONDS = 180.0
-"""An announced side connection is expected this long."""
 OWN_NAME = b"inspector"
 """The source of own notices while the server's name is not known."""
 DROP_NUL = "irc.drop_nul"
+STRICT_DCC = "irc.strict_dcc"
+REFUSE_RESUME = "irc.refuse_resume"
+_UNREADABLE = "Your offer was not passed on: it cannot be told where it leads to."
+_TOO_LONG = "Your offer was not passed on: its line is too long. Please give the file a shorter name."
+_NO_RESUME = "Transfers cannot be resumed here: please get the whole file anew."
 MOST_EVENTS = 256
 """Events of one line; with more, its CTCP pieces are read as one text."""
 _SEGMENTS = 16
@@ -267,11 +276,48 @@ class _Note(msgspec.Struct, frozen=True):
     entries: tuple[bytes, ...] = ()
     about: str = ""
     """Whom or what a notice is about, when it is not the target."""
-    expects: tuple[Expect | None, ...] = ()
+    links: tuple[_Link | None, ...] = ()
+    """Per event: the DCC connection that it arranges."""
     multi: _Multi | None = None
     index: int = 0
     words: int = 1
     """Which parameter is the text."""
+
+
+class _Link(msgspec.Struct, frozen=True):
+    """A DCC request that arranges a connection: what of its line may have to be written anew."""
+
+    type: str
+    """SEND, CHAT …, RESUME, ACCEPT."""
+    offer: FileOffer | None
+    """What will come; RESUME, ACCEPT: None."""
+    host: str
+    """Where the offerer means."""
+    port: int
+    addresses: tuple[str, ...]
+    """host:port as written, and as meant."""
+    host_at: dcc.Span
+    port_at: dcc.Span
+    """Places in the raw line."""
+    reverse: bool = False
+    """An answer to a passive offer: the offerer connects."""
+    offset: int = 0
+    token: str | None = None
+
+
+class _Known(msgspec.Struct):
+    """An offer that was passed on."""
+
+    offer: FileOffer | None
+    real: int = 0
+    """The port its offerer listens on."""
+    seen: int = 0
+    """The port that was passed on."""
+    addresses: tuple[str, ...] = ()
+    """What its connection may be known by."""
+    offset: int = 0
+    told: bool = False
+    """The other one was told that he cannot resume it."""
 
 
 class _Tls(msgspec.Struct, frozen=True):
@@ -327,7 +373,7 @@ class _Case:
     """One line on its long way from bytes to frame."""
 
     __slots__ = (
-        "about", "at", "copy", "edit", "entries", "events", "expects", "fault", "group", "line", "mode", "multi",
+        "about", "at", "copy", "edit", "entries", "events", "fault", "group", "line", "links", "mode", "multi",
         "oddities", "part", "places", "raw", "tags", "tls", "units", "way", "words",
     )
 
@@ -341,7 +387,7 @@ class _Case:
         self.events: list[Event] = []
         self.places: list[tuple[_Place | None, ...]] = []
         self.units: list[int] = []
-        self.expects: list[Expect | None] = []
+        self.links: list[_Link | None] = []
         self.entries: tuple[bytes, ...] = ()
         self.oddities: list[Oddity] = []
         self.mode = "line"
@@ -355,12 +401,12 @@ class _Case:
         self.words = 1
 
     def add(
-        self, event: Event, places: Sequence[_Place | None] = (), unit: int = 0, expect: Expect | None = None,
+        self, event: Event, places: Sequence[_Place | None] = (), unit: int = 0, link: _Link | None = None,
     ) -> None:
         self.events.append(event)
         self.places.append(tuple(places))
         self.units.append(unit)
-        self.expects.append(expect)
+        self.links.append(link)
 
     def param(self, index: int) -> str:
         return shown(self.line.params[index]) if index < len(self.line.params) else ""
@@ -386,6 +432,7 @@ class IrcDecoder:
 
     __slots__ = (
         "_account",
+        "_announced",
         "_armoured",
         "_asked_behind",
         "_asked_tls",
@@ -405,6 +452,7 @@ class IrcDecoder:
         "_link",
         "_marked",
         "_mechanism",
+        "_memory",
         "_midway",
         "_network",
         "_nick",
@@ -422,8 +470,8 @@ class IrcDecoder:
     )
 
     def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:
-        del memory  # DCC offers are known to the world by Expect; nothing of IRC outlives its flow
         self._flow = flow
+        self._memory = memory
         self._limits = limits
         self._edits = edits
         self._lines = (Lines(limits.irc_line_bytes), Lines(limits.irc_line_bytes))
@@ -451,8 +499,10 @@ class IrcDecoder:
         """Texts in a row that bore such a mark, in a flow joined in its middle; -1: it is known that they need not."""
         self._offers = 0
         self._offers_since = 0.0
-        self._passive: dict[str, None] = {}
-        """Tokens of passive DCC offers that wait for their answer, the oldest first."""
+        self._passive: dict[str, _Known] = {}
+        """Passive DCC offers that wait for their answer, by their tokens, the oldest first."""
+        self._announced: dict[str, _Known] = {}
+        """Active DCC offers that were passed on, by the way of the offer and its port, the oldest first."""
         self._asked_tls = False
         """STARTTLS was sent and not answered yet."""
         self._asked_behind = False
@@ -583,9 +633,10 @@ class IrcDecoder:
                 # It leaves alone, without waiting for the rest of its message: so it is judged alone.
                 plain = plain_of(raw)
                 events = (Opaque(kind="endless_line", texts=(Text("body", plain, None, False),), answerable=False),)
+            links = frame.note.links if type(frame.note) is _Note else ()
             return Frame(
                 way, at, raw, frame.kind, events, (*frame.oddities, Oddity("irc.endless_line")), FIRST,
-                note=_Note("line"),
+                edit=STRICT_DCC if any(links) and STRICT_DCC in self._edits else None, note=_Note("line", links=links),
             )
         plain = plain_of(raw).strip()
         words: tuple[Event, ...] = ()
@@ -691,7 +742,7 @@ class IrcDecoder:
             return None
         return _Note(
             case.mode, tuple(case.places), tuple(case.units), case.entries, case.about,
-            tuple(case.expects) if any(case.expects) else (), case.multi[0] if case.multi else None,
+            tuple(case.links) if any(case.links) else (), case.multi[0] if case.multi else None,
             case.multi[1] if case.multi else 0, case.words,
         )
 
@@ -845,7 +896,7 @@ class IrcDecoder:
             verb = name.decode("latin-1").upper()
             place = _Place(place.end - len(rest), place.end)
             if verb == "DCC":
-                self._dcc(case, sender, recipients, conversation, unit, rest, quiet)
+                self._dcc(case, sender, recipients, conversation, unit, place, quiet)
                 return
             if verb != "ACTION":
                 texts = texts_of("body", rest)
@@ -935,61 +986,124 @@ class IrcDecoder:
         return True
 
     def _dcc(
-        self, case: _Case, sender: str | None, recipients: tuple[str, ...], conversation: str, unit: int, rest: bytes,
+        self, case: _Case, sender: str | None, recipients: tuple[str, ...], conversation: str, unit: int, place: _Place,
         quiet: bool,
     ) -> None:
-        offer = dcc.parse(rest)
-        chat = offer.type in ("CHAT", "SCHAT")
-        named = offer.name
-        if offer.host is None or offer.port is None:
-            named = plain_of(rest.strip(b" ").partition(b" ")[2])  # no offer that makes sense: all of it is words
+        """A DCC request; NOTICE is read like PRIVMSG, as some clients do."""
+        words = case.raw[place.start:place.end]
+        request = dcc.parse(words)
+        chat = request.type in ("CHAT", "SCHAT")
+        named = request.name
+        if not request.sane:
+            named = plain_of(words.strip(b" ").partition(b" ")[2])  # no offer that makes sense: all of it is words
         elif chat and named.lower() in ("chat", "wboard"):
             named = ""
         texts = (Text("file_name", named, None, False),) if named else ()
         answerable = case.way is UP and not quiet
-        if quiet or offer.type in ("RESUME", "ACCEPT", "REJECT"):
-            name = named or plain_of(rest)
+        if request.type in ("RESUME", "ACCEPT", "REJECT"):
+            name = named or plain_of(words)
+            if request.type == "RESUME" and REFUSE_RESUME in self._edits:
+                case.edit = case.edit or REFUSE_RESUME
             case.add(Opaque(
-                kind=f"dcc.{offer.type.lower()}" if offer.type.isalnum() else "dcc.unknown", sender=sender,
-                recipients=recipients, texts=(Text("file_name", name, None, False),), answerable=answerable,
-            ), (None,), unit)
+                kind=f"dcc.{request.type.lower()}", sender=sender, recipients=recipients,
+                texts=(Text("file_name", name, None, False),), answerable=answerable,
+            ), (None,), unit, self._resumption(request, place))
             return
-        address: str | None = None
-        if offer.host is None or offer.port is None:
-            case.oddities.append(Oddity("irc.dcc_malformed", offer.type[:16]))
-        elif offer.port:
-            host = offer.host
-            if host == "0.0.0.0":  # noqa: S104  (a client that does not know its address: the offerer's is meant)
-                host = self._flow.client.ip if case.way is UP else host
-            address = f"[{host}]:{offer.port}" if ":" in host else f"{host}:{offer.port}"
-        expect: Expect | None = None
-        answer = offer.token is not None and offer.port and self._token(offer, case.way.other) in self._passive
-        if address is not None:
-            if case.at - self._offers_since > OFFER_SECONDS:
-                self._offers, self._offers_since = 0, case.at
-            if self._offers < self._limits.dcc_offers:
-                self._offers += 1
-                expect = Expect(address, "dcc_chat" if chat else "dcc", sender, offer.token)
-            else:
-                case.oddities.append(Oddity("irc.many_offers"))
-        elif offer.token is not None and offer.port == 0:
-            if len(self._passive) >= self._limits.dcc_offers:
-                del self._passive[next(iter(self._passive))]
-            self._passive[self._token(offer, case.way)] = None
-        if answer:
-            self._passive.pop(self._token(offer, case.way.other), None)
+        method = "dcc_chat" if chat else "dcc"
+        meant = self._meant(case, request)
+        address = dcc.joined(meant, request.port) if meant is not None and request.port else None
+        before = self._passive.get(self._token(request.token, case.way.other)) if address is not None else None
+        answered = before.offer if before is not None and request.token is not None else None
+        if answered is not None and (answered.method, _bare(answered.file_name)) == (
+            method, _bare("" if chat else request.name)
+        ):
+            self._passive.pop(self._token(request.token, case.way.other))
+            link = self._arranged(
+                case, request, place, msgspec.structs.replace(answered, address=address), meant, before)
             case.add(Opaque(
                 kind="dcc.answer", sender=sender, recipients=recipients, texts=texts, answerable=answerable,
-            ), (None,) if texts else (), unit, expect)
+            ), (None,) if texts else (), unit, link)
             return
-        case.add(FileOffer(
-            sender=sender, recipients=recipients, conversation=conversation, file_name="" if chat else offer.name,
-            size=offer.size, method="dcc_chat" if chat else "dcc", address=address, id=offer.token,
-            texts=texts, answerable=answerable,
-        ), (None,) if texts else (), unit, expect)
+        offer = FileOffer(
+            sender=sender, recipients=recipients, conversation=conversation, file_name="" if chat else request.name,
+            size=request.size, method=method, address=address, id=request.token, texts=texts, answerable=answerable,
+        )
+        self._tricks(case, request, chat)
+        if request.sane and request.port == 0 and request.token is not None:
+            if len(self._passive) >= self._limits.dcc_offers:
+                del self._passive[next(iter(self._passive))]
+            self._passive[self._token(request.token, case.way)] = _Known(offer)
+        case.add(offer, (None,) if texts else (), unit, self._arranged(case, request, place, offer, meant, None))
 
-    def _token(self, offer: dcc.Request, way: Way) -> str:
-        return f"{int(way)} {(offer.token or '').rstrip('T')[:64]}"
+    def _meant(self, case: _Case, request: dcc.Request) -> str | None:
+        """The host where the offerer listens; 0 is written by those who do not know their own (sheet 7)."""
+        if request.host != dcc.ANY:
+            return request.host
+        return self._flow.client.ip if case.way is UP else _source_host(case.line.source) or request.host
+
+    def _arranged(
+        self, case: _Case, request: dcc.Request, place: _Place, offer: FileOffer, meant: str | None,
+        before: _Known | None,
+    ) -> _Link | None:
+        """The connection that a request arranges; with the strict edit a request that nobody could follow is not passed
+        on: clients read more into it than we do."""
+        strict = STRICT_DCC if STRICT_DCC in self._edits else None
+        if not request.sane or meant is None or request.host is None or request.port is None:
+            case.oddities.append(Oddity(
+                "irc.dcc_ambiguous" if request.ambiguous else "irc.dcc_malformed", request.type[:16]))
+            case.edit = case.edit or strict
+            return None
+        if not request.port:
+            return None
+        if case.at - self._offers_since > self._limits.expect_seconds:
+            self._offers, self._offers_since = 0, case.at
+        if self._offers >= self._limits.dcc_offers:
+            case.oddities.append(Oddity("irc.many_offers"))
+            case.edit = case.edit or strict
+            return None
+        self._offers += 1
+        self._bounced(case, meant, request.port)
+        own = dcc.joined(meant, request.port)
+        written_as = dcc.joined(request.host, request.port)
+        at = place.start
+        return _Link(
+            request.type, offer, meant, request.port, (written_as,) if written_as == own else (written_as, own),
+            (request.host_at[0] + at, request.host_at[1] + at), (request.port_at[0] + at, request.port_at[1] + at),
+            reverse=before is not None, offset=before.offset if before is not None else 0, token=request.token)
+
+    def _resumption(self, request: dcc.Request, place: _Place) -> _Link | None:
+        if request.port is None or request.type == "REJECT":
+            return None
+        at = place.start
+        return _Link(
+            request.type, None, "", request.port, (), dcc.NOWHERE,
+            (request.port_at[0] + at, request.port_at[1] + at), offset=request.size or 0, token=request.token)
+
+    @staticmethod
+    def _tricks(case: _Case, request: dcc.Request, chat: bool) -> None:
+        tricks = () if chat else dcc.tricks(request.name)
+        if tricks:
+            case.oddities.append(Oddity("irc.dcc_name", " ".join(tricks)))
+        if request.type in _TLS_TYPES:
+            case.oddities.append(Oddity("irc.dcc_tls", request.type))
+
+    def _bounced(self, case: _Case, host: str, port: int) -> None:
+        """Tell addresses that lead somewhere else than to the offerer (FTP bounce), and ports of servers."""
+        if port < 1024:
+            case.oddities.append(Oddity("irc.dcc_low_port", str(port)))
+        ip = _ip(host)
+        if ip is None:
+            return
+        own = self._flow.client.ip if case.way is UP else _source_host(case.line.source)
+        if own is not None and own != host:
+            case.oddities.append(Oddity("irc.dcc_foreign_address"))
+        server = _ip(self._flow.server.ip)
+        if case.way is DOWN and not ip.is_global and server is not None and server.is_global:
+            case.oddities.append(Oddity("irc.dcc_private_address"))
+
+    @staticmethod
+    def _token(token: str | None, way: Way) -> str:
+        return f"{int(way)} {(token or '').rstrip('T')[:64]}"
 
     def _tagmsg(self, case: _Case) -> None:
         tags = case.tags
@@ -1477,23 +1591,127 @@ class IrcDecoder:
     def _passing(self, frame: Frame, note: object) -> list[Act]:
         way = frame.way
         if frame.edit is not None:
-            return []
+            return self._withheld(frame, note)
         if type(note) is _Tls:
             failure = b":" + (self._server or OWN_NAME) + b" 691 " + (note.nick or b"*") + b" :STARTTLS failed\r\n"
             return [StartTls(self._flow.server_name, frame.raw, failure)]
         if frame.part != WHOLE and frame.group is None:
             return self._pass_part(frame)
-        acts: list[Act] = [Send(way, frame.raw)]
-        if type(note) is _Note:
-            acts.extend(expect for expect in note.expects if expect is not None)
-        return acts
+        if type(note) is _Note and note.links:
+            return self._carry(frame, [PASSED] * len(frame.events))
+        return [Send(way, frame.raw)]
 
     def _pass_part(self, frame: Frame) -> list[Act]:
-        way = frame.way
+        way, note = frame.way, frame.note
         if not self._dropping[way]:
             self._partway[way] = frame.part != LAST
-            return [Send(way, frame.raw)]
+            acts: list[Act] = [Send(way, frame.raw)]
+            for link in note.links if type(note) is _Note else ():
+                if link is not None and link.offer is not None:
+                    acts += self._expects(link, link.offer)
+            return acts
         return self._drop_part(frame)
+
+    def _withheld(self, frame: Frame, note: object) -> list[Act]:
+        """A line that an edit does not pass on; who wrote it is told where he can do something about it."""
+        if frame.part != WHOLE:
+            return self._drop_part(frame)
+        links = note.links if type(note) is _Note else ()
+        if frame.edit == STRICT_DCC:
+            return [Send(DOWN, self._notice(_UNREADABLE, "", "PRIVMSG", Action.BLOCK))] if frame.way is UP else []
+        if frame.edit != REFUSE_RESUME:
+            return []
+        if frame.way is UP:
+            return [Send(DOWN, self._notice(_NO_RESUME, "", "PRIVMSG", Action.BLOCK))]
+        for link in links:
+            known = self._known(link, UP) if link is not None and link.type == "RESUME" else None
+            if known is not None and known.offer is not None and not known.told:
+                known.told = True
+                return self._to_peer(_NO_RESUME, known.offer)
+        return []
+
+    # -- DCC connections
+
+    def _known(self, link: _Link, way: Way) -> _Known | None:
+        """The offer that went `way` and that a RESUME or ACCEPT is about."""
+        if link.port == 0:
+            return self._passive.get(self._token(link.token, way))
+        return self._announced.get(f"{int(way)} {'seen' if link.type == 'RESUME' else 'real'} {link.port}")
+
+    def _remember_offer(self, way: Way, known: _Known) -> None:
+        for key in (f"{int(way)} seen {known.seen}", f"{int(way)} real {known.real}"):
+            self._announced.pop(key, None)
+            if len(self._announced) >= 2 * self._limits.dcc_offers:
+                del self._announced[next(iter(self._announced))]
+            self._announced[key] = known
+
+    def _expects(self, link: _Link, offer: FileOffer) -> list[Expect]:
+        """What is announced: a connection to the address as written, and as meant."""
+        by, identity = self._account or self._nick, "authenticated" if self._account is not None else "claimed"
+        return [
+            Expect(address, "dcc", by, link.type, offer, self._flow.id, identity, None, link.reverse)  # type: ignore[arg-type]
+            for address in link.addresses
+        ]
+
+    def _connect(
+        self, link: _Link, raw: bytes, way: Way, at: float,
+    ) -> tuple[list[Act], list[tuple[int, int, bytes]]]:
+        """Announce the connection of a request that passes: (acts, what of its line is written anew).
+
+        Where a port of ours is leased, the connection to the offerer goes to his own address, whatever he wrote: nobody
+        is led to a third. An address of ours that comes back from the server stands for the one behind it.
+        """
+        until = at + self._limits.expect_seconds
+        if link.offer is None:
+            return [], self._translated(link, way, until)
+        expects = self._expects(link, link.offer)
+        real = dcc.joined(self._flow.client.ip, link.port) if way is UP else self._behind(link, at)
+        leased = None
+        if real is not None:
+            leased = self._memory.lease(msgspec.structs.replace(expects[-1], address=real), way, at)
+        known = _Known(link.offer, link.port, link.port, (*link.addresses, *((real,) if real else ())))
+        changes: list[tuple[int, int, bytes]] = []
+        if leased is not None and real is not None:
+            self._memory.put(f"dcc:ours:{dcc.joined(leased.ip, leased.port)}", real, until)
+            known.seen = leased.port
+            changes = [(*link.host_at, dcc.written(leased.ip, raw[slice(*link.host_at)])),
+                       (*link.port_at, str(leased.port).encode())]
+        self._remember_offer(way, known)
+        if link.offset:
+            self._resumed(known, link.offset, until)
+        return list(expects), changes
+
+    def _behind(self, link: _Link, at: float) -> str | None:
+        """Where a connection to an address from outside is to go, None: nowhere that we would make one to."""
+        for address in link.addresses:
+            ours = self._memory.get(f"dcc:ours:{address}", at)
+            if isinstance(ours, str):
+                return ours
+        ip = _ip(link.host)
+        if ip is not None and (ip.is_unspecified or ip.is_multicast):
+            return None
+        server = _ip(self._flow.server.ip)
+        if ip is not None and (ip.is_loopback or ip.is_link_local) and not (server is not None and server.is_loopback):
+            return None
+        return link.addresses[-1]
+
+    def _translated(self, link: _Link, way: Way, until: float) -> list[tuple[int, int, bytes]]:
+        """RESUME and ACCEPT name the offer by its port: each side by the one it knows."""
+        accept = link.type == "ACCEPT"
+        known = self._known(link, way if accept else way.other)
+        if known is None:
+            return []
+        if accept:
+            known.offset = link.offset
+            self._resumed(known, link.offset, until)
+        port = known.seen if accept else known.real
+        if port in (0, link.port):
+            return []
+        return [(*link.port_at, str(port).encode())]
+
+    def _resumed(self, known: _Known, offset: int, until: float) -> None:
+        for address in known.addresses:
+            self._memory.put(expect_key("dcc", address), offset, until)
 
     def _drop_part(self, frame: Frame) -> list[Act]:
         """Nothing more of this line; what of it was sent gets its end."""
@@ -1529,7 +1747,7 @@ class IrcDecoder:
         else:
             acts = self._carry_line(frame, line, note, verdicts)
         if frame.edit is not None:
-            acts = [act for act in acts if not (isinstance(act, Send) and act.way is frame.way)]
+            acts = [act for act in acts if isinstance(act, Send) and act.way is not frame.way]
         return acts
 
     def _carry_targets(self, frame: Frame, line: Line, note: _Note, verdicts: Sequence[Verdict]) -> list[Act]:
@@ -1539,7 +1757,7 @@ class IrcDecoder:
         refused: list[Verdict | None] = [None] * count
         spans: list[dict[_Place, list[tuple[int, int]]]] = [{} for _ in range(count)]
         told: list[tuple[Verdict, str]] = []
-        expects: list[Act] = []
+        links: list[list[_Link]] = [[] for _ in range(count)]
         for i, verdict in enumerate(verdicts):
             unit = note.units[i]
             action = verdict.action
@@ -1554,19 +1772,33 @@ class IrcDecoder:
             if bad:
                 refused[unit] = refused[unit] or verdict
             if action is not Action.PASS and verdict.notice:
-                told.append((verdict, shown(note.entries[unit]) if unit < len(note.entries) else ""))
-            if i < len(note.expects) and note.expects[i] is not None and not bad:
-                expects.append(note.expects[i])  # type: ignore[arg-type]
+                told.append((verdict, _shown_entry(note, unit)))
+            link = note.links[i] if i < len(note.links) else None
+            if link is not None and not bad:
+                links[unit].append(link)
         lines: dict[bytes | None, list[bytes]] = {}
+        expects: list[Act] = []
         for unit in range(count):
             verdict_ = refused[unit]
             text_: bytes | None = None
+            changes: list[tuple[int, int, bytes]] = []
+            if frame.edit is None and verdict_ is None:
+                for link in links[unit]:
+                    announced, new = self._connect(link, raw, way, frame.at)
+                    expects += announced
+                    changes += new
+            if changes and (spans[unit] or line.end - line.body + _grown(changes) > max(PAYLOAD, line.end - line.body)):
+                # A mask over an address that is written anew, or a line that would be cut behind us.
+                told.append((_TOO_LONG_VERDICT, _shown_entry(note, unit)))
+                continue
             if verdict_ is not None:
                 if not verdict_.placeholder or note.words >= len(line.params):
                     continue
                 text_ = self._placeholder(raw, line, note.words, verdict_.placeholder)
             elif spans[unit]:
                 text_ = _edited(raw, *line.spans[note.words], spans[unit])
+            elif changes:
+                text_ = _rewritten(raw, *line.spans[note.words], changes)
             entries = note.entries[unit:] if unit == count - 1 else note.entries[unit:unit + 1]
             lines.setdefault(text_, []).extend(entries)
         acts: list[Act] = []
@@ -1715,15 +1947,25 @@ class IrcDecoder:
         return known and not self._partway[way] and not self._asked_tls and not self._link
 
     def inject(self, message: Notice, way: Way) -> list[Act]:
-        """A NOTICE to the user; on the way up only about a message, to where it went."""
+        """A NOTICE to the user; on the way up only about a message or a file, to whom it is about."""
         about = message.about
         target = about.recipients[0] if about is not None and about.recipients else ""
+        if isinstance(about, FileOffer):
+            if way is UP:
+                return self._to_peer(message.text, about)
+            if self._is_own(target):
+                target = about.sender or ""
         if way is DOWN:
             return [Send(DOWN, self._notice(message.text, target, "PRIVMSG", Action.WARN))]
-        if not target or " " in target or "," in target:
+        return _said_to(target, message.text)
+
+    def _to_peer(self, text: str, offer: FileOffer) -> list[Act]:
+        """Tell the other one of an offer; a channel is not told."""
+        own = not offer.recipients or self._is_own(offer.recipients[0])
+        target = (offer.sender or "") if own else offer.recipients[0]
+        if self._is_own(target) or self._is_channel(target):
             return []
-        head = b"NOTICE " + fit(wire(target), 200) + b" :"
-        return [Send(UP, head + fit(wire(message.text), PAYLOAD - len(head)) + b"\r\n")]
+        return _said_to(target, text)
 
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
         """ERROR to the client, QUIT to the server (sheet 10)."""
@@ -1759,6 +2001,49 @@ def _pieces(data: bytes) -> list[tuple[bool, int, int]]:
             pieces.append((index % 2 == 1, at, at + len(part)))
         at += len(part) + 1
     return pieces or [(False, 0, len(data))]
+
+
+def _said_to(target: str, text: str) -> list[Act]:
+    if not target or " " in target or "," in target:
+        return []
+    head = b"NOTICE " + fit(wire(target), 200) + b" :"
+    return [Send(UP, head + fit(wire(text), PAYLOAD - len(head)) + b"\r\n")]
+
+
+def _shown_entry(note: _Note, unit: int) -> str:
+    return shown(note.entries[unit]) if unit < len(note.entries) else ""
+
+
+def _grown(changes: Sequence[tuple[int, int, bytes]]) -> int:
+    """By how many bytes a line grows."""
+    return sum(len(new) - (end - start) for start, end, new in changes)
+
+
+def _rewritten(raw: bytes, start: int, end: int, changes: Sequence[tuple[int, int, bytes]]) -> bytes:
+    """The text raw[start:end] with its addresses written anew."""
+    out = raw[:end]
+    for first, last, new in sorted(changes, reverse=True):
+        out = out[:first] + new + out[last:]
+    return out[start:]
+
+
+def _bare(name: str) -> str:
+    """A file name as clients repeat it: blanks may have become underscores, case may differ."""
+    return name.replace(" ", "_").lower()
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _source_host(source: bytes | None) -> str | None:
+    """The address in `nick!user@host`, where the host is one and not a name or a cloak."""
+    host = source.rpartition(b"@")[2] if source is not None and b"@" in source else b""
+    found = dcc.address(host) if b"." in host or b":" in host else None
+    return found if found is not None and _ip(found) is not None else None
 
 
 def _edited(raw: bytes, start: int, end: int, spans: dict[_Place, list[tuple[int, int]]]) -> bytes:
@@ -1850,6 +2135,8 @@ def _mode_words(params: list[str]) -> list[str]:
 _REFERENCES = frozenset({"+draft/reply", "+reply", "+draft/channel-context"})
 _KNOWN_TAGS = _REFERENCES | {"+typing", "+draft/typing", "+draft/react", "+react", "+draft/unreact"}
 """Client-only tags that are read as what they are."""
+_TOO_LONG_VERDICT = Verdict(Action.BLOCK, notice=_TOO_LONG)
+_TLS_TYPES = frozenset({"SSEND", "SCHAT", "STSEND"})
 _WELCOME = frozenset({"001", "002", "003", "004", "005", "251", "372", "375", "376", "422"})
 """Numerics that only a registered client gets; servers that leave out 001 exist."""
 
@@ -1961,6 +2248,11 @@ SPEC = Spec(
         "typing": Can(drop=True),
         "opaque": Can(drop=True, mask=True, placeholder=True, notify=True),
     },
-    edits=(Edit(DROP_NUL, "a line with a NUL is not passed on: servers hang or cut at it"),),
-    not_decoded=("server-to-server links", "WebSocket framing", "DCC side connections", "MOTD, WHO and LIST texts"),
+    edits=(
+        Edit(DROP_NUL, "a line with a NUL is not passed on: servers hang or cut at it"),
+        Edit(STRICT_DCC, "a DCC offer is not passed on where clients might read another address in it than we do, or "
+             "where no end of offers comes: its connection would be nobody's"),
+        Edit(REFUSE_RESUME, "DCC RESUME is not passed on: a file is seen whole or not at all"),
+    ),
+    not_decoded=("server-to-server links", "WebSocket framing", "MOTD, WHO and LIST texts"),
 )

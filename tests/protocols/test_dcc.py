@@ -108,7 +108,8 @@ class Files:
         self, expected: Expect | None, *, memory: SharedMemory | None = None, limits: Limits | None = None, **flow: Any,
     ) -> None:
         where = msgspec.structs.replace(FLOW, expected=expected, **flow)
-        made = SPEC.decoder(where, limits or Limits(), memory or SharedMemory(10), frozenset())
+        made = SPEC.decoder(
+            where, limits or Limits(), SharedMemory(10) if memory is None else memory, frozenset())
         assert isinstance(made, FileDecoder)
         self.decoder = made
         self.frames: list[Frame] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from inspector.engine.world import SharedMemory
+from inspector.engine.world import LeasePool, LeasingMemory, Paths, SharedMemory
 from inspector.model import (
     BROKEN,
     DOWN,
@@ -37,12 +37,15 @@ from inspector.model import (
     Typing,
     Verdict,
     Way,
+    expect_key,
 )
 from inspector.protocols import irc
 from inspector.protocols.irc import (
     DROP_NUL,
     PAYLOAD,
+    REFUSE_RESUME,
     SPEC,
+    STRICT_DCC,
     IrcDecoder,
     parse,
     probe,
@@ -240,7 +243,7 @@ class Session:
         limits: Limits | None = None,
         memory: Memory | None = None,
     ) -> None:
-        self.decoder = IrcDecoder(flow, limits or Limits(), memory or SharedMemory(100), edits)
+        self.decoder = IrcDecoder(flow, limits or Limits(), SharedMemory(100) if memory is None else memory, edits)
         if signed:
             self.down(
                 b":irc.example.net 001 alice :Welcome\r\n:irc.example.net 005 alice NETWORK=Example :are supported\r\n"
@@ -790,44 +793,105 @@ def test_batches_have_a_bound() -> None:
 # -- DCC
 
 
+def offer_of(frame: Frame) -> FileOffer:
+    (event,) = [event for event in frame.events if isinstance(event, FileOffer)]
+    return event
+
+
+def announced(address: str, offer: FileOffer, key: str = "SEND", *, reverse: bool = False) -> Expect:
+    return Expect(address, "dcc", "alice", key, offer, "f", "claimed", reverse=reverse)
+
+
+def leasing(first: int = 9400, host: str = "198.51.100.99") -> tuple[LeasePool, LeasingMemory]:
+    """A reverse listener's memory: two ports, one host for both sides."""
+    pool = LeasePool(range(first, first + 2), 120.0)
+    return pool, LeasingMemory(SharedMemory(100), Paths(pool, host, host, "192.0.2.7"))
+
+
 def test_a_file_offer_that_passes_announces_its_connection() -> None:
-    """The offer is named, and where it will come from is expected."""
+    """The offer is named, and where it will come from is expected, with all that is known of it."""
     session = Session()
     raw = b"PRIVMSG bob :\x01DCC SEND plan.exe 3221225991 5000 12\x01\r\n"
     (frame,) = session.up(raw)
-    assert frame.events == (
-        FileOffer(
-            sender="alice",
-            recipients=("bob",),
-            conversation="Example/bob",
-            file_name="plan.exe",
-            size=12,
-            method="dcc",
-            address="192.0.2.7:5000",
-            texts=(Text("file_name", "plan.exe", None, False),),
-        ),
+    offer = FileOffer(
+        sender="alice",
+        recipients=("bob",),
+        conversation="Example/bob",
+        file_name="plan.exe",
+        size=12,
+        method="dcc",
+        address="192.0.2.7:5000",
+        texts=(Text("file_name", "plan.exe", None, False),),
     )
-    assert session.decoder.apply(frame, (PASSED,)) == [Send(UP, raw), Expect("192.0.2.7:5000", "dcc", "alice", None)]
+    assert frame.events == (offer,)
+    assert session.decoder.apply(frame, (PASSED,)) == [Send(UP, raw), announced("192.0.2.7:5000", offer)]
     assert session.decoder.apply(frame, (BLOCK,)) == [
         Send(DOWN, f":irc.example.net NOTICE alice :[bob] {NOTICE}\r\n".encode())
     ]
 
 
+def test_an_authenticated_user_announces_by_his_account() -> None:
+    """Policy must be able to name him."""
+    session = Session()
+    session.down(b":s 900 alice alice!u@h adams :in\r\n")
+    expect = session.carry(UP, b"PRIVMSG bob :\x01DCC SEND a 3221225991 5000 12\x01\r\n", PASSED)[1]
+    assert isinstance(expect, Expect)
+    assert (expect.by, expect.identity) == ("adams", "authenticated")
+
+
 def test_dcc_chat_and_an_unknown_own_address() -> None:
-    """CHAT is an offer too; address 0 means the offerer's own."""
-    event = Session().event(UP, b"PRIVMSG bob :\x01DCC CHAT chat 0 5000\x01\r\n")
-    assert isinstance(event, FileOffer)
-    assert (event.method, event.address, event.file_name, event.texts) == ("dcc_chat", "192.0.2.7:5000", "", ())
+    """CHAT is an offer too; address 0 means the offerer's own, and both addresses are expected."""
+    session = Session()
+    (frame,) = session.up(b"PRIVMSG bob :\x01DCC CHAT chat 0 5000\x01\r\n")
+    offer = offer_of(frame)
+    assert (offer.method, offer.address, offer.file_name, offer.texts) == ("dcc_chat", "192.0.2.7:5000", "", ())
+    assert session.decoder.apply(frame, (PASSED,))[1:] == [
+        announced("0.0.0.0:5000", offer, "CHAT"), announced("192.0.2.7:5000", offer, "CHAT")]
+    (frame,) = session.down(b":bob!b@192.0.2.8 PRIVMSG alice :\x01DCC SEND a 0 5000 12\x01\r\n")
+    assert offer_of(frame).address == "192.0.2.8:5000"
+    (frame,) = session.down(b":bob!b@cloak.example PRIVMSG alice :\x01DCC SEND a 0 5000 12\x01\r\n")
+    assert offer_of(frame).address == "0.0.0.0:5000"
+
+
+def test_an_offer_in_a_notice_is_one() -> None:
+    """Some clients take it; nobody is told by a notice, though."""
+    session = Session()
+    (frame,) = session.up(b"NOTICE bob :\x01DCC SEND a 3221225991 5000 12\x01\r\n")
+    assert offer_of(frame).answerable is False
+    assert len(session.decoder.apply(frame, (PASSED,))) == 2
 
 
 def test_passive_dcc_expects_the_answer() -> None:
-    """Port 0 announces nothing; the answer with the same token does, and is no offer of its own."""
+    """Port 0 announces nothing; the answer with the same token does, and is no offer of its own: the one who offered
+    connects and sends."""
     session = Session()
-    (frame,) = session.up(b"PRIVMSG bob :\x01DCC SEND a.txt 3221225991 0 12 77\x01\r\n")
+    (frame,) = session.up(b"PRIVMSG bob :\x01DCC SEND a b.txt 3221225991 0 12 77\x01\r\n")
+    offer = offer_of(frame)
     assert session.decoder.apply(frame, (PASSED,)) == [Send(UP, frame.raw)]
-    (frame,) = session.down(b":bob!b@h PRIVMSG alice :\x01DCC SEND a.txt 3221225992 6000 12 77\x01\r\n")
+    (frame,) = session.down(b":bob!b@h PRIVMSG alice :\x01DCC SEND a_b.txt 3221225992 6000 12 77\x01\r\n")
     assert isinstance(frame.events[0], Opaque)
-    assert session.decoder.apply(frame, (PASSED,))[1:] == [Expect("192.0.2.8:6000", "dcc", "bob", "77")]
+    offer = msgspec.structs.replace(offer, address="192.0.2.8:6000")
+    assert session.decoder.apply(frame, (PASSED,))[1:] == [announced("192.0.2.8:6000", offer, reverse=True)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SEND evil.exe 3221225992 6000 12 77",
+        b"CHAT chat 3221225992 6000 77",
+        b"SEND a.txt 3221225992 6000 12 78",
+        b"SEND a.txt 3221225992 6000 12",
+    ],
+)
+def test_what_does_not_fit_the_passive_offer_is_an_offer_of_its_own(answer: bytes) -> None:
+    """A name that was never judged must not come in as an answer."""
+    session = Session()
+    session.up(b"PRIVMSG bob :\x01DCC SEND a.txt 3221225991 0 12 77\x01\r\n")
+    (frame,) = session.down(b":bob!b@h PRIVMSG alice :\x01DCC " + answer + b"\x01\r\n")
+    expect = session.decoder.apply(frame, (PASSED,))[1]
+    assert isinstance(expect, Expect)
+    assert expect.offer == offer_of(frame)
+    assert expect.reverse is False
 
 
 def test_malformed_and_countless_offers_are_oddities() -> None:
@@ -838,6 +902,230 @@ def test_malformed_and_countless_offers_are_oddities() -> None:
     assert isinstance(frame.events[0], FileOffer)
     frames = session.up(b"PRIVMSG bob :\x01DCC SEND x 3221225991 5000 1\x01\r\n" * 4)
     assert [bool(f.oddities) for f in frames] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"SEND x 3221225991x 5000 9",
+        b"SEND x 3221225991 65616 9",
+        b"SEND a 16909060 80 3221225991 5000 12",
+        b"SEND",
+    ],
+)
+def test_offers_that_clients_may_read_otherwise_are_not_passed_on(words: bytes) -> None:
+    """A client that stops at the first letter of a number, or counts from the left, would connect where nobody looks:
+    with the edit the offer stays here, and our user is told."""
+    session = Session(edits=frozenset({STRICT_DCC}))
+    (frame,) = session.up(b"PRIVMSG bob :\x01DCC " + words + b"\x01\r\n")
+    assert frame.edit == STRICT_DCC
+    (notice,) = session.decoder.apply(frame, (PASSED,))
+    assert isinstance(notice, Send)
+    assert notice.way is DOWN
+    (frame,) = session.down(b":bob!b@h PRIVMSG alice :\x01DCC " + words + b"\x01\r\n")
+    assert session.decoder.apply(frame, (PASSED,)) == []
+
+
+def test_offers_above_the_bound_are_not_passed_on() -> None:
+    """What nobody will expect must not be offered; after a while there is room again."""
+    session = Session(limits=Limits(dcc_offers=1, expect_seconds=3), edits=frozenset({STRICT_DCC}))
+    raw = b"PRIVMSG bob :\x01DCC SEND x 3221225991 5000 1\x01\r\n"
+    assert [f.edit for f in session.up(raw * 2)] == [None, STRICT_DCC]
+    assert [f.edit for f in session.decoder.feed(Chunk(UP, 9.0, raw))] == [None]
+
+
+def test_an_offer_in_an_endless_line_is_not_passed_on_with_the_edit() -> None:
+    """Its address cannot be written anew there; without the edit its connection is expected."""
+    raw = b"PRIVMSG bob :\x01DCC SEND x 3221225991 5000 1\x01" + b"y" * 9000 + b"\r\n"
+    session = Session()
+    sent = [act for f in session.up(raw) for act in session.decoder.apply(f, [PASSED] * len(f.events))]
+    assert [type(act).__name__ for act in sent] == ["Send", "Expect", "Send"]
+    session = Session(edits=frozenset({STRICT_DCC}))
+    assert [a for f in session.up(raw) for a in session.decoder.apply(f, [PASSED] * len(f.events))] == []
+
+
+@pytest.mark.parametrize(
+    ("way", "words", "oddity"),
+    [
+        (UP, b"SEND x 16909060 5000 9", Oddity("irc.dcc_foreign_address")),
+        (DOWN, b"SEND x 16909060 5000 9", Oddity("irc.dcc_foreign_address")),
+        (UP, b"SEND x 3221225991 80 9", Oddity("irc.dcc_low_port", "80")),
+        (DOWN, b"SEND x 3232235786 5000 9", Oddity("irc.dcc_private_address")),
+        (UP, b"SEND ../../x 3221225991 5000 9", Oddity("irc.dcc_name", "path")),
+        (UP, b"SSEND x 3221225991 5000 9", Oddity("irc.dcc_tls", "SSEND")),
+    ],
+)
+def test_tricks_of_offers_are_told(way: Way, words: bytes, oddity: Oddity) -> None:
+    """Addresses of third parties (FTP bounce), servers' ports, inner addresses from outside, names with a purpose."""
+    session = Session(flow=msgspec.structs.replace(FLOW, server=Address("8.8.8.8", 6667)))
+    source = b":bob!b@192.0.2.8 " if way is DOWN else b""
+    (frame,) = session.feed(way, source + b"PRIVMSG bob :\x01DCC " + words + b"\x01\r\n")
+    assert oddity in frame.oddities
+    (frame,) = session.up(b"PRIVMSG bob :\x01DCC SEND x 3221225991 5000 9\x01\r\n")
+    assert frame.oddities == ()
+
+
+# -- DCC through ports of ours
+
+
+def test_an_offer_is_written_anew_with_a_leased_port() -> None:
+    """Going up: those behind the server connect to us, and we to the offerer's own address, whatever he wrote."""
+    pool, memory = leasing()
+    session = Session(memory=memory)
+    (frame,) = session.up(b'PRIVMSG bob :\x01DCC SEND "a b" 16909060 5000 12\x01\r\n')
+    acts = session.decoder.apply(frame, (PASSED,))
+    offer = offer_of(frame)
+    assert acts == [
+        Send(UP, b'PRIVMSG bob :\x01DCC SEND "a b" 3325256803 9400 12\x01\r\n'), announced("1.2.3.4:5000", offer)]
+    assert pool.claim(9400, "203.0.113.5", 6.0) == announced("192.0.2.7:5000", offer)
+
+
+def test_an_offer_from_outside_is_written_anew_for_our_client() -> None:
+    """Going down: only our client may connect to the leased port, and is led to where the offerer listens."""
+    pool, memory = leasing(host="2001:db8::99")
+    session = Session(memory=memory)
+    (frame,) = session.down(b":bob!b@h PRIVMSG alice :\x01DCC CHAT chat 2001:db8::8 7000\x01\r\n")
+    acts = session.decoder.apply(frame, (PASSED,))
+    offer = offer_of(frame)
+    assert acts == [
+        Send(DOWN, b":bob!b@h PRIVMSG alice :\x01DCC CHAT chat 2001:db8::99 9400\x01\r\n"),
+        announced("[2001:db8::8]:7000", offer, "CHAT")]
+    assert pool.claim(9400, "203.0.113.5", 6.0) is None
+    claimed = pool.claim(9400, "192.0.2.7", 6.0)
+    assert claimed is not None
+    assert (claimed.address, claimed.key) == ("[2001:db8::8]:7000", "CHAT")
+
+
+def test_a_passive_offer_keeps_its_address_and_its_answer_gets_ours() -> None:
+    """Nobody connects to a passive offer; the one who offered connects to the answer, and sends."""
+    pool, memory = leasing()
+    session = Session(memory=memory)
+    offer = b":bob!b@h PRIVMSG alice :\x01DCC SEND a.txt 3221225992 0 12 77\x01\r\n"
+    assert session.carry(DOWN, offer, PASSED) == [Send(DOWN, offer)]
+    acts = session.carry(UP, b"PRIVMSG bob :\x01DCC SEND a.txt 3221225991 6000 12 77\x01\r\n", PASSED)
+    assert acts[0] == Send(UP, b"PRIVMSG bob :\x01DCC SEND a.txt 3325256803 9400 12 77\x01\r\n")
+    claimed = pool.claim(9400, "203.0.113.5", 6.0)
+    assert claimed is not None
+    assert (claimed.address, claimed.reverse) == ("192.0.2.7:6000", True)
+    assert claimed.offer is not None
+    assert (claimed.offer.sender, claimed.offer.recipients) == ("bob", ("alice",))
+
+
+def test_two_users_of_one_gateway_meet_without_a_second_leg() -> None:
+    """The address of ours that comes back from the server stands for the one behind it: the file is judged once."""
+    pool, memory = leasing()
+    alice, bob = Session(memory=memory), Session(memory=memory)
+    (sent, _) = alice.carry(UP, b"PRIVMSG bob :\x01DCC SEND a 3221225991 5000 12\x01\r\n", PASSED)
+    assert isinstance(sent, Send)
+    acts = bob.carry(DOWN, b":alice!a@h " + sent.data, PASSED)
+    assert acts[0] == Send(DOWN, b":alice!a@h PRIVMSG bob :\x01DCC SEND a 3325256803 9401 12\x01\r\n")
+    claimed = pool.claim(9401, "192.0.2.7", 6.0)
+    assert claimed is not None
+    assert claimed.address == "192.0.2.7:5000"
+
+
+def test_each_target_gets_a_port_of_its_own() -> None:
+    """A leased port takes one connection; without a port the address stays."""
+    _, memory = leasing()
+    acts = Session(memory=memory).carry(
+        UP, b"PRIVMSG bob,carol,dave :\x01DCC SEND a 3221225991 5000 12\x01\r\n", PASSED, PASSED, PASSED)
+    assert [act.data for act in acts if isinstance(act, Send)] == [
+        b"PRIVMSG bob :\x01DCC SEND a 3325256803 9400 12\x01\r\n",
+        b"PRIVMSG carol :\x01DCC SEND a 3325256803 9401 12\x01\r\n",
+        b"PRIVMSG dave :\x01DCC SEND a 3221225991 5000 12\x01\r\n",
+    ]
+    assert memory.failed == 1
+
+
+def test_a_line_that_would_be_too_long_is_not_passed_on() -> None:
+    """510 bytes: behind us it would be cut, address and all. Its writer is told."""
+    _, memory = leasing()
+    head = b"PRIVMSG bob :\x01DCC SEND "
+    tail = b" 1.2.3.4 50 12\x01"
+    raw = head + b"x" * (PAYLOAD - len(head) - len(tail)) + tail + b"\r\n"
+    acts = Session(memory=memory).carry(UP, raw, PASSED)
+    assert [act.way for act in acts if isinstance(act, Send)] == [DOWN]
+    short = raw.replace(b"x" * 20, b"x", 1)
+    sent = Session(memory=leasing()[1]).carry(UP, short, PASSED)[0]
+    assert isinstance(sent, Send)
+    assert sent.data.endswith(b"x 198.51.100.99 9400 12\x01\r\n")
+
+
+@pytest.mark.parametrize("host", [b"0", b"127.0.0.1", b"169.254.1.1", b"224.0.0.1", b"fe80::1"])
+def test_nobody_outside_makes_us_connect_to_ourselves(host: bytes) -> None:
+    """An offer from outside with an address of this machine or link gets no port of ours."""
+    pool, memory = leasing()
+    session = Session(memory=memory, flow=msgspec.structs.replace(FLOW, server=Address("8.8.8.8", 6667)))
+    raw = b":bob!b@cloak.example PRIVMSG alice :\x01DCC SEND a " + host + b" 5000 12\x01\r\n"
+    assert session.carry(DOWN, raw, PASSED)[0] == Send(DOWN, raw)
+    assert pool.claim(9400, "192.0.2.7", 6.0) is None
+
+
+def test_a_mask_over_an_address_of_ours_takes_the_line_out() -> None:
+    """The whole text of a line with words around an offer is one place: both cannot be written anew."""
+    _, memory = leasing()
+    raw = b"PRIVMSG bob :secret \x01DCC SEND a 3221225991 5000 12\x01\r\n"
+    acts = Session(memory=memory).carry(UP, raw, mask((0, 0, 6)), PASSED)
+    assert not any(isinstance(act, Send) and act.way is UP for act in acts)
+
+
+# -- RESUME
+
+
+def test_resume_and_accept_name_the_port_that_each_side_knows() -> None:
+    """Without the edit a transfer may be resumed: its offset is remembered for the connection."""
+    pool, memory = leasing()
+    session = Session(memory=memory)
+    session.carry(UP, b"PRIVMSG bob :\x01DCC SEND a 3221225991 5000 900\x01\r\n", PASSED)
+    resume = b":bob!b@h PRIVMSG alice :\x01DCC RESUME a 9400 512\x01\r\n"
+    assert session.carry(DOWN, resume, PASSED) == [Send(DOWN, resume.replace(b"9400", b"5000"))]
+    accept = b"PRIVMSG bob :\x01DCC ACCEPT a 5000 512\x01\r\n"
+    assert session.carry(UP, accept, PASSED) == [Send(UP, accept.replace(b"5000", b"9400"))]
+    claimed = pool.claim(9400, "203.0.113.5", 6.0)
+    assert claimed is not None
+    assert memory.get(expect_key("dcc", claimed.address), 6.0) == 512
+
+
+def test_a_passive_offer_is_resumed_by_its_token() -> None:
+    """The offset is known before the address is."""
+    memory = SharedMemory(100)
+    session = Session(memory=memory)
+    session.carry(UP, b"PRIVMSG bob :\x01DCC SEND a 3221225991 0 900 7\x01\r\n", PASSED)
+    for way, raw in (
+        (DOWN, b":bob!b@h PRIVMSG alice :\x01DCC RESUME a 0 512 7\x01\r\n"),
+        (UP, b"PRIVMSG bob :\x01DCC ACCEPT a 0 512 7\x01\r\n"),
+    ):
+        assert session.carry(way, raw, PASSED) == [Send(way, raw)]
+    session.carry(DOWN, b":bob!b@h PRIVMSG alice :\x01DCC SEND a 3221225992 6000 900 7\x01\r\n", PASSED)
+    assert memory.get(expect_key("dcc", "192.0.2.8:6000"), 6.0) == 512
+
+
+def test_with_the_edit_nothing_is_resumed_and_the_one_who_asked_is_told() -> None:
+    """A file is seen whole or not at all. The peer is told once an offer, our user each time."""
+    session = Session(edits=frozenset({REFUSE_RESUME}))
+    session.carry(UP, b"PRIVMSG bob :\x01DCC SEND a 3221225991 5000 900\x01\r\n", PASSED)
+    resume = b":bob!b@h PRIVMSG alice :\x01DCC RESUME a 5000 512\x01\r\n"
+    (told,) = session.carry(DOWN, resume, PASSED)
+    assert isinstance(told, Send)
+    assert told.way is UP
+    assert told.data.startswith(b"NOTICE bob :")
+    assert session.carry(DOWN, resume, PASSED) == []
+    (told,) = session.carry(UP, b"PRIVMSG bob :\x01DCC RESUME a 5000 512\x01\r\n", PASSED)
+    assert isinstance(told, Send)
+    assert told.way is DOWN
+
+
+def test_both_are_told_of_a_refused_file() -> None:
+    """Our user by a NOTICE about the other one, the other one in a NOTICE of our user's; a channel is not told."""
+    session = Session()
+    sent = offer_of(session.up(b"PRIVMSG bob :\x01DCC SEND a 3221225991 5000 12\x01\r\n")[0])
+    got = offer_of(session.down(b":bob!b@h PRIVMSG alice :\x01DCC SEND a 3221225992 5000 12\x01\r\n")[0])
+    for offer in (sent, got):
+        assert session.decoder.inject(Notice("refused", offer), DOWN) == [
+            Send(DOWN, b":irc.example.net NOTICE alice :[bob] refused\r\n")]
+        assert session.decoder.inject(Notice("refused", offer), UP) == [Send(UP, b"NOTICE bob :refused\r\n")]
+    shouted = offer_of(session.up(b"PRIVMSG #c :\x01DCC SEND a 3221225991 5000 12\x01\r\n")[0])
+    assert session.decoder.inject(Notice("refused", shouted), UP) == []
 
 
 def test_dcc_words_without_marks_are_words() -> None:
@@ -1241,7 +1529,7 @@ def test_the_spec_names_what_it_can() -> None:
     """A topic can be refused like a message; a file offer cannot be masked."""
     assert SPEC.can["message"].placeholder
     assert not SPEC.can["file"].mask
-    assert {edit.name for edit in SPEC.edits} == {DROP_NUL}
+    assert {edit.name for edit in SPEC.edits} == {DROP_NUL, REFUSE_RESUME, STRICT_DCC}
     assert irc.SPEC is SPEC
 
 

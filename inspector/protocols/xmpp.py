@@ -2795,9 +2795,12 @@ def _decoded(text: str | None) -> bytes | None:
     except ValueError:
         pass
     try:
-        return binascii.a2b_base64("".join(text.split()), strict_mode=True)
+        return binascii.a2b_base64(text.translate(_NO_SPACE), strict_mode=True)
     except ValueError:
         return None
+
+
+_NO_SPACE = str.maketrans("", "", " \t\r\n")
 
 
 def _jid(jid: str) -> str:

@@ -45,6 +45,7 @@ from inspector.model import (
     Way,
 )
 from inspector.protocols.xmpp import EDITS, XmppDecoder, probe
+from tests.protocols.xmpp_talks import FILES
 
 Said = list[tuple[Way, bytes]]
 
@@ -358,6 +359,7 @@ TALKS: dict[str, Said] = {
         (UP, b"</foo:stream>"), (DOWN, b"</foo:stream >"),
     ],
 }
+TALKS |= {name: talk(*said) for name, said in FILES.items()}
 
 
 def decoder(edits: Iterable[str] = (), *, from_start: bool = True, limits: Limits | None = None) -> XmppDecoder:

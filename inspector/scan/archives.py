@@ -188,9 +188,27 @@ def raw_lzma(pieces: Iterable[memoryview | bytes], filters: list[dict[str, Any]]
                 break
         if left <= 0 or made.eof:
             break
-    # A branch filter may keep its last few bytes: they are no loss to a scan.
-    if left > 16:
+    if left > 0:
         raise Damaged("the LZMA data ends too early")
+
+
+def filtered(pieces: Iterable[memoryview | bytes], one: dict[str, Any]) -> Iterator[bytes]:
+    """Undo a branch or delta filter of liblzma, which has them only in front of a coder: so the bytes are given to it
+    as chunks of LZMA2 that are not compressed (xz-file-format, LZMA2)."""
+    chain = [one, {"id": lzma.FILTER_LZMA2, "dict_size": 65536}]
+    made = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=chain)
+    first = True
+    for piece in pieces:
+        for at in range(0, len(piece), 65536):
+            chunk = bytes(piece[at:at + 65536])
+            out = made.decompress((b"\1" if first else b"\2") + (len(chunk) - 1).to_bytes(2, "big") + chunk)
+            first = False
+            if out:
+                yield out
+    if not first and not made.eof:
+        out = made.decompress(b"\0")
+        if out:
+            yield out
 
 
 def unzstd(pieces: Iterable[memoryview | bytes]) -> Iterator[bytes]:

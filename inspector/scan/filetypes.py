@@ -12,6 +12,7 @@ only a script has.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterable
 
 import msgspec
@@ -25,6 +26,9 @@ KINDS = (
 _HEAD = 64 * 1024
 _STUB = 1024 * 1024
 """How far behind the beginning of a file RAR and 7z look for an archive."""
+_TRIES = 16
+"""Beginnings of an archive behind a stub that are tried."""
+RAR, SEVENZIP = b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c"
 _SCRIPT_HEAD = 16 * 1024
 _ZIP_TAIL = 22 + 65535
 """The end record of a zip with the longest comment (APPNOTE 4.3.16)."""
@@ -324,9 +328,9 @@ def _anywhere(content: Content, head: bytes, names: list[str]) -> None:
             names.append("dmg")
         elif last == b"conectix" and "vhd" not in names:
             names.append("vhd")
-    if "rar" not in names and embedded(content, b"Rar!\x1a\x07") >= 0:
+    if "rar" not in names and embedded(content, RAR) >= 0:
         names.append("rar")
-    if "7z" not in names and embedded(content, b"7z\xbc\xaf\x27\x1c\0") >= 0:
+    if "7z" not in names and embedded(content, SEVENZIP) >= 0:
         names.append("7z")
 
 
@@ -343,8 +347,32 @@ def _end_record(tail: bytes, size: int) -> bool:
 
 
 def embedded(content: Content, magic: bytes) -> int:
-    """Where an archive begins behind a stub, as its readers look for it; -1: nowhere."""
-    return find(content, magic, 0, _STUB)
+    """Where an archive (RAR, SEVENZIP) begins, at once or behind a stub; -1: nowhere. The magic alone is in many a
+    program: the header behind it must have the right checksum."""
+    at = find(content, magic, 0, _STUB)
+    for _ in range(_TRIES):
+        if at < 0:
+            break
+        if _header_is_right(content, magic, at):
+            return at
+        at = find(content, magic, at + 1, _STUB)
+    return -1
+
+
+def _header_is_right(content: Content, magic: bytes, at: int) -> bool:
+    head = content.read(at, 32)
+    if len(head) < 20:
+        return False
+    if magic == SEVENZIP:
+        return zlib.crc32(head[12:32]) == int.from_bytes(head[8:12], "little")
+    if head[6:8] == b"\x01\0":
+        size = head[12]
+        if size & 0x80 or size < 3:
+            return size & 0x80 > 0  # a header of 128 bytes and more: its size is a longer number
+        return zlib.crc32(content.read(at + 12, 1 + size)) == int.from_bytes(head[8:12], "little")
+    size = int.from_bytes(head[12:14], "little")
+    return head[6] == 0 and size >= 7 and (
+        zlib.crc32(content.read(at + 9, size - 2)) & 0xffff == int.from_bytes(head[7:9], "little"))
 
 
 def text_of(head: bytes) -> str | None:

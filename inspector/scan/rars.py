@@ -10,20 +10,19 @@ import struct
 
 from inspector.scan.archives import Box, Damaged
 from inspector.scan.content import Content, Part
-from inspector.scan.filetypes import embedded
+from inspector.scan.filetypes import RAR, embedded
 
-_MAGIC = b"Rar!\x1a\x07"
 _HEADER_BYTES = 2 * 1024 * 1024
 """Longest header of RAR 5, by its specification."""
 
 
 def open_rar(content: Content, box: Box) -> None:
     """All files of a RAR, behind a stub too."""
-    at = embedded(content, _MAGIC)
+    at = 0 if content.read(0, 6) == RAR else embedded(content, RAR)
     head = content.read(at, 8) if at >= 0 else b""
-    if head == _MAGIC + b"\x01\x00":
+    if head == RAR + b"\x01\x00":
         packed = _five(content, box, at + 8)
-    elif head[:7] == _MAGIC + b"\x00":
+    elif head[:7] == RAR + b"\x00":
         packed = _four(content, box, at + 7)
     else:
         raise Damaged("a RAR of an unknown version")

@@ -15,12 +15,11 @@ from typing import Any
 
 import msgspec
 
-from inspector.scan.archives import Box, Damaged, Unopened, bunzipped, inflated, lzma_filter, raw_lzma, unzstd
+from inspector.scan.archives import Box, Damaged, Unopened, bunzipped, filtered, inflated, lzma_filter, raw_lzma, unzstd
 from inspector.scan.cabinets import Stream
 from inspector.scan.content import Content, blocks
-from inspector.scan.filetypes import embedded
+from inspector.scan.filetypes import SEVENZIP, embedded
 
-MAGIC = b"7z\xbc\xaf\x27\x1c"
 _HEADER_BYTES = 16 * 1024 * 1024
 """Longest header, unpacked: of about 200,000 files."""
 _MOST = 100_000
@@ -110,7 +109,7 @@ class _Reader:
 
 def open_7z(content: Content, box: Box) -> None:
     """All files of a 7z, behind a stub too."""
-    at = embedded(content, MAGIC)
+    at = 0 if content.read(0, 6) == SEVENZIP else embedded(content, SEVENZIP)
     head = content.read(at, 32) if at >= 0 else b""
     if len(head) < 32:
         raise Damaged("no 7z header")
@@ -324,28 +323,15 @@ def _unpacked(content: Content, folder: Folder, at: int, packed: int) -> Iterato
     if why:
         raise Unopened(f"packed by {why}")
     flow: Iterable[memoryview | bytes] = blocks(content, at, at + packed)
-    taken = 0
-    for place, number in enumerate(folder.order):
-        if taken:
-            taken -= 1
-            continue
+    for number in folder.order:
         method, properties = folder.coders[number]
         size = folder.sizes[number]
         if method in (_LZMA, _LZMA2):
-            # liblzma takes the filters behind an LZMA coder into its own chain, the last in unpacking first.
-            behind = [_lzma(method, properties, size)]
-            for after in folder.order[place + 1:]:
-                if folder.coders[after][0] not in _BRANCH and folder.coders[after][0] != _DELTA:
-                    break
-                behind.insert(0, _filter(*folder.coders[after]))
-                taken += 1
-            if len(behind) > 4:
-                raise Unopened("too many filters")
-            flow = raw_lzma(flow, behind, size)
+            flow = raw_lzma(flow, [_lzma(method, properties, size)], size)
         elif method in _DECODERS:
             flow = _DECODERS[method](flow)
         elif method != _COPY:
-            raise Unopened("a filter without LZMA")
+            flow = filtered(flow, _filter(method, properties))
     for piece in flow:
         yield bytes(piece)
 

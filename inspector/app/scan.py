@@ -11,8 +11,11 @@ from __future__ import annotations
 import gc
 import heapq
 import json
+import os
 import sys
+import tempfile
 import time
+import weakref
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,10 +27,13 @@ from inspector.app.build import NO_PACKS, build_rules
 from inspector.app.errors import WRONG_USE, UserError
 from inspector.app.places import load
 from inspector.classify.probes import classifier
+from inspector.drivers.judges import OneJudge, rules_of
 from inspector.drivers.packets import community
 from inspector.drivers.pcap import Capture, CaptureError, find, open_capture
 from inspector.drivers.reassembly import Reassembly, Track
 from inspector.drivers.scapy_child import Dissector
+from inspector.drivers.spool import Spool as Disk
+from inspector.drivers.spool import Spooled, SpoolError
 from inspector.engine import rows
 from inspector.engine.kit import Kit
 from inspector.engine.session import Session
@@ -39,10 +45,13 @@ from inspector.model import (
     Chunk,
     Classify,
     Closed,
+    Discard,
     Effect,
     Flow,
     Guess,
     Input,
+    Judge,
+    Judged,
     Kept,
     Limits,
     Match,
@@ -53,6 +62,7 @@ from inspector.model import (
     Scanned,
     Send,
     Spec,
+    Spool,
     WakeAt,
     Way,
     Woke,
@@ -72,6 +82,53 @@ _CHUNK_BYTES = 200
 """Bytes that keeping a chunk costs beside its content."""
 
 
+class _Content:
+    """What files of captures need: a place for their content and a process that judges it, both with the first."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._disk: Disk | None = None
+        self._judge: OneJudge | None = None
+        self._rules: Rules | None = None
+
+    @property
+    def disk(self) -> Disk:
+        """A spool in a folder of its own. Raises SpoolError: there can be none."""
+        if self._disk is None:
+            try:
+                disk = Disk(Path(tempfile.mkdtemp(prefix="inspector-")), lambda: self._limits)
+            except OSError as error:
+                raise SpoolError(f"no folder for files can be made: {(error.strerror or str(error)).lower()}") from None
+            self._disk = disk
+        return self._disk
+
+    def judge(self, effect: Judge, file: Spooled, at: float) -> Judged:
+        """Ask, and wait for the answer."""
+        if self._rules is not effect.rules:
+            self.close()
+            self._rules = effect.rules
+        if self._judge is None:
+            self._judge = OneJudge(rules_of(effect.rules), self._limits)
+        try:
+            content = file.content()
+        except SpoolError as error:
+            return Judged(effect.file, at, None, str(error))
+        try:
+            said = self._judge.judge(effect.about, content)
+        finally:
+            os.close(content)
+        return Judged(effect.file, at, None, said) if isinstance(said, str) else Judged(effect.file, at, said)
+
+    def close(self) -> None:
+        """End the process. (What is in the spool has no name; the folder goes with its last file.)"""
+        judge, self._judge = self._judge, None
+        if judge is not None:
+            judge.close()
+        if self._disk is not None and not self._disk.files:
+            self._disk.folder.rmdir()
+            self._disk = None
+
+
 class Inspection:
     """Inspects captures one after the other; `emit` is given each row, in the shape of `Note.row`."""
 
@@ -89,6 +146,8 @@ class Inspection:
         self.emit_unclaimed: Callable[[Flow, float, Track], None] | None = None
         """A shorter way to tell flows that nobody claimed, in place of `emit`."""
         self._classify = classify
+        self.content = _Content(limits)
+        weakref.finalize(self, self.content.close)
         self.world = World(limits)
         self.file = ""
         self.transports = frozenset().union(*(spec.transports for spec in specs))
@@ -190,8 +249,8 @@ class _FlowSink:
     limits.probe_bytes or probe_seconds it is given up, as a session gives it up.
     """
 
-    __slots__ = ("_flow", "_held", "_inspection", "_look_at", "_odd", "_row", "_seen", "_total", "_track", "_verdict",
-                 "_waiting", "session")
+    __slots__ = ("_files", "_flow", "_held", "_inspection", "_look_at", "_odd", "_row", "_seen", "_total", "_track",
+                 "_verdict", "_waiting", "session")
 
     def __init__(self, inspection: Inspection, track: Track) -> None:
         self._inspection = inspection
@@ -205,6 +264,7 @@ class _FlowSink:
         self._total = 0
         self._seen = (bytearray(), bytearray())
         self._waiting: list[Chunk] = []
+        self._files: dict[str, Spooled] | None = None
         self.session: Session | None = None
 
     def chunk(self, chunk: Chunk) -> None:
@@ -238,8 +298,10 @@ class _FlowSink:
         """Ask whose bytes these are; with the first claim there is a session, which gets all that waited."""
         inspection, waiting = self._inspection, self._waiting
         up, down = self._seen
-        guess = inspection.guess(bytes(up), bytes(down), self.flow)
-        if guess.spec is None and guess.match is Match.NO:
+        at = waiting[-1].at if waiting else self._track.last
+        announced = inspection.world.expected(self.flow, at) is not None
+        guess = _NOBODY if announced else inspection.guess(bytes(up), bytes(down), self.flow)
+        if not announced and guess.spec is None and guess.match is Match.NO:
             self._look_at = 2 * self._total
             limits = inspection.kit.limits
             if (
@@ -306,7 +368,10 @@ class _FlowSink:
         return self._flow
 
     def closed(self, way: Way, at: float) -> None:
-        if self._waiting and self._total * 2 != self._look_at:
+        if self.session is None and self._track.feeding and (
+            self._total * 2 != self._look_at if self._waiting
+            else self._inspection.world.expected(self.flow, at) is not None  # a file of no bytes
+        ):
             self._look()
         session = self.session
         if session is not None and (session.decoding or not session.settled):
@@ -326,6 +391,9 @@ class _FlowSink:
         self.closed(UP, at)
         self.closed(DOWN, at)
         self._let_go()
+        for file in (self._files or {}).values():
+            file.discard()
+        self._files = None
         session, track = self.session, self._track
         if session is None:
             self._inspection.unclaimed(self.flow, at, track)
@@ -365,6 +433,32 @@ class _FlowSink:
                 self._step(answer)
             elif isinstance(effect, WakeAt):
                 self._inspection.wake_at(effect.at, self)
+            elif isinstance(effect, Spool):
+                self._spool(effect, at)
+            elif isinstance(effect, Judge):
+                file = self._files.get(effect.file) if self._files else None
+                if file is None:
+                    self._step(Judged(effect.file, at, None, "the file was not kept"))
+                else:
+                    self._step(self._inspection.content.judge(effect, file, at))
+            elif isinstance(effect, Discard) and self._files:
+                gone = self._files.pop(effect.file, None)
+                if gone is not None:
+                    gone.discard()
+
+    def _spool(self, effect: Spool, at: float) -> None:
+        """Keep content of a file until it is judged. (Nothing is released: `raw` stays empty.)"""
+        if self._files is None:
+            self._files = {}
+        try:
+            file = self._files.get(effect.file)
+            if file is None:
+                file = self._files[effect.file] = self._inspection.content.disk.open()
+            elif file.failure is not None:
+                return
+            file.append(effect.content)
+        except SpoolError as error:
+            self._step(Judged(effect.file, at, None, str(error)))
 
 
 def unknown_flow(flow: Flow, at: float) -> Row:
@@ -426,6 +520,7 @@ def command(args: Namespace) -> int:
             status = 1
             end()
             print(f"inspector: {fault}", file=sys.stderr)
+    inspection.content.close()
     end()
     return status
 

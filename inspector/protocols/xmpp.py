@@ -2246,7 +2246,8 @@ class XmppDecoder:
         ending = any(isinstance(event, FileEnd) for event in frame.events)
         files.drop(stream, None, "refused", but=way if ending else None)
         files.put((stream.way, stream.key[0], "sid", stream.key[1]), _Offer(offer, stream.way, refused=True))
-        note.condition = "not-acceptable"
+        if note.what != "broken":
+            note.condition = "not-acceptable"
         acts: list[Act] = self._nothing() if way is UP else []
         if note.what == "open":
             return acts + self._refusal(frame, note, refused.notice)

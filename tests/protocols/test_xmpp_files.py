@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inspector.engine.world import SharedMemory
+from inspector.classify.probes import classifier
+from inspector.engine.kit import Kit
+from inspector.engine.session import Session
+from inspector.engine.world import SharedMemory, World
 from inspector.model import (
     DOWN,
     PASSED,
@@ -22,20 +26,34 @@ from inspector.model import (
     Event,
     Expect,
     FileEnd,
+    FileMode,
     FileOffer,
     FilePart,
+    FileReport,
     FileStart,
+    Finding,
     Flow,
     Frame,
+    Judge,
+    Judged,
+    Kept,
     Limits,
+    Note,
     Notice,
     Opaque,
+    Rules,
     Send,
+    Spool,
+    Unspool,
+    Unspooled,
     Verdict,
     Way,
     expect_key,
 )
-from inspector.protocols.xmpp import REFUSE_BLOCKS, XmppDecoder
+from inspector.protocols.xmpp import REFUSE_BLOCKS, SPEC, XmppDecoder
+from tests.engine.toy import ToyScanner
+from tests.engine.toyfiles import FilePolicy
+from tests.playbook import Play
 from tests.protocols.test_xmpp import ME, ON, block, login, one, passed, play, root, sent
 from tests.protocols.xmpp_talks import (
     BOB,
@@ -822,3 +840,102 @@ def test_si_words_are_words() -> None:
     """The form of a stream initiation is not lost: names and descriptions are texts."""
     (offer,) = of(FileOffer, say(signed(), iq(UP, "o", si_offer("s", "pay.exe", 3))))
     assert [(text.part, text.plain) for text in offer.texts] == [("file_name", "pay.exe"), ("description", "a list")]
+
+
+# -- through the engine
+
+
+def session(mode: FileMode = "spool") -> Play:
+    """A session of a user who has signed on, with a policy that takes every file so."""
+    kit = Kit(classifier((SPEC,)), Rules(1, FilePolicy(mode), ToyScanner()), Limits(), edits=ON)
+    world = World(kit.limits)
+    flow = Flow("f", Address("10.0.0.1", 40000), Address("10.0.0.2", 5222), opened=1.0)
+    play = Play(Session(flow, kit, world), world)
+    for way, said in login():
+        play >> Chunk(way, 1.0, said)
+        play.last = []
+    return play
+
+
+def through(play: Play, *said: tuple[Way, str]) -> list[tuple[Way, str]]:
+    """What is sent when these stanzas come."""
+    out: list[tuple[Way, str]] = []
+    for way, stanza in said:
+        play >> Chunk(way, 1.0, stanza.encode())
+        out += sends(play)
+    return out
+
+
+def sends(play: Play) -> list[tuple[Way, str]]:
+    found = [(effect.way, effect.data.decode()) for effect in play.last if isinstance(effect, Send)]
+    play.last = []
+    return found
+
+
+GOOD = FileReport(size=len(CONTENT), sha256="aa", sha1="bb", md5="cc", kinds=("text",))
+BAD = FileReport(size=9, sha256="aa", sha1="bb", md5="cc", findings=(Finding("yara", "core.eicar", "high"),))
+
+
+def judged(play: Play, stanza: tuple[Way, str], report: FileReport) -> tuple[list[tuple[Way, str]], bytes]:
+    """(what is sent by the verdict, what the spool was given) when the last stanza of a file comes."""
+    play >> Chunk(stanza[0], 1.0, stanza[1].encode())
+    judge = next(effect for effect in play.last if isinstance(effect, Judge))
+    assert not sends(play)
+    play >> Judged(judge.file, 1.0, report)
+    durable = [effect.id for effect in play.last if isinstance(effect, Note) and effect.durable]
+    spooled = any(isinstance(effect, Unspool) for effect in play.last)
+    out = sends(play)
+    if durable:
+        play >> Kept(durable[-1], 1.0)
+        out += sends(play)
+    if spooled:
+        play >> Unspooled(judge.file, 1.0, b"<message/>", True)
+        out += sends(play)
+    return out, judge.file.encode()
+
+
+@pytest.mark.parametrize("way", [UP, DOWN])
+def test_in_band_content_leaves_only_after_its_verdict(way: Way) -> None:
+    """The opening passes, blocks wait in the spool while their sender is answered and chat goes on; then all leaves."""
+    play = session()
+    stanzas = in_band(way, "s", CONTENT)
+    assert through(play, *stanzas[:2]) == list(stanzas[:2])
+    for stanza in stanzas[2:-2:2]:
+        play >> Chunk(way, 1.0, stanza[1].encode())
+        (spool,) = [effect for effect in play.last if isinstance(effect, Spool)]
+        assert spool.content in CONTENT
+        assert base64.b64encode(spool.content) in spool.raw
+        ((back, answer),) = sends(play)
+        assert back is way.other
+        assert "type='result'" in answer
+        chat = (way, f"<message {ends(way)} type='chat'><body>meanwhile</body></message>")
+        assert through(play, chat) == [chat]
+    out, _ = judged(play, stanzas[-2], GOOD)
+    assert out == [(way, "<message/>"), stanzas[-2]]
+    assert through(play, stanzas[-1]) == [stanzas[-1]]
+
+
+@pytest.mark.parametrize("way", [UP, DOWN])
+@pytest.mark.parametrize("mode", ["spool", "stream"])
+def test_refused_in_band_content_never_arrives(way: Way, mode: FileMode) -> None:
+    """The receiver gets a close, the sender an error, our user a notice, nobody a block; the session goes on."""
+    play = session(mode)
+    stanzas = in_band(way, "s", CONTENT)
+    out = through(play, *stanzas[:-2:2])
+    out += judged(play, stanzas[-2], BAD)[0]
+    assert [each for each, stanza in out if "<data" in stanza] == []
+    assert [each for each, stanza in out if "<close" in stanza] == [way]
+    assert [each for each, stanza in out if "type='error'" in stanza] == [way.other]
+    assert [each for each, stanza in out if "type='headline'" in stanza] == [DOWN]
+    chat = (way, f"<message {ends(way)} type='chat'><body>and now</body></message>")
+    assert through(play, chat) == [chat]
+
+
+def test_a_stream_that_breaks_ends_its_file_in_the_engine() -> None:
+    """A block out of order: the file is told as incomplete, and nothing of it leaves."""
+    play = session()
+    stanzas = in_band(UP, "s", CONTENT)
+    through(play, *stanzas[:4])
+    out, _ = judged(play, iq(UP, "x", data("s", 7, b"evil")), BAD)
+    assert [way for way, stanza in out if "<close" in stanza] == [UP]
+    assert [way for way, stanza in out if "unexpected-request" in stanza] == [DOWN]

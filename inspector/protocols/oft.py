@@ -166,9 +166,8 @@ class _Side:
 
 
 def checksum(total: int) -> int:
-    """The 16 bits that OFT has for content whose `words` sum up to `total` (sheet 9)."""
-    rest = -total % 0xFFFF
-    return rest if total else 0xFFFF
+    """The 16 bits that OFT has for content whose `words` sum up to `total` (sheet 9), 0 where it may have 0xFFFF."""
+    return -total % 0xFFFF
 
 
 def words(data: bytes, at: int) -> int:
@@ -441,7 +440,9 @@ class OftDecoder:
         if hidden:
             odd.append(Oddity("oft.hidden_name"))
             texts = (*texts, Text("data", hidden, None, False))
-        known = announced if announced and not hidden and (announced.file_name, announced.size) == (name, size) else None
+        known = announced if not hidden else None
+        if known is not None and (known.file_name, known.size) != (name, size):
+            known = None
         offer = known or self._offer(announced, name, size, texts)
         file = _File(offer, expected, size, _U32.unpack_from(raw, 40)[0])
         if any(raw[16:20]):

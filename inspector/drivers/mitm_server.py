@@ -75,12 +75,14 @@ _REJECTED = 4096
 """(client, name) pairs whose rejections are counted."""
 
 
+JudgeDone = Callable[[FileReport | None, str | None], None]
+"""(report, or the sentence of a failure)."""
+
+
 class Judges(Protocol):
     """Who judges files."""
 
-    def judge(
-        self, effect: Judge, content: int, done: Callable[[FileReport | None, str | None], None],
-    ) -> Callable[[], None]:
+    def judge(self, effect: Judge, content: int, done: JudgeDone) -> Callable[[], None]:
         """Judge the file that the descriptor `content` leads to (it is ours to close, whatever comes of it).
 
         `done` is called on the loop, later, with a report or the sentence of a failure; what is returned takes the

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from inspector.drivers.mitm_server import Gateway, GatewaySettings, Judges, ListenerSettings, TlsSettings
+from inspector.drivers.mitm_server import Gateway, GatewaySettings, Judges, ListenerSettings, MakeSession, TlsSettings
 from inspector.engine.world import Paths, World
 from inspector.model import Chunk, Closed, Cut, Effect, Finish, Flow, Input, Killed, Limits, Note, Send, Spec, Way
 
@@ -124,8 +124,9 @@ async def running(
     own_ports: frozenset[int] = frozenset(),
     world: World | None = None,
     judges: Judges | None = None,
+    sessions: MakeSession | None = None,
 ) -> AsyncIterator[Running]:
-    """A gateway with scripted sessions."""
+    """A gateway with scripted sessions, or those that `sessions` makes."""
     run: Running
 
     def make(flow: Flow, protocols: frozenset[str], named_im: bool, paths: Paths | None) -> Script:
@@ -144,7 +145,7 @@ async def running(
     settings = GatewaySettings(
         listeners, tls or TlsSettings(folder / "ca"), folder / "spool", limits or Limits(), stock_io=stock_io,
         own_ports=own_ports)
-    run = Running(Gateway(settings, make, world, specs, note, log, judges))
+    run = Running(Gateway(settings, sessions or make, world, specs, note, log, judges))
     await run.gateway.start()
     try:
         yield run

@@ -313,6 +313,23 @@ class _Case:
     def u16(self, at: int) -> int:
         return self.raw[at] << 8 | self.raw[at + 1]
 
+    def walk(self, at: int, end: int) -> list[Tlv]:
+        """A list that should fill the frame's bytes to `end`."""
+        tlvs, true = walk(self.raw, at, end)
+        if not true:
+            self.lie()
+        return tlvs
+
+    def rest(self, start: int, at: int, end: int) -> tuple[tuple[Text, ...], tuple[_Place | None, ...]]:
+        """A text that begins at `start` as a reader sees it who does not believe that it ends at `at`: nothing where
+        nothing can be read behind that."""
+        raw = self.raw
+        if not any(byte > 32 for byte in raw[at:end]):
+            return (), ()
+        words = clean(decode(raw[start:end], 0, False)[0])
+        words = "".join(char if char.isprintable() else " " for char in words).strip()
+        return ((Text("data", words, None, False),), (None,)) if words else ((), ())
+
     def field(
         self, start: int, end: int, lengths: tuple[Length, ...], part: str = "body", charset: int = 0,
         icq: bool = False, form: str = "plain",
@@ -1033,6 +1050,8 @@ class OscarDecoder:
                         begin + 4, until, codec, (FLAP_LENGTH, (start - 2, 2), (at + 2, 2)), begin))
                     said.append(text)
                 at = end
+            if at != stop:
+                case.lie()
             if pieces:
                 joined = "".join(said)
                 is_html = (not who.peer.isdigit() or (self._user is not None and not self._user.isdigit())
@@ -1276,7 +1295,7 @@ class OscarDecoder:
                 plugin = raw[at + 4:at + 20]
             at += 2 + length
         if at + 8 > stop:
-            if at > stop:
+            if at > stop or stop - start > 70:
                 case.lie()
             return
         type_, flags = raw[at], raw[at + 1]
@@ -1302,8 +1321,11 @@ class OscarDecoder:
                     answerable=not answer, personal=True,
                 ), places, "drop" if not answer else "strip")
             return
+        # Colours, and the name of a charset, stand behind a text; words do not.
+        named = 12 + _L32.unpack_from(tail, 8)[0] if len(tail) >= 12 else 8
+        usual = type_ == 1 and (len(tail) == named or len(tail) == 8) and not any(raw[end - 1:end])
         self._icq_message(case, who, cookie, type_, flags, begin, end, lengths, charset, sent_at,
-                          editable=_RTF_GUID not in tail[:64].upper(), answer=answer)
+                          editable=_RTF_GUID not in tail[:64].upper(), answer=answer, rest=0 if usual else stop)
 
     def _icq(
         self, case: _Case, who: _Who, cookie: bytes, start: int, stop: int, kind: Kind, sent_at: float | None,
@@ -1322,12 +1344,12 @@ class OscarDecoder:
             end = stop
         lengths: tuple[Length, ...] = (FLAP_LENGTH, (start - 2, 2), (start + 6, -2))
         self._icq_message(case, who, cookie, type_, flags, start + 8, end, lengths, 0, sent_at,
-                          answer=kind == "auto_response", editable=type_ != 0x1A)
+                          answer=kind == "auto_response", editable=type_ != 0x1A, rest=stop)
 
     def _icq_message(
         self, case: _Case, who: _Who, cookie: bytes, type_: int, flags: int, begin: int, end: int,
         lengths: tuple[Length, ...], charset: int, sent_at: float | None, *, editable: bool = True,
-        answer: bool = False, how: _How = "drop",
+        answer: bool = False, how: _How = "drop", rest: int = 0,
     ) -> None:
         """A message by ICQ's types; fields of the composed ones stand between 0xFE."""
         raw = case.raw
@@ -1345,6 +1367,8 @@ class OscarDecoder:
             at = stop + 1
             if stop == end:
                 break
+        if rest:
+            words.add(case.rest(begin, end, rest))
         texts, places = words.few()
         if not editable:
             texts = tuple(Text(t.part, t.plain, None, False) for t in texts)
@@ -1393,7 +1417,7 @@ class OscarDecoder:
         if case.way is UP or case.end - case.body < 2 or case.request in self._ours:
             return
         words = _Words()
-        for kind, start, end in walk(case.raw, case.body + 2, case.end)[0]:
+        for kind, start, end in case.walk(case.body + 2, case.end):
             if kind == 0x1B:
                 found = case.field(start, end, (FLAP_LENGTH, (start - 2, 2)), "reason")
                 words.add(found)
@@ -1510,9 +1534,11 @@ class OscarDecoder:
             stop = at + 4 + raw[at + 3]
             if stop > end:
                 case.lie()
-                break
+                return
             if case.u16(at) == 2 and stop - at > 6:
                 words = string16(raw, at + 4, stop)
+                if words is None or not self._encodings(case, words[1], stop):
+                    case.lie()
                 if words is not None:
                     texts, places = case.field(*words, (*outer, (at + 3, 1), (at + 4, 2)), "status", 0x0D)
                     if texts:
@@ -1521,10 +1547,20 @@ class OscarDecoder:
                             recipients=self._own() if case.way is DOWN else (),
                         ), places, "strip")
             at = stop
+        if at != end and end - at < 4:
+            case.lie()
+
+    @staticmethod
+    def _encodings(case: _Case, at: int, end: int) -> bool:
+        """Whether what stands behind the words of a status is a counted list, or nothing."""
+        if end - at < 2:
+            return at == end
+        _, at, true = walk_counted(case.raw, at + 2, end, case.u16(at))
+        return true and at == end
 
     def _set_status(self, case: _Case) -> None:
         """01/1E: the own status, in a number and in words."""
-        for kind, start, end in walk(case.raw, case.body, case.end)[0]:
+        for kind, start, end in case.walk(case.body, case.end):
             if kind == 0x1D:
                 self._status(case, start, end, self._user, (FLAP_LENGTH, (start - 2, 2)))
             elif kind == 0x06 and end - start == 4:
@@ -1533,7 +1569,7 @@ class OscarDecoder:
 
     def _set_info(self, case: _Case) -> None:
         """02/04: the own profile and away text; and that the client can encrypt, which may be taken out of the list."""
-        tlvs = walk(case.raw, case.body, case.end)[0]
+        tlvs = case.walk(case.body, case.end)
         self._profile(case, tlvs, self._user, ())
         for kind, start, end in tlvs:
             if kind != 0x05:
@@ -1549,7 +1585,7 @@ class OscarDecoder:
         """02/06: another's profile and away text, as asked for."""
         info = self._info(case, case.body)
         if info is not None:
-            self._profile(case, walk(case.raw, info[1], case.end)[0], info[0], self._own())
+            self._profile(case, case.walk(info[1], case.end), info[0], self._own())
 
     def _profile(self, case: _Case, tlvs: list[Tlv], sender: str | None, recipients: tuple[str, ...]) -> None:
         charset = 0
@@ -1611,7 +1647,7 @@ class OscarDecoder:
             words = _Words()
             if kind == 1:
                 words.add(case.field(*name, (FLAP_LENGTH, (at, 2)), "group", 0x0D))
-            for type_, start, end in walk(raw, name[1] + 8, stop)[0]:
+            for type_, start, end in case.walk(name[1] + 8, stop):
                 part = _ATTRIBUTES.get(type_)
                 if part is not None:
                     found = case.field(
@@ -1631,6 +1667,7 @@ class OscarDecoder:
         raw = case.raw
         name = string8(raw, case.body, case.end)
         if name is None:
+            case.lie()
             return
         peer = name_of(raw[slice(*name)])
         sender, recipients = (self._user, (peer,)) if case.way is UP else (peer, self._own())
@@ -1644,6 +1681,9 @@ class OscarDecoder:
         reason = string16(raw, at, case.end)
         if reason is not None:
             texts, places = case.field(*reason, (FLAP_LENGTH, (at, 2)), "reason", 0x0D, True)
+            at = reason[1]
+        more = case.rest(reason[0] if reason is not None else at, at, case.end)
+        texts, places = texts + more[0], places + more[1]
         case.add(Presence(sender=sender, recipients=recipients, availability=availability, texts=texts), places)
 
     def _words_of_server(self, case: _Case) -> None:
@@ -1718,7 +1758,7 @@ class OscarDecoder:
             sent_at = None
         self._icq_message(
             case, _Who(sender, self._own(), sender, b""), raw[at:at + 10], type_, flags, at + 14, stop,
-            (*outer, (at + 12, -2)), 0, sent_at, how="strip")
+            (*outer, (at + 12, -2)), 0, sent_at, how="strip", rest=end)
 
     def _sms(self, case: _Case, at: int, end: int) -> None:
         """A short message to a telephone: XML, with its number and its text."""
@@ -2199,8 +2239,10 @@ _HANDLERS: tuple[dict[int, _Handler], dict[int, _Handler]] = (
 )
 _KINDS = {key: f"oscar.{key >> 16:04x}.{key & 0xFFFF:04x}" for handlers in _HANDLERS for key in handlers}
 _OUT_KIND, _IN_KIND = _KINDS[_ICBM_OUT], _KINDS[_ICBM_IN]
-_MESSAGES = frozenset(_KINDS[key] for key in (_ICBM_OUT, _ICBM_IN, 0x000E0005, 0x000E0006))
-"""What is not passed on when its lengths lie."""
+_MESSAGES = frozenset(_KINDS[key] for key in (
+    _ICBM_OUT, _ICBM_IN, 0x000E0005, 0x000E0006, 0x00020004, 0x00130008, 0x00130009, 0x0013000A, 0x00130018, 0x0013001A,
+))
+"""What is not passed on when its lengths lie: words of people, and nothing that would be waited for."""
 
 
 # -- recognising

@@ -361,7 +361,7 @@ class Gateway:
             return await self._loop.create_server(factory, host, port, backlog=backlog)
         except OSError as error:
             why = error.strerror or str(error)
-            where = listener.address if leases is None else f"port {port}, which it may lease,"
+            where = listener.address if leases is None else f"port {port} of lease_ports"
             raise OSError(error.errno, f"cannot listen on {where}: {why}") from error
 
     @property

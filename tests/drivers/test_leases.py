@@ -1,0 +1,116 @@
+"""Leases: who may use one, where it may lead."""
+
+from __future__ import annotations
+
+import pytest
+
+from inspector.drivers.destinations import IP
+from inspector.drivers.leases import Leases, Pool, endpoint
+from inspector.engine.world import LeasingMemory, SharedMemory
+from inspector.model import DOWN, UP, Address, Expect, Way
+
+OWN_HOST = "192.0.2.254"
+
+
+def own(ip: IP, port: int) -> bool:
+    """The gateway: 192.0.2.254, which listens on 1080 and leases 9400-9401."""
+    return str(ip) in (OWN_HOST, "127.0.0.1") and port in (1080, 9400, 9401)
+
+
+def leased(
+    address: str, way: Way, client: str, server: str, what: str = "dcc", leases: Leases | None = None,
+) -> tuple[Leases, Expect]:
+    """The Expect that a session's decoder leased for, as it is when the connection comes."""
+    leases = leases or Leases()
+    pool = leases.pools.get("l") or leases.make("l", (9400, 9401), 60.0)
+    paths = leases.paths("f1", pool, OWN_HOST, OWN_HOST, client, server)
+    memory = LeasingMemory(SharedMemory(10), paths)
+    place = memory.lease(Expect(address, what, flow="f1"), way, 100.0)
+    assert place is not None
+    expect = pool.claim(place.port, client, 101.0)
+    assert expect is not None
+    return leases, expect
+
+
+@pytest.mark.parametrize(("address", "way", "client", "server", "what", "why"), [
+    # A client of ours offers; somebody behind the server will connect
+    ("10.0.0.5:5000", UP, "10.0.0.5", "8.8.8.8", "dcc", None),
+    ("10.0.0.6:5000", UP, "10.0.0.5", "8.8.8.8", "dcc", "10.0.0.6 is not the address of who offers"),
+    ("9.9.9.9:5000", UP, "10.0.0.5", "8.8.8.8", "dcc", "9.9.9.9 is not the address of who offers"),
+    ("9.9.9.9:5000", UP, "10.0.0.5", "8.8.8.8", "bytestream", None),
+    ("127.0.0.1:5000", UP, "10.0.0.5", "8.8.8.8", "dcc", "127.0.0.1 is loopback, and who announced it is not"),
+    ("169.254.169.254:5000", UP, "10.0.0.5", "8.8.8.8", "oft",
+     "169.254.169.254 is link_local, and who announced it is not"),
+    ("10.0.0.5:1023", UP, "10.0.0.5", "8.8.8.8", "dcc", "port 1023 is none of a client's"),
+    ("10.0.0.5:443", UP, "10.0.0.5", "8.8.8.8", "oft", "port 443 is none of a client's"),
+    # Somebody behind the server offers; our client will connect
+    ("9.9.9.9:5000", DOWN, "10.0.0.5", "8.8.8.8", "dcc", None),
+    ("9.9.9.9:25", DOWN, "10.0.0.5", "8.8.8.8", "bytestream", "port 25 is none of a client's"),
+    ("9.9.9.9:443", DOWN, "10.0.0.5", "8.8.8.8", "oscar", None),
+    ("10.0.0.6:5000", DOWN, "10.0.0.5", "8.8.8.8", "dcc", "10.0.0.6 is private, and who announced it is not"),
+    ("10.0.0.6:5000", DOWN, "10.0.0.5", "10.0.0.9", "dcc", None),
+    ("127.0.0.1:5000", DOWN, "10.0.0.5", "10.0.0.9", "dcc", "127.0.0.1 is loopback, and who announced it is not"),
+    # On one machine: a test, or a server beside the gateway
+    ("127.0.0.1:5000", DOWN, "10.0.0.5", "127.0.0.1", "dcc", None),
+    ("10.0.0.6:5000", UP, "127.0.0.1", "127.0.0.1", "dcc", None),
+    # The gateway itself
+    (f"{OWN_HOST}:1080", DOWN, "10.0.0.5", "8.8.8.8", "dcc", f"{OWN_HOST} port 1080 is the gateway itself"),
+    ("127.0.0.1:1080", UP, "127.0.0.1", "127.0.0.1", "dcc", "127.0.0.1 port 1080 is the gateway itself"),
+    ("[::ffff:192.0.2.254]:1080", DOWN, "127.0.0.1", "127.0.0.1", "dcc",
+     "::ffff:192.0.2.254 port 1080 is the gateway itself"),
+    (f"{OWN_HOST}:9401", DOWN, "10.0.0.5", "8.8.8.8", "dcc", f"{OWN_HOST} port 9401 is the gateway itself"),
+])
+def test_where_a_lease_may_lead(address: str, way: Way, client: str, server: str, what: str, why: str | None) -> None:
+    """What a peer wrote is believed only as far as he could reach himself."""
+    leases, expect = leased(address, way, client, server, what)
+    place = endpoint(expect.address)
+    assert place is not None
+    assert leases.refusal(expect, *place, own) == why
+
+
+def test_two_users_of_one_gateway() -> None:
+    """The offer of one was led to a lease, which the other's session leases for: that way leads to the gateway."""
+    leases = Leases()
+    pool = leases.make("l", (9400, 9401), 60.0)
+    offerer = LeasingMemory(SharedMemory(10), leases.paths("f1", pool, OWN_HOST, None, "10.0.0.5", "8.8.8.8"))
+    assert offerer.lease(Expect("10.0.0.5:5000", "dcc", flow="f1"), UP, 100.0) == Address(OWN_HOST, 9400)
+    reader = LeasingMemory(SharedMemory(10), leases.paths("f2", pool, OWN_HOST, OWN_HOST, "10.0.0.6", "8.8.8.8"))
+    assert reader.lease(Expect(f"{OWN_HOST}:9400", "dcc", flow="f2"), DOWN, 100.0) == Address(OWN_HOST, 9401)
+    assert leases.in_use == 2
+    expect = pool.claim(9401, "10.0.0.6", 101.0)
+    assert expect is not None
+    assert leases.refusal(expect, OWN_HOST, 9400, own) is None
+    assert pool.claim(9400, OWN_HOST, 101.0) is not None
+    assert leases.refusal(expect, OWN_HOST, 9400, own) == f"{OWN_HOST} port 9400 is the gateway itself"
+    assert leases.in_use == 0
+
+
+def test_who_announced_is_remembered_beyond_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bounds; of an announcer that is forgotten, nothing narrower than the whole network is believed."""
+    monkeypatch.setattr("inspector.drivers.leases._ANNOUNCERS", 2)
+    leases, expect = leased("10.0.0.5:5000", UP, "10.0.0.5", "8.8.8.8")
+    for number in range(2):
+        leases.paths(f"other{number}", Pool((), 1.0), OWN_HOST, None, "10.0.0.5", "8.8.8.8")
+    assert leases.refusal(expect, "10.0.0.5", 5000, own) == "10.0.0.5 is private, and who announced it is not"
+
+
+def test_exhaustion_is_counted() -> None:
+    """A lease that cannot be had is counted; an expired one is free again."""
+    leases = Leases()
+    pool = leases.make("l", (9400,), 60.0)
+    assert pool.take(Expect("192.0.2.1:5000", "dcc"), 100.0) == 9400
+    assert pool.take(Expect("192.0.2.1:5001", "dcc"), 101.0) is None
+    assert (leases.exhausted, pool.leased(9400)) == (1, True)
+    assert pool.claim(9400, "192.0.2.7", 161.0) is None
+    assert (leases.in_use, pool.leased(9400)) == (0, False)
+
+
+@pytest.mark.parametrize(("address", "place"), [
+    ("192.0.2.1:5000", ("192.0.2.1", 5000)), ("chat.example.net:5190", ("chat.example.net", 5190)),
+    ("[2001:db8::1]:5000", ("2001:db8::1", 5000)), ("2001:db8::1:5000", ("2001:db8::1", 5000)),
+    ("192.0.2.1", None), ("192.0.2.1:", None), (":5000", None), ("a:0", None), ("a:65536", None), ("a:x", None),
+    ("a:٣", None), ("", None),
+])
+def test_addresses_of_peers(address: str, place: tuple[str, int] | None) -> None:
+    """host:port as a decoder wrote it, or nothing."""
+    assert endpoint(address) == place

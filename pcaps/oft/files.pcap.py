@@ -1,5 +1,5 @@
 """Files between two AIM users: one that was proposed, several of another's in a row, one through AOL's proxy, a resumed
-one, a short one, one that nobody proposed, one that says it is compressed."""
+one, one that nobody proposed, one that says it is compressed."""
 
 import struct
 import sys
@@ -100,7 +100,7 @@ packets = [
     ]),
     *flow(5, AMY, BEN, 4445, [
         ("down", header(0x0101, "..\\startup\\plan.pdf .exe", NOTES)),
-        ("up", header(0x0202, "..\\startup\\plan.pdf .exe", NOTES)), ("down", NOTES[:300]),
+        ("up", header(0x0202, "..\\startup\\plan.pdf .exe", NOTES)), ("down", NOTES),
     ]),
     *flow(6, BEN, AMY, 4446, [
         ("up", header(0x0101, "packed.bin", NOTES, compress=1)), ("down", header(0x0202, "packed.bin", NOTES)),

@@ -361,7 +361,9 @@ class ChatDecoder:
         "_people", "undecryptable",
     )
 
-    def __init__(self, flow: Flow, limits: Limits, expected: Expect, offer: FileOffer, edits: frozenset[str]) -> None:
+    def __init__(
+        self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str], expected: Expect, offer: FileOffer,
+    ) -> None:
         self._flow = flow
         self._edits = edits
         self._lines = (Lines(limits.dcc_line_bytes), Lines(limits.dcc_line_bytes))
@@ -371,8 +373,11 @@ class ChatDecoder:
         self._people: tuple[str | None, str | None] = (
             (offer.sender, other) if offerer is UP else (other, offer.sender))
         """Who speaks UP, who DOWN."""
-        self._own = offerer if offer.answerable else offerer.other
-        """The way that the user of ours speaks: his was the session in which the chat was offered."""
+        ends = (("connector", UP), ("listener", DOWN))
+        self._own = frozenset(
+            way for end, way in ends if memory.get(f"dcc:{end}:{expected.address}", flow.opened) is not None
+        ) or frozenset((offerer if offer.answerable else offerer.other,))
+        """The ways that users of ours speak: theirs are the sessions in which the chat was arranged."""
         self._armoured = [False, False]
         self._dropping = [False, False]
         self._partway = [False, False]
@@ -424,7 +429,7 @@ class ChatDecoder:
         place = (start, end)
         speaker, hearer = self._people[way], self._people[way.other]
         recipients = (hearer,) if hearer is not None else ()
-        answerable = way is self._own
+        answerable = way in self._own
         event: Event
         edit = None
         if verb == "DCC":
@@ -458,7 +463,7 @@ class ChatDecoder:
             file_name="" if chat else request.name, size=request.size, method="dcc_chat" if chat else "dcc",
             address=dcc.joined(host, port) if host is not None and port else None, id=request.token,
             texts=texts or ((Text("file_name", plain_of(data), None, False),) if plain_of(data) else ()),
-            answerable=way is self._own)
+            answerable=way in self._own)
         expect = None
         if offer.address is not None:
             expected = self._flow.expected
@@ -542,18 +547,20 @@ class ChatDecoder:
         return [Send(way, OWN_NAME + wire(message.text) + b"\n")]
 
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
-        """A last line to our user."""
+        """A last line to users of ours."""
         del fault
-        way = self._own.other
         line = OWN_NAME + (wire(reason) or b"Closed") + b"\n"
-        return [Send(way, b"\n" + line if self._partway[way] else line)]
+        return [
+            Send(way, b"\n" + line if self._partway[way] else line)
+            for way in (UP, DOWN) if way.other in self._own
+        ]
 
 
 def decoder(flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> Decoder:
     """The decoder of what was announced; what nobody announced is read as a file."""
     expected = flow.expected
     if expected is not None and expected.offer is not None and expected.offer.method == "dcc_chat":
-        return ChatDecoder(flow, limits, expected, expected.offer, edits)
+        return ChatDecoder(flow, limits, memory, edits, expected, expected.offer)
     return FileDecoder(flow, limits, memory)
 
 

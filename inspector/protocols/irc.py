@@ -1659,7 +1659,8 @@ class IrcDecoder:
         """Announce the connection of a request that passes: (acts, what of its line is written anew).
 
         Where a port of ours is leased, the connection to the offerer goes to his own address, whatever he wrote: nobody
-        is led to a third. An address of ours that comes back from the server stands for the one behind it.
+        is led to a third. An address of ours that comes back from the server stands for the one behind it. Which ends
+        are users of ours is left in memory: they can be told of lines that do not arrive.
         """
         until = at + self._limits.expect_seconds
         if link.offer is None:
@@ -1679,6 +1680,8 @@ class IrcDecoder:
             changes = [(*link.host_at, dcc.written(leased.ip, raw[slice(*link.host_at)])),
                        (*link.port_at, str(leased.port).encode())]
         self._remember_offer(way, known)
+        for address in known.addresses:
+            self._memory.put(f"dcc:{'listener' if way is UP else 'connector'}:{address}", True, until)
         if link.offset:
             self._resumed(known, link.offset, until)
         return list(expects), changes

@@ -398,9 +398,12 @@ def test_a_refusal_ends_the_connection_and_nothing_can_be_said_in_a_file() -> No
 class Chat:
     """A decoder of a chat, driven a line at a time. Bob offered it, alice is ours."""
 
-    def __init__(self, expected: Expect | None = None, *, edits: frozenset[str] = frozenset(), **limits: int) -> None:
+    def __init__(
+        self, expected: Expect | None = None, *, edits: frozenset[str] = frozenset(),
+        memory: SharedMemory | None = None, **limits: int,
+    ) -> None:
         where = msgspec.structs.replace(FLOW, expected=expected or talk_offer())
-        made = SPEC.decoder(where, Limits(**limits), SharedMemory(10), edits)
+        made = SPEC.decoder(where, Limits(**limits), SharedMemory(10) if memory is None else memory, edits)
         assert isinstance(made, ChatDecoder)
         self.decoder = made
 
@@ -425,6 +428,22 @@ def test_lines_are_messages_of_two_people() -> None:
     (frame,) = Chat(talk_offer(reverse=True, answerable=True)).feed(UP, b"hello\n")
     assert isinstance(frame.events[0], Message)
     assert (frame.events[0].sender, frame.events[0].answerable) == ("bob", True)
+
+
+def test_both_are_told_where_both_are_users_of_ours() -> None:
+    """The sessions in which the chat was arranged have left word."""
+    memory = SharedMemory(10)
+    for end in ("listener", "connector"):
+        memory.put(f"dcc:{end}:{PLACE}", value=True, until=10.0)
+    chat = Chat(memory=memory)
+    for way in (UP, DOWN):
+        (act,) = chat.carry(way, b"secret\n", BLOCK)
+        assert isinstance(act, Send)
+        assert act.way is way.other
+        event = chat.feed(way, b"x\n")[0].events[0]
+        assert isinstance(event, Message)
+        assert event.answerable
+    assert [act.way for act in chat.decoder.close("over") if isinstance(act, Send)] == [UP, DOWN]
 
 
 def test_an_action_and_other_requests_are_told_apart() -> None:

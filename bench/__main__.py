@@ -11,7 +11,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-PARTS = ("cpu", "memory", "captures")
+PARTS = ("cpu", "memory", "captures", "files")
 
 
 def main() -> None:
@@ -19,7 +19,10 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="|".join(PARTS))
     parser.add_argument("--rounds", type=int, default=5, help="how often each gateway is measured, in turn")
     parser.add_argument("--seconds", type=float, default=2.0, help="measured window of each")
-    parser.add_argument("--only", action="append", default=[], help="gateways whose name has this word")
+    parser.add_argument("--only", action="append", default=[], help="gateways whose name has this word; files: these "
+                        "transfers (dcc, oft, bytestream, http, ibb), or small")
+    parser.add_argument("--file-size", type=int, default=100, help="MiB of the large file")
+    parser.add_argument("--file-rules", type=int, default=1000, help="rules that look at files")
     parser.add_argument("--captures", type=Path, default=Path("../shared/captures"), help="folder of captures")
     parser.add_argument("--packets", type=int, default=1_000_000, help="packets of the merged capture")
     parser.add_argument("--keep", action="store_true", help="keep the work folder (configurations and logs)")
@@ -48,6 +51,12 @@ def main() -> None:
 
             print("\n## Captures\n")
             captures.run(folder, options.captures, options.packets, min(options.rounds, 3))
+        if "files" in parts:
+            from bench import files
+
+            print("\n## Files\n")
+            files.run(folder, min(options.rounds, 3), max(5.0, options.seconds), options.file_size << 20,
+                      set(options.only), options.file_rules)
     finally:
         if options.keep:
             print(f"work folder: {folder}", file=sys.stderr)

@@ -140,7 +140,7 @@ class _Side:
     """What one end writes."""
 
     __slots__ = (
-        "file", "files", "held", "images", "looked", "met", "mode", "name", "need", "payload", "people", "sent",
+        "ends", "file", "files", "held", "images", "looked", "met", "mode", "name", "need", "payload", "people", "sent",
     )
 
     def __init__(self, lost: bool) -> None:
@@ -162,7 +162,8 @@ class _Side:
         self.people: tuple[str | None, tuple[str, ...], str | None] = (None, (), None)
         """(sender, recipients, conversation) of that message."""
         self.images: dict[str, str] = {}
-        self.files = 0
+        self.files = self.ends = 0
+        """Files, and ends of tags, behind the words of that message."""
 
 
 def checksum(total: int) -> int:
@@ -593,21 +594,21 @@ class OftDecoder:
         side.met = True
         frames.append(self._words(side, way, at, data[pos:cut], length, end - pos))
         side.payload = stop - cut
-        side.files = 0
+        side.files = side.ends = 0
         side.mode = _TAGS if side.payload else _HEAD
         return cut
 
     def _words(self, side: _Side, way: Way, at: float, raw: bytes, head: int, end: int) -> Frame:
         """What somebody says, or that he is typing."""
         flags = raw[38] << 8 | raw[39]
-        self._people(side, way, raw[44:76])
+        odd = () if self._people(side, way, raw[44:76]) else (Oddity("oft.other_name"),)
         sender, recipients, conversation = side.people
         if len(raw) == head:
             if not flags & 0x02:
-                return Frame(way, at, raw, "oft.odc.hello", note=_PLAIN)
+                return Frame(way, at, raw, "oft.odc.hello", (), odd, note=_PLAIN)
             state = "composing" if flags & 0x08 else "paused" if flags & 0x04 else "active"
             typing = Typing(state=state, sender=sender, recipients=recipients)
-            return Frame(way, at, raw, "oft.odc.typing", (typing,), note=_Said(head, end, "", "ascii", ()))
+            return Frame(way, at, raw, "oft.odc.typing", (typing,), odd, note=_Said(head, end, "", "ascii", ()))
         text, codec = htmltext.decode(raw[head:end], raw[32] << 8 | raw[33])
         texts, places = htmltext.texts(text)
         side.images = _images(text) if end < len(raw) else {}
@@ -616,22 +617,25 @@ class OftDecoder:
             conversation=conversation, texts=texts, written=htmltext.written(text, texts),
             encryption=htmltext.encryption(texts[0].plain if texts else ""), answerable=not flags & 0x01,
         )
-        return Frame(way, at, raw, "oft.odc", (message,), note=_Said(head, end, text, codec, places))
+        return Frame(way, at, raw, "oft.odc", (message,), odd, note=_Said(head, end, text, codec, places))
 
-    def _people(self, side: _Side, way: Way, field: bytes) -> None:
-        """Who writes to whom: the name in the header, and the other one of the two who arranged this."""
+    def _people(self, side: _Side, way: Way, field: bytes) -> bool:
+        """Who writes to whom: the name in the header, and the other one of the two who arranged this. False: the name
+        is neither's."""
         side.name = sender = name_of(field) or side.name
         peer = self._sides[way.other].name
-        conversation = None
+        conversation, known = None, True
         offer = self._expected.offer if self._expected is not None else None
         if offer is not None:
             conversation = offer.conversation
             pair = {name for name in (offer.sender, *offer.recipients) if name is not None}
+            known = sender in pair or len(pair) < 2
             if sender in pair and len(pair) == 2:
                 peer = next(name for name in pair if name != sender)
         if conversation is None:
             conversation = sender if way is DOWN else peer
         side.people = (sender, (peer,) if peer is not None else (), conversation)
+        return known
 
     def _tags(self, side: _Side, way: Way, at: float, data: bytes, pos: int, frames: list[Frame]) -> int:
         """Behind the words: the tag of a file, or the end of one. What is neither is content, too."""
@@ -648,7 +652,8 @@ class OftDecoder:
             return self._need(side, want)
         end = data.find(b">", pos, pos + want) + 1
         raw = data[pos:end]
-        if raw.lower() in _ENDS:
+        if raw.lower() in _ENDS and side.ends < side.files + len(_ENDS):
+            side.ends += 1
             frames.append(Frame(way, at, raw, "oft.odc.tag", note=_PLAIN))
             self._took(side, len(raw))
             return end

@@ -551,6 +551,13 @@ def test_names_without_an_announcement_are_those_of_the_headers() -> None:
     assert (message.sender, message.recipients, message.conversation) == ("bob", ("amy",), "amy")
 
 
+def test_a_name_of_neither_is_told() -> None:
+    """Whoever knows the address can connect, and write any name."""
+    frames = play(decoder(DIRECT), [(UP, direct("cleo", b"It is me")), (UP, direct("b OB", b"It is not"))])
+    assert [message.sender for message in of(Message, frames)] == ["cleo", "bob"]
+    assert [[odd.name for odd in frame.oddities] for frame in frames] == [["oft.other_name"], []]
+
+
 def test_a_cipher_in_direct_im_is_told() -> None:
     """OTR is metadata only."""
     message, = of(Message, play(decoder(), [(UP, direct("bob", b"?OTR:AAQD"))]))
@@ -623,10 +630,11 @@ def test_a_picture_that_is_refused_by_its_offer_becomes_nul() -> None:
     (with_pictures(b"x", b'<DATA SIZE="-5">' + PIXELS), [b'<DATA SIZE="-5">' + PIXELS + b"</BINARY>"], [False]),
     (with_pictures(b"x", PIXELS), [PIXELS + b"</BINARY>"], [False]),
     (b"x<BINARY><" + b"a" * 400, [b"<" + b"a" * 400], [False]),
+    (b"x<BINARY>" + b"</DATA>" * 6, [b"</DATA></DATA>"], [False]),
     (b"x<BINARY>", [], []),
     (b"x<BINARY>\r\n\0 ", [], []),
     (b"x<binary><data id='1' size='3'>abc</data></binary>", [b"abc"], [True]),
-], ids=["size too small", "size too large", "no size", "negative", "no tag", "endless tag", "nothing", "blank",
+], ids=["size too small", "size too large", "no size", "negative", "no tag", "endless tag", "ends", "nothing", "blank",
         "small"])
 def test_bytes_of_a_message_that_no_tag_tells_of_are_a_file_too(
     payload: bytes, files: list[bytes], complete: list[bool],

@@ -53,6 +53,7 @@ NAME = 1024
 """Characters of a name's begin and end that are judged; nobody can see more."""
 _FAILED_STARTS = 3
 """Starts that fail in a row before files are told to fail, until one succeeds."""
+PROGRAM = ("-m", "inspector.drivers.judge_child")
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 Done = Callable[[FileReport | None, str | None], None]
@@ -661,8 +662,8 @@ def spawned() -> tuple[subprocess.Popen[bytes], socket.socket]:
     path = os.pathsep.join(os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path)
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "inspector.drivers.judge_child"], stdin=its.fileno(),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, close_fds=True, cwd="/", start_new_session=True,
+            [sys.executable, "-P", *PROGRAM], stdin=its.fileno(), stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, close_fds=True, cwd="/", start_new_session=True,
             env={"PYTHONPATH": path, "HOME": "/nonexistent", "PATH": "/usr/bin:/bin"},
         )
     except OSError:

@@ -407,7 +407,7 @@ class Server:
         finally:
             if room:
                 self.rooms[room].pop(name, None)
-                for other in self.rooms[room].values():
+                for other in list(self.rooms[room].values()):
                     with suppress(OSError):
                         other.snac(0x0E, 4, user_info(name), self.push())
 
@@ -523,8 +523,8 @@ class Server:
         members = self.rooms.setdefault(room, {})
         members[name] = end
         end.snac(0x0E, 2, u16(4) + string8(room) + u16(0) + b"\2" + u16(0), self.push())
-        for other in members.values():
-            end_names = members if other is end else (name,)
+        for other in list(members.values()):
+            end_names = list(members) if other is end else [name]
             other.snac(0x0E, 3, b"".join(map(user_info, end_names)), self.push())
         while True:
             asked = self._next(end)
@@ -735,9 +735,9 @@ class Client:
                 number: int = 1) -> bytes:
         """Offer a file (or, as request number 2, another way to it); returns the cookie."""
         port: int = listener.getsockname()[1]
-        host = socket.inet_aton(self.net.address)
-        tlvs = [(0x0A, u16(number)), (0x0F, b""), (2, host), (0x16, bytes(b ^ 0xFF for b in host)), (3, host),
-                (5, u16(port)), (0x17, u16(port ^ 0xFFFF))]
+        # As captured: only the entry that the server overwrites holds an address.
+        tlvs = [(0x0A, u16(number)), (0x0F, b""), (2, bytes(4)), (0x16, b"\xff" * 4),
+                (3, socket.inet_aton(self.net.address)), (5, u16(port)), (0x17, u16(port ^ 0xFFFF))]
         if number == 1:
             tlvs.append((0x2711, struct.pack(">HHI", 1, 1, size) + name.encode() + b"\0"))
         block = u16(PROPOSE) + cookie + SEND_FILE + b"".join(pack(kind, value) for kind, value in tlvs)

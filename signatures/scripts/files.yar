@@ -128,7 +128,7 @@ rule svg_script
         $handler = /[ \t\r\n]on(load|click|mouseover|begin)[ \t]{0,4}=[ \t]{0,4}["']/ nocase
         $html = /<(html|body)[ \t\r\n>]/ nocase
     condition:
-        $svg in (0..4096) and ($script or $handler) and not $html
+        (uint8(0) == 0x3C or uint32be(0) == 0xEFBBBF3C) and $svg in (0..4096) and ($script or $handler) and not $html
 }
 
 rule autoit

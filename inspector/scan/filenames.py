@@ -161,8 +161,10 @@ def mismatch(name: str, kinds: tuple[str, ...]) -> tuple[Severity, str] | None:
     for kind, severity in _WORSE:
         if kind not in kinds or kind in claimed:
             continue
-        if kind == "script" and claimed & {"text", "executable"}:
-            continue  # read as text, or already feared
+        if "executable" in claimed:
+            continue  # feared for the worst already
+        if kind == "script" and "text" in claimed:
+            continue  # it is shown, not run
         if kind == "macro_document" and "document" in claimed and found not in _MACRO_FREE:
             continue  # the old endings say nothing of macros
         if kind in ("archive", "disk_image") and claimed & _CONTAINERS:

@@ -303,8 +303,10 @@ def tar_header(block: bytes) -> bool:
     text = block[148:156].strip(b"\0 ")
     if not text or text.strip(b"01234567"):
         return False
-    total = sum(block[:148]) + sum(block[156:512]) + 8 * 32
-    return int(text, 8) == total
+    summed = block[:148] + block[156:512]
+    said, total = int(text, 8), sum(summed) + 8 * 32
+    # Old writers summed the bytes as signed numbers.
+    return said in (total, total - 256 * sum(byte > 127 for byte in summed))
 
 
 def _anywhere(content: Content, head: bytes, names: list[str]) -> None:

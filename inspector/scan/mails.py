@@ -20,7 +20,7 @@ _HEAD = 64 * 1024
 _PARTS = 1000
 _OBJECT_BYTES = 16 * 1024 * 1024
 _ENCODED_WORD = linear.pattern(rb"=\?([A-Za-z0-9_\-]{1,40})\?([BbQq])\?([^?]{0,400})\?=")
-_NO_DIGITS = linear.pattern(rb"\\[A-Za-z]+-?[0-9]* ?|\\'[0-9A-Fa-f]{2}|[^0-9A-Fa-f]+")
+_NO_DIGITS = linear.pattern(rb"\\[A-Za-z]+-?[0-9]* ?|\\'[0-9A-Fa-f]{2}|\\|[^0-9A-Fa-f\\]+")
 """What may stand between the digits of an object: control words, escapes, anything else."""
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _OTHERS = bytes(set(range(256)) - set(_LETTERS))

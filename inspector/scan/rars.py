@@ -101,6 +101,8 @@ def _four(content: Content, box: Box, at: int) -> int:
         if size < 7:
             raise Damaged("a header of a wrong size")
         head = content.read(at, size)
+        if len(head) < size:
+            raise Damaged("the archive ends too early")
         more = struct.unpack_from("<L", head, 7)[0] if flags & 0x8000 or kind == 0x74 else 0
         if kind == 0x73 and flags & 0x80:
             box.encrypted("the names of the files")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 
+from inspector.model.verdicts import Severity
 from inspector.scan.archives import Box, Damaged
 from inspector.scan.content import Content, Part, find
 from inspector.scan.filenames import safe
@@ -61,8 +62,13 @@ def open_tar(content: Content, box: Box) -> None:
             if "size" in pax and pax["size"].isascii() and pax["size"].isdigit() and len(pax["size"]) < 16:
                 size = int(pax["size"])
             _tar_member(content, box, kind, name, link, start, size)
-            if kind in b"12346" and kind:
-                size = 0 if kind != b"1" else size  # a hard link may carry its data
+            if kind in (b"2", b"3", b"4", b"6"):
+                size = 0
+            while kind == b"S" and head[482 if head[257:262] == b"ustar" else 504]:
+                # The map of a sparse file goes on in blocks of its own, which have their flag elsewhere.
+                head, start = content.read(start, _BLOCK), start + _BLOCK
+                if len(head) < _BLOCK:
+                    break
             long_name = long_link = ""
             pax = {}
         at = start + (size + _BLOCK - 1) // _BLOCK * _BLOCK
@@ -70,8 +76,12 @@ def open_tar(content: Content, box: Box) -> None:
 
 def _tar_member(content: Content, box: Box, kind: bytes, name: str, link: str, start: int, size: int) -> None:
     if kind in (b"1", b"2"):
-        out = link.startswith(("/", "\\")) or ".." in link.replace("\\", "/").split("/")
-        box.tell("link", "high" if out else "low", f"{safe(name)} -> {safe(link)}")
+        severity: Severity = "low"
+        if link.startswith(("/", "\\")):
+            severity = "medium"
+        elif _leaves(link if kind == b"1" else f"{name.rpartition('/')[0]}/{link}"):
+            severity = "high"
+        box.tell("link", severity, f"{safe(name)} -> {safe(link)}")
         box.name_only(name)
     elif kind in (b"3", b"4", b"6"):
         box.tell("device", "medium", safe(name))
@@ -82,6 +92,16 @@ def _tar_member(content: Content, box: Box, kind: bytes, name: str, link: str, s
         if start + size > content.size:
             box.tell("damaged", "low", f"{safe(name)}: ends beyond the tar")
         box.member(name, Part(content, start, size), size)
+
+
+def _leaves(path: str) -> bool:
+    """Whether a path goes above the folder that it begins in."""
+    depth = 0
+    for piece in path.replace("\\", "/").split("/"):
+        depth += {"": 0, ".": 0, "..": -1}.get(piece, 1)
+        if depth < 0:
+            return True
+    return False
 
 
 def _text(field: bytes) -> str:
@@ -123,6 +143,7 @@ def _pax(data: bytes) -> dict[str, str]:
 def open_ar(content: Content, box: Box) -> None:
     """ar(5): heads of 60 bytes, even places. A Debian package is one with tars in it."""
     at = 8
+    table = b""
     while at + 60 <= content.size:
         head = content.read(at, 60)
         digits = head[48:58].strip()
@@ -130,10 +151,20 @@ def open_ar(content: Content, box: Box) -> None:
             raise Damaged("no head of a member where one should be")
         size = int(digits)
         name = head[:16].decode("latin-1").rstrip(" ").rstrip("/") or "index"
-        if at + 60 + size > content.size:
+        start = at + 60
+        at = start + size + size % 2
+        if head[:3] == b"// ":
+            table = content.read(start, min(size, 16 * _LONG))
+            continue
+        if name[:1] == "/" and name[1:].isdigit():
+            name = table[int(name[1:]):].partition(b"\n")[0].decode("utf-8", "replace").rstrip("/") or "index"
+        elif name[:3] == "#1/" and name[3:].isdigit():  # BSD: the name stands in front of the content
+            length = min(int(name[3:]), size, _LONG)
+            name = _text(content.read(start, length)) or "index"
+            start, size = start + length, size - length
+        if start + size > content.size:
             box.tell("damaged", "low", f"{safe(name)}: ends beyond the archive")
-        box.member(name, Part(content, at + 60, size), size)
-        at += 60 + size + size % 2
+        box.member(name, Part(content, start, size), size)
 
 
 # -- ISO 9660

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
-from inspector.model import Limits
+from inspector.model import File, FileReport, Limits
 from inspector.scan.compiling import Built, build
+from inspector.scan.filerules import FileRules
+from inspector.scan.files import FileJudge
 from inspector.scan.packs import Pack, PackFile
 from inspector.scan.scanner import MakePrefilter, PackScanner
 
@@ -49,3 +52,27 @@ def write(folder: Path, rules: str, *, name: str = "t", listed: str = "rules.yar
         f"content:\n  - {{file: {listed}, kind: yara}}\n"
     )
     return where
+
+
+EICAR_RULE = rule("eicar", "$a = { 45 49 43 41 52 2D 53 54 41 4E 44 41 52 44 2D 41 4E 54 49 56 49 52 55 53 }", "$a",
+                  scope="file")
+"""A file rule for the harmless file that every scanner knows: t.eicar."""
+
+
+@functools.cache
+def judge(rules: str = EICAR_RULE, *, limits: Limits | None = None, **lists: str) -> FileJudge:
+    """A judge of files with a pack in memory."""
+    bounds = limits or Limits()
+    return FileJudge(FileRules.of(built(pack(rules, **lists), limits=bounds), bounds).blob)
+
+
+def judged(
+    data: bytes, name: str = "", *, by: FileJudge | None = None, limits: Limits | None = None,
+) -> FileReport:
+    """The report on a content of that name."""
+    return (by or judge(limits=limits)).judge(data, File(file_name=name))
+
+
+def told(report: FileReport) -> dict[str, str]:
+    """Rule -> severity of the findings of a report."""
+    return {one.rule: one.severity for one in report.findings}

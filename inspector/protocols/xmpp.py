@@ -218,7 +218,11 @@ _SHARE = "{http://www.google.com/session/share}"
 _BLOCK_BYTES = 65535
 """Largest block that can be agreed on (XEP-0047 §2.1)."""
 _SID = 1023
-"""Longest identifier of a bytestream or session that is followed."""
+"""Longest identifier of a bytestream, session or stanza that is followed."""
+_NAME = 3071
+"""Longest JID (RFC 7622 §3.1)."""
+_OFFER_WORDS = 4096
+"""Characters of an offer's texts, and of its name, that are remembered with it."""
 
 Spot = tuple[Element, str | None] | list[tuple[Element, str]]
 """Where a Text comes from: all character data of an element, or (name given) one of its attributes; or a run of pieces
@@ -235,6 +239,8 @@ class _Note(msgspec.Struct):
     hosts: Sequence[_Host] = ()
     offer: _Offer | None = None
     """The file that an address is for, judged earlier."""
+    offered: Sequence[_Offer] = ()
+    """What is remembered of the files it offers."""
 
 
 class _Host(msgspec.Struct):
@@ -1018,7 +1024,7 @@ class XmppDecoder:
 
     def _rich_message(self, way: Way, at: float, raw: bytes, element: Element) -> Frame:
         strays = [child for child in element if child.tag in _BLOCKS_OF_FILES]
-        if strays and self._signed and _is_block(element, strays):
+        if strays and (self._signed or self._sides[way].loose) and _is_block(element, strays):
             return self._block(way, at, raw, element, strays[0], "message")
         oddities: list[Oddity] = []
         read: list[Read] = self._guessed_user(way, element)
@@ -1357,8 +1363,11 @@ class XmppDecoder:
         hosts: list[_Host] = []
         strays: list[Element] = []
         offer: _Offer | None = None
+        offered: list[_Offer] = []
         asked = typed == "set" or typed == "get"
-        if asked and len(element) == 1 and element[0].tag in _BLOCKS_OF_FILES and self._signed:
+        if asked and len(element) == 1 and element[0].tag in _BLOCKS_OF_FILES and (
+            self._signed or self._sides[way].loose
+        ):
             return self._block(way, at, raw, element, element[0], "iq")
         sender = (self._user or get("from")) if way is UP else get("from")
         to = get("to") or (self._domain if way is UP else self._user)
@@ -1408,10 +1417,13 @@ class XmppDecoder:
                     if offer is not None and offer.offer.method == "s5b" and not offer.used:
                         read.append((offer.offer, []))
                         offer.used = True
+                        offered.append(offer)
             elif child.tag in _JINGLES:
-                read += _jingle(child, sender, recipients, asked)
+                described: dict[int, FileOffer] = {}
+                read += _jingle(child, sender, recipients, asked, described)
                 if typed == "set":
-                    offer = self._jingle_offers(way, child, read, get("to" if way is UP else "from"))
+                    offer = self._jingle_offers(
+                        way, child, described, get("to" if way is UP else "from"), offered)
                     more, too_many = self._candidates(way, child, get("to" if way is UP else "from"))
                     hosts += more
                     strays += too_many
@@ -1433,7 +1445,7 @@ class XmppDecoder:
             else:
                 read.append(_opaque(_OPAQUE_IQ.get(namespace, "iq"), child, sender, recipients, ident, asked))
         if asked and read:
-            self._remember(way, get("to" if way is UP else "from"), ident, read)
+            self._remember(way, get("to" if way is UP else "from"), ident, read, offered)
         read += self._leftovers(way, element, read)
         # What says nothing is no event: a disco answer, an empty result.
         read = [
@@ -1448,12 +1460,13 @@ class XmppDecoder:
             if edit is None:
                 strays = []
         if not read:
-            note = _Note(element, (), strays, hosts, offer) if strays or hosts or offer is not None else None
+            note = _Note(element, (), strays, hosts, offer, offered) if strays or hosts or offer is not None else None
             return Frame(way, at, raw, "xmpp.iq", (), oddities, edit=edit, note=note)
         self._bound_events(read)
         return Frame(
             way, at, raw, "xmpp.iq", tuple(event for event, _ in read), oddities, edit=edit,
-            note=_Note(element, [spots for _, spots in read], strays, hosts, offer), units=_one_unit(read, element),
+            note=_Note(element, [spots for _, spots in read], strays, hosts, offer, offered),
+            units=_one_unit(read, element),
         )
 
     def _answers_bind(self, ident: str | None, sender: str | None) -> bool:
@@ -1503,32 +1516,38 @@ class XmppDecoder:
             files = self._files = _Files(self._limits.xmpp_offers)
         return files
 
-    def _remember(self, way: Way, peer: str | None, ident: str | None, read: Sequence[Read]) -> None:
+    def _remember(
+        self, way: Way, peer: str | None, ident: str | None, read: Sequence[Read], offered: list[_Offer],
+    ) -> None:
         """Keep what is offered, so that its content finds its name (Jingle's are kept by session)."""
         for event, _ in read:
             if isinstance(event, FileOffer) and event.method in ("si", "http_upload") and event.answerable:
                 files = self._known_files()
                 who = _jid(peer or self._bare or "")
-                offer = _Offer(event, way)
+                if len(who) > _NAME or (ident is not None and len(ident) > _SID):
+                    continue    # names so long are nobody's
+                offer = _Offer(_short(event), way)
+                offered.append(offer)
                 if event.method == "http_upload":
                     files.put((way, who, "upload", ident), offer)
                 elif event.id is not None and len(event.id) <= _SID:
                     files.put((way, who, "sid", event.id), offer)
                     files.put((way, who, "iq", ident), offer)
 
-    def _jingle_offers(self, way: Way, jingle: Element, read: Sequence[Read], peer: str | None) -> _Offer | None:
+    def _jingle_offers(
+        self, way: Way, jingle: Element, described: dict[int, FileOffer], peer: str | None, offered: list[_Offer],
+    ) -> _Offer | None:
         """Keep the files of a Jingle session by content, and by the bytestreams that the contents name; returns what
         the stanza is about, if that was offered before."""
         session = jingle.get("sid", "")
-        if not session or len(session) > _SID:
-            return None
         who = _jid(peer or self._bare or "")
+        if not session or len(session) > _SID or len(who) > _NAME:
+            return None
         action = jingle.get("action", "")
         offering = action in ("session-initiate", "content-add")
-        offered = [event for event, _ in read if isinstance(event, FileOffer)] if offering else []
         files = self._files
         if files is None:
-            if not offered:
+            if not described:
                 return None
             files = self._known_files()
         about: _Offer | None = None
@@ -1537,9 +1556,10 @@ class XmppDecoder:
                 continue
             name = content.get("name", "")[:_SID]
             if offering:
-                mine = [offered.pop(0) for each in content.iter() if offered and _is_offered(each)]
-                offer = _Offer(mine[0], way, session=session) if mine else None
+                file = next((described[id(each)] for each in content.iter() if id(each) in described), None)
+                offer = _Offer(_short(file), way, session=session) if file is not None else None
                 if offer is not None:
+                    offered.append(offer)
                     files.put((way, who, "jingle", session, name), offer)
                     if name and (way, who, "jingle", session, "") not in files.offers:
                         files.put((way, who, "jingle", session, ""), offer)
@@ -1570,11 +1590,11 @@ class XmppDecoder:
         hosts that are too many; what is sent there."""
         sid = query.get("sid", "")
         places = [each for each in query if each.tag == _BYTESTREAMS + "streamhost" and each.get("host")]
-        if not places or not sid or len(sid) > _SID:
-            return [], [], None
+        who = _jid((target if way is UP else requester) or self._bare or "")
+        if not places or len(sid) > _SID or len(who) > _NAME:
+            return [], places, None
         most = self._limits.xmpp_streamhosts
         files = self._known_files()
-        who = _jid((target if way is UP else requester) or self._bare or "")
         offer = files.of_stream(way, who, sid) or files.of_stream(way.other, who, sid)
         if offer is None:
             event = FileOffer(
@@ -1585,8 +1605,8 @@ class XmppDecoder:
             files.put((way, who, "sid", sid), offer)
         keys = _names(sid, requester or "", target or "", query.get("dstaddr"))
         hosts = [
-            _Host(self._expect(_place(each), keys[0], offer.offer, way is not offer.way), keys, each)
-            for each in places[:most]
+            _Host(self._expect(_place(each), keys[0], offer.offer, way is not offer.way), () if number else keys, each)
+            for number, each in enumerate(places[:most])
         ]
         return hosts, places[most:], offer
 
@@ -1595,29 +1615,32 @@ class XmppDecoder:
         hosts: list[_Host] = []
         more: list[Element] = []
         most = self._limits.xmpp_streamhosts
-        files = self._files
-        if files is None:
-            return [], []
         user, other = self._user or "", peer or ""
+        if len(other) > _NAME:
+            return [], []
         for content in jingle:
             for transport in content:
                 namespace, local = _parts(transport.tag)
+                if local != "transport" or namespace not in _CANDIDATES:
+                    continue
                 sid = transport.get("sid", "")
-                if local != "transport" or namespace not in _CANDIDATES or len(sid) > _SID:
+                found = [each for each in transport if each.tag.endswith("}candidate") and each.get("host")]
+                room = most - len(hosts) if len(sid) <= _SID else 0
+                more += found[room:]
+                if not found or not room:
                     continue
-                offer = files.of_session(_jid(other), jingle.get("sid", ""), content.get("name", "")[:_SID])
-                if offer is None:
-                    continue
+                offer = self._known_files().of_session(
+                    _jid(other), jingle.get("sid", ""), content.get("name", "")[:_SID],
+                ) or _Offer(FileOffer(
+                    sender=user if way is UP else other, recipients=(other if way is UP else user,), method="s5b",
+                    id=sid, answerable=False,
+                ), way)
                 one, two = (user, other) if way is UP else (other, user)
                 keys = _names(sid, one, two, transport.get("dstaddr")) + _names(sid, two, one, None)
-                for each in transport:
-                    if not each.tag.endswith("}candidate") or not each.get("host"):
-                        continue
-                    if len(hosts) >= most:
-                        more.append(each)
-                        continue
+                for each in found[:room]:
                     expect = self._expect(_place(each), keys[0], offer.offer, way is not offer.way)
                     hosts.append(_Host(expect, keys, each))
+                    keys = keys[:1]
         return hosts, more
 
     def _slot(self, slot: Element, sender: str | None, ident: str | None) -> list[_Host]:
@@ -1708,10 +1731,12 @@ class XmppDecoder:
         files = self._known_files()
         peer, sid = self._peer_of(way, element), child.get("sid", "")
         note = _Block(child.tag[len(_IBB):], name, element.get("id"), peer, None, sid)
-        if not sid or len(sid) > _SID or len(child) or any("}" in each for each in child.attrib):
+        who = _jid(peer)
+        if not sid or len(sid) > _SID or len(child) or any("}" in each for each in child.attrib) or len(who) > _NAME:
             # Clients disagree about attributes with a namespace and text behind a child.
             return self._stray(way, at, raw, note, "bad-request")
-        who = _jid(peer)
+        if note.ident is not None and len(note.ident) > _SID:
+            return self._stray(way, at, raw, note, "bad-request")
         stream = files.streams.get((who, sid))
         if child.tag == _OPEN:
             return self._opened(files, way, at, raw, child, note, stream)
@@ -2123,7 +2148,7 @@ class XmppDecoder:
         for verdict, event in zip(verdicts, frame.events, strict=False):
             if verdict.action >= Action.HOLD and isinstance(event, FileOffer):
                 condition, kind = _REFUSALS.get(event.method, (condition, kind))
-        self._refuse_offers(frame)
+        self._refuse_offers(note)
         if frame.way is UP:
             acts = self._nothing()
             answer = self._error("iq", get("id"), get("to"), self._user, refused.notice, condition, kind)
@@ -2156,13 +2181,10 @@ class XmppDecoder:
                 self._memory.put(expect_key(host.expect.what, key), host.expect, until)
         return changes, acts
 
-    def _refuse_offers(self, frame: Frame) -> None:
+    def _refuse_offers(self, note: _Note) -> None:
         """Remember that the files of a stanza were refused: so is their content, whoever sends it all the same."""
-        files = self._files
-        if files is None or self._flow.file is not None:
-            return
-        for offer in files.offers.values():
-            if any(offer.offer is event for event in frame.events):
+        if self._flow.file is None:
+            for offer in note.offered:
                 offer.refused = True
 
     def _apply_block(self, frame: Frame, note: _Block, verdicts: Sequence[Verdict]) -> list[Act]:
@@ -2599,7 +2621,7 @@ def _opaque(
 def _file(
     element: Element, method: str, sender: str | None, recipients: tuple[str, ...], ident: str | None,
     address: str | None = None, answerable: bool = True,
-) -> Read:
+) -> tuple[FileOffer, list[Spot]]:
     """A file described by child elements (XEP-0234 §6, XEP-0446)."""
     gather = _Gather()
     name = ""
@@ -2681,7 +2703,7 @@ def _stream_initiation(
 def _si_file(
     element: Element, method: str, sender: str | None, recipients: tuple[str, ...], ident: str | None,
     declared: str | None, asked: bool,
-) -> Read:
+) -> tuple[FileOffer, list[Spot]]:
     """A file described by attributes (XEP-0096 §3; Jingle up to file-transfer:2)."""
     gather = _Gather()
     gather.attribute("file_name", element, "name")
@@ -2702,8 +2724,13 @@ def _is_offered(element: Element) -> bool:
     return local == "file" and (namespace in _JINGLE_FILES or element.tag == _SI_FILE + "file")
 
 
-def _jingle(element: Element, sender: str | None, recipients: tuple[str, ...], asked: bool) -> list[Read]:
-    """Jingle (XEP-0166): files (0234), calls (0167); reasons are words."""
+def _jingle(
+    element: Element, sender: str | None, recipients: tuple[str, ...], asked: bool, described: dict[int, FileOffer],
+) -> list[Read]:
+    """Jingle (XEP-0166): files (0234), calls (0167); reasons are words.
+
+    `described` gets the offers by the identity of the element that describes each.
+    """
     action = _known(element.get("action", ""), _CALL_ACTIONS)
     session = element.get("sid")
     read: list[Read] = []
@@ -2712,9 +2739,11 @@ def _jingle(element: Element, sender: str | None, recipients: tuple[str, ...], a
         namespace, local = _parts(each.tag)
         if action in ("session-initiate", "content-add") and _is_offered(each):
             if each.tag == _SI_FILE + "file":
-                read.append(_si_file(each, "jingle", sender, recipients, session, None, asked))
+                event, spots = _si_file(each, "jingle", sender, recipients, session, None, asked)
             else:
-                read.append(_file(each, "jingle", sender, recipients, session, answerable=asked))
+                event, spots = _file(each, "jingle", sender, recipients, session, answerable=asked)
+            described[id(each)] = event
+            read.append((event, spots))
         elif local == "description" and namespace in _JINGLE_RTP and len(media) < 8:
             media.append(each.get("media", ""))
     texts = _Gather()
@@ -2820,6 +2849,19 @@ def _names(sid: str, requester: str, target: str, given: str | None) -> tuple[st
         text = f"{sid}{one}{two}".encode("utf-8", "replace")
         found[hashlib.sha1(text, usedforsecurity=False).hexdigest()] = None
     return tuple(found)
+
+
+def _short(offer: FileOffer) -> FileOffer:
+    """An offer as it is remembered: many of them stay in memory. Of a long name both ends are kept."""
+    name, kind = offer.file_name, offer.declared_type or ""
+    words = [*(text.plain for text in offer.texts), name, kind, *(value for each in offer.hashes for value in each)]
+    if sum(map(len, words)) <= _OFFER_WORDS:
+        return offer
+    half = _OFFER_WORDS // 2
+    return msgspec.structs.replace(
+        offer, file_name=name if len(name) <= _OFFER_WORDS else name[:half] + name[-half:], texts=(), hashes=(),
+        declared_type=kind[:255] or None,
+    )
 
 
 def _place(element: Element) -> str:

@@ -630,6 +630,40 @@ class TestNotBelieving:
         assert [start.offer.method for start in of(FileStart, say(dec, *in_band(UP, "s0", b"a")))] == ["ibb"]
         assert [start.offer.method for start in of(FileStart, say(dec, *in_band(UP, "s1999", b"a")))] == ["si"]
 
+    def test_long_names_do_not_stay_in_memory(self) -> None:
+        """What is remembered of an offer is short; of a long name its end, too."""
+        memory = SharedMemory(10000)
+        dec = signed(memory)
+        name = "a" * 100_000 + ".exe"
+        (offer,) = of(FileOffer, say(dec, iq(UP, "o", si_offer("s", name, 3))))
+        assert offer.file_name == name
+        (start,) = of(FileStart, say(dec, *in_band(UP, "s", b"abc")))
+        assert len(start.offer.file_name) < 5000
+        assert start.offer.file_name.endswith(".exe")
+        assert dec._files is not None
+        before = len(dec._files.offers)
+        say(dec, iq(UP, "i" * 2000, si_offer("s2", "a", 3)), (UP, (
+            f"<iq type='set' id='o' to='{'x' * 5000}'>{si_offer('s3', 'a', 3)}</iq>")))
+        assert len(dec._files.offers) == before
+        for stanza in (iq(UP, "i" * 2000, data("s", 0, b"abc"))[1],
+                       f"<iq type='set' id='o' to='{'x' * 5000}'>{opening('s')}</iq>"):
+            assert one(dec, UP, stanza).edit == REFUSE_BLOCKS
+
+    def test_a_file_outside_its_content_is_not_mistaken_for_it(self) -> None:
+        """The name that content is known by is the one of its own description."""
+        offer = jingle("session-initiate", "js", described("evil.exe", 3) + transport_ibb("t"))
+        stray = "<file xmlns='urn:xmpp:jingle:apps:file-transfer:5'><name>good.txt</name></file>"
+        frames = say(signed(), iq(UP, "j", offer.replace("<content", f"{stray}<content")), *in_band(UP, "t", b"abc"))
+        assert [offer.file_name for offer in of(FileOffer, frames)] == ["good.txt", "evil.exe"]
+        assert [start.offer.file_name for start in of(FileStart, frames)] == ["evil.exe"]
+
+    def test_nothing_is_taken_before_the_sign_on(self) -> None:
+        """Blocks of somebody who is not known yet belong to nothing."""
+        dec = XmppDecoder(Flow("f", Address("10.0.0.1", 1), Address("10.0.0.2", 2)), Limits(), SharedMemory(10), ON)
+        play(dec, login()[:-2])
+        frame = one(dec, UP, iq(UP, "o", opening("s"))[1])
+        assert (frame.edit, frame.events) == (REFUSE_BLOCKS, ())
+
     def test_a_stream_used_up_its_offer(self) -> None:
         """A second stream of the same name is an offer of its own: the first verdict was on another content."""
         dec = signed()
@@ -772,6 +806,21 @@ class TestSideConnections:
         assert expect.offer.file_name == "a.txt"
         assert [way for _, way in memory.asked] == [UP, DOWN]
         assert memory.get(expect_key("bytestream", given), 2.0) is not None
+
+    def test_candidates_that_nobody_offered_are_expected_too(self) -> None:
+        """A session that is not remembered: what comes of its hosts is read, under no name."""
+        stanza = iq(DOWN, "j", jingle("transport-info", "unknown", transport_s5b("t", ("c", "192.0.2.7", 5086))))
+        (expect,) = [act for act in passed(signed(), one(signed(), *stanza)) if isinstance(act, Expect)]
+        assert expect.offer is not None
+        assert (expect.offer.method, expect.offer.sender, expect.offer.file_name) == ("s5b", BOB, "")
+
+    def test_hosts_of_a_name_too_long_to_follow_are_taken_out(self) -> None:
+        """Nobody would recognise the connection."""
+        for stanza in (self.query(UP, (ME, "192.0.2.7", "5086"), sid="x" * 2000), iq(UP, "j", jingle(
+                "transport-info", "js", transport_s5b("x" * 2000, ("c", "192.0.2.7", 5086))))):
+            acts = passed(signed(), one(signed(), *stanza))
+            assert b"192.0.2.7" not in sent(acts, UP)
+            assert not [act for act in acts if isinstance(act, Expect)]
 
     REQUEST = f"<request xmlns='{UPLOAD}' filename='a b.txt' size='12' content-type='text/plain'/>"
 

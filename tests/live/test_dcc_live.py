@@ -14,12 +14,16 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.live.peers import ROOT, GatewayChild, Ngircd, Servers, free_port, now
+from tests.live.peers import ROOT, Child, GatewayChild, Ngircd, Servers, free_port, now
 from tests.live.test_modes import Irc, by_socks, plain
+from tests.live.test_purple_live import purplebot, wait
+
+__all__ = ["purplebot"]
 
 pytestmark = pytest.mark.live
 
@@ -64,6 +68,19 @@ MALWARE = {
 }
 
 
+PROXY = """<?xml version='1.0' encoding='UTF-8' ?>
+<pref version='1' name='/'>
+ <pref name='purple'>
+  <pref name='proxy'>
+   <pref name='type' type='string' value='socks5'/>
+   <pref name='host' type='string' value='127.0.0.1'/>
+   <pref name='port' type='int' value='{port}'/>
+  </pref>
+ </pref>
+</pref>
+"""
+
+
 class Net:
     """A gateway and how its clients reach servers and each other through it."""
 
@@ -87,6 +104,18 @@ class Net:
             self._connection("127.0.0.1", self._ngircd.port) if self.mode == "socks5" else plain(self._port))
         self._open.append(sock)
         return Irc(sock, f"{name}{self.mode[0]}{self._made}").sign_on()
+
+    def purple(self, program: Path, folder: Path, name: str, *options: str) -> Child:
+        """A running libpurple, its nick being its name; it takes every file that it is offered."""
+        state = folder / name
+        state.mkdir()
+        port = self._port
+        if self.mode == "socks5":
+            port = self._ngircd.port
+            (state / "prefs.xml").write_text(PROXY.format(port=self._port))
+        return Child(name, [
+            str(program), str(state), "prpl-irc", f"{name}@127.0.0.1", "", "90", f"i:port={port}", "b:ssl=0",
+            "s:encoding=UTF-8", *options], folder)
 
     def reach(self, address: tuple[str, int]) -> socket.socket:
         """A direct connection, as a client makes it."""
@@ -114,7 +143,7 @@ def gateway_of_mode(
         first = lease_range(20)
         listener |= {"upstream": f"127.0.0.1:{ngircd.port}", "lease_ports": f"{first}-{first + 19}"}
     else:
-        listener["destinations"] = {"allow": ["127.0.0.0/8"]}
+        listener["destinations"] = {"allow": ["0.0.0.0/0"]}  # libpurple names another address of this machine
     gateway = GatewayChild(folder, [listener], policy=POLICY, tls={"upstream_ca": str(servers.ca_file)})
     yield Net(request.param, gateway, port, ngircd)
     assert gateway.stop() == 0, gateway.child.text()
@@ -390,3 +419,45 @@ def test_a_direct_chat_is_read_masked_and_refused(
         assert (row["protocol"], row["kind"], row["recipients"]) == ("irc", "chat", [bob.nick])
         assert row["reference"] in line_of(hers, "eference")
     chat_on(alice, bob)
+
+
+# -- libpurple
+
+
+@pytest.mark.parametrize("name", ["roses.bin", *MALWARE])
+def test_libpurple_sends_to_libpurple(net: Net, purplebot: Path, tmp_path: Path, name: str) -> None:
+    """Real client code on both ends: the harmless file is the same, of the refused one nothing usable is there; both go
+    on answering, and both are shown the reference."""
+    content = MALWARE.get(name, harmless(300_000))
+    (tmp_path / name).write_bytes(content)
+    tag = f"{net.mode[0]}{[*MALWARE, name].index(name)}"
+    since = now()
+    bob = net.purple(purplebot, tmp_path, f"pbob{tag}", "echo=1")
+    alice = None
+    try:
+        wait(bob, "SIGNED-ON")
+        alice = net.purple(
+            purplebot, tmp_path, f"palice{tag}", f"peer=pbob{tag}", "msg=a file for you", "delay=1", "echo=1",
+            f"file={tmp_path / name}")
+        wait(bob, "FILE-REQ", name)
+        received = tmp_path / f"pbob{tag}" / f"recv-{name}"
+        if name in MALWARE:
+            row = net.gateway.wait_row("verdict", 40, since, action="block", sender=f"palice{tag}")
+            for one in (alice, bob):
+                wait(one, row["reference"])
+            assert not received.exists() or received.read_bytes() == b""
+            assert "FILE-RECV-COMPLETE" not in bob.text()
+        else:
+            wait(bob, "FILE-RECV-COMPLETE")
+            wait(alice, "FILE-SEND-COMPLETE")
+            assert received.read_bytes() == content
+            row = net.gateway.wait_row("file", after=since, state="transferred", name=name)
+            assert (row["complete"], row["sender"]) == (True, f"palice{tag}")
+        carol = net.join("carol")
+        for nick in (f"palice{tag}", f"pbob{tag}"):
+            carol.say(f"PRIVMSG {nick} :how are you")
+            carol.wait("echo: how are you")
+    finally:
+        for child in (alice, bob):
+            if child is not None:
+                child.stop()

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 # command or pkg-config module : Debian package
 peers="prosody:prosody ngircd:ngircd gcc:gcc pkg-config:pkg-config nft:nftables haproxy:haproxy tshark:tshark ip:iproute2
-openssl:openssl purple.pc:libpurple-dev"
+openssl:openssl purple.pc:libpurple-dev clamd:clamav-daemon"
 
 has() {
     case "$1" in

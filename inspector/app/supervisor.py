@@ -28,6 +28,7 @@ from inspector.app.control import Control
 from inspector.app.errors import UserError
 from inspector.classify.probes import named_im
 from inspector.drivers import metrics
+from inspector.drivers.clamd import Clamd
 from inspector.drivers.judges import Judging, Workers
 from inspector.drivers.mitm_layer import where
 from inspector.drivers.mitm_server import Gateway
@@ -129,6 +130,7 @@ class Supervisor:
             raise UserError(str(error) if isinstance(error, AuthorityError) else _why(error)) from None
         await self._watch(loaded)
         self._drop(loaded)
+        self._ask_clamd(loaded)
         await self.judging.workers.start(built.rules.scanner.files)
         gc.collect()
         gc.freeze()
@@ -185,6 +187,16 @@ class Supervisor:
         os.initgroups(loaded.user, entry.pw_gid)
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)
+
+    def _ask_clamd(self, loaded: config.Config) -> None:
+        """clamd judges files beside the packs, where it is configured."""
+        clamd = loaded.files.clamd
+        if clamd is None:
+            self.judging.second = None
+            return
+        place = str(clamd.path) if clamd.endpoint is None else (clamd.endpoint.host, clamd.endpoint.port)
+        self.judging.second = Clamd(
+            place, lambda: self.config.limits.file_seconds, lambda sentence: logs.tell("warning", sentence))
 
     def _greet(self) -> None:
         upstreams = {listener.address: listener.upstream for listener in self.gateway.settings.listeners}
@@ -276,6 +288,9 @@ class Supervisor:
         if disabled:
             problems.append(f"rules switched off because they took too long: {', '.join(map(str, disabled))}")
         workers, disk, leases = self.judging.workers, self.gateway.disk, self.gateway.leases
+        second = self.judging.second
+        if isinstance(second, Clamd) and second.trouble is not None:
+            problems.append(f"{second.trouble}: files are not judged by it")
         if workers.broken:
             problems.append("no process that judges files can be started: files are not judged")
         sessions = self.gateway.sessions()
@@ -356,10 +371,12 @@ class Supervisor:
 
     def _replace(self, loaded: config.Config, built: build.Built) -> None:
         """The new set is in force for every frame from now on; what is in flight keeps the old one."""
-        self.config = loaded
+        before, self.config = self.config, loaded
         kit = self.kit
         kit.rules, kit.limits, kit.archive = built.rules, loaded.limits, loaded.archive
         kit.never_inspect = frozenset(loaded.privacy.never_inspect)
+        if loaded.files != before.files:
+            self._ask_clamd(loaded)
         self.writer.limits, self.writer.text = loaded.limits, loaded.privacy.text
         self.gateway.limits = loaded.limits
         self.gateway.settings = replace(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.peers import GatewayChild, Namespaces, Ngircd, Prosody, Servers
+from tests.live.peers import Clamd, GatewayChild, Namespaces, Ngircd, Prosody, Servers
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +37,14 @@ def prosody(tmp_path_factory: pytest.TempPathFactory, servers: Servers) -> Itera
 def prosody_tls(tmp_path_factory: pytest.TempPathFactory, servers: Servers) -> Iterator[Prosody]:
     """A running Prosody that insists on encryption."""
     server = Prosody(tmp_path_factory.mktemp("prosody_tls"), servers, require_tls=True)
+    yield server
+    server.child.stop()
+
+
+@pytest.fixture(scope="session")
+def clamd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clamd]:
+    """A running clamd that knows one virus of ours."""
+    server = Clamd(tmp_path_factory.mktemp("clamd"))
     yield server
     server.child.stop()
 

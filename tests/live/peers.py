@@ -207,6 +207,42 @@ Component "conference.localhost" "muc"
             raise
 
 
+EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$" + b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
+"""The file that every virus scanner calls a virus, and that is none."""
+
+
+class Clamd:
+    """clamd on a Unix socket, with a database of ours: it calls a virus what holds TULIPS-TEST-VIRUS, nothing else."""
+
+    def __init__(self, folder: Path, *, stream_bytes: int = 1_000_000) -> None:
+        need("clamd")
+        folder.chmod(0o755)
+        database = folder / "database"
+        database.mkdir()
+        (database / "toy.ndb").write_text("Toy.Tulips:0:*:" + b"TULIPS-TEST-VIRUS".hex() + "\n")
+        self.path = folder / "clamd.ctl"
+        config = folder / "clamd.conf"
+        config.write_text(f"""
+LocalSocket {self.path}
+LocalSocketMode 666
+DatabaseDirectory {database}
+TemporaryDirectory {folder}
+StreamMaxLength {stream_bytes}
+Foreground yes
+LogVerbose yes
+OfficialDatabaseOnly no
+User root
+Bytecode no
+""")
+        self.child = Child("clamd", [shutil.which("clamd") or "/usr/sbin/clamd", "--config-file", str(config)], folder)
+        deadline = time.monotonic() + 60
+        while not self.path.exists():
+            if self.child.process.poll() is not None or time.monotonic() > deadline:
+                self.child.stop()
+                raise AssertionError(f"clamd does not listen:\n{self.child.text()}")
+            time.sleep(0.05)
+
+
 BLOCK = {
     "enforce": True,
     "rules": [

@@ -11,6 +11,7 @@ Each command's module has a function that takes the parsed arguments and returns
     explain      app.events_cmd.explain_command(args)  config, key, format
     sessions     app.status_cmd.sessions_command(args) config, what (list, kill), id, format
     status       app.status_cmd.status_command(args)   config, user, format
+    verify       app.verify_cmd.verify_command(args)   config, against, export
     ca export    app.ca.export_command(args)           config, format
 
 Exit status: 0; 1 for "no" or a failure; 2 for wrong use; 70 for a fault of ours, with the path of a report, never a
@@ -31,7 +32,6 @@ from inspector.app.errors import INTERNAL, WRONG_USE, UserError
 
 LATER = {
     "quarantine": "holding messages and releasing them",
-    "verify": "proving that the event log is whole",
     "feed": "signed signature feeds",
     "firewall": "nftables rules and systemd units",
 }
@@ -154,6 +154,14 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
     status.add_argument("--user", metavar="USER", type=_text,
                         help="only this user's sessions and what was done to them")
     status.add_argument("--format", choices=("text", "json"), default="text", help="what is printed (default: text)")
+
+    verify = command("verify", "verify_cmd:verify_command", "prove how far the event log is whole",
+                     "  inspector verify --export /mnt/auditor/monday.json\n"
+                     "  inspector verify --against /mnt/auditor/monday.json")
+    config(verify)
+    verify.add_argument("--against", metavar="FILE", action="append", default=[],
+                        help="a checkpoint that was exported before; may be repeated")
+    verify.add_argument("--export", metavar="FILE", help="write the last checkpoint there, for an auditor to keep")
 
     ca = command("ca", "", "the certificate authority that clients must trust", "  inspector ca export > inspector.pem")
     export = command("export", "ca:export_command", "print the authority's certificate (never its key)",

@@ -112,7 +112,7 @@ class Supervisor:
         try:
             writer = Writer(
                 location(loaded.store.events), gateway=self.name, limits=loaded.limits, text=loaded.privacy.text,
-                tell=lambda sentence: logs.tell("error", sentence),
+                tell=lambda sentence: logs.tell("error", sentence), key=loaded.state / "checkpoint.key",
             )
             if not writer.path.parent.exists() or _within(writer.path.parent, loaded.state):
                 _private(writer.path.parent)

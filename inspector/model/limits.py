@@ -111,6 +111,7 @@ class Limits:
     store_batch_rows: int = _bound(500, "rows of one commit")
     store_queue_rows: int = _bound(20000, "rows that wait for the writer before store_failed")
     store_queue_bytes: int = _bound(64 << 20, "characters of the texts of rows that wait for the writer")
+    checkpoint_seconds: float = _bound(300, "time between two signed checkpoints of the log, while rows come")
     store_seconds: float = _bound(10, "no commit within this is store_failed")
     # -- captures
     capture_flows: int = _bound(100000, "flows of a capture followed at a time; the least recent leaves first")

@@ -3,7 +3,8 @@
 WAL; a batch that holds a durable row is committed with synchronous=FULL, so when `done(True)` is called the row has
 been synced to the disk; other batches with NORMAL (a loss of power may take the last of them, a killed process none).
 A durable row is committed at once, together with all that wait; while that commit syncs, the next batch gathers.
-Rows keep the columns that are searched for and the whole line (docs/events.md) as bytes.
+Rows keep the columns that are searched for and the whole line (docs/events.md) as bytes, and their place in the chain
+(inspector/store/chain.py): rows of one commit are chained in the order they are written, by the one thread that writes.
 
 Errors: StoreError, one sentence, when a store cannot be opened. A running writer raises nothing: it retries, says so
 once through `tell`, counts, and goes on by itself when the disk lets it.
@@ -24,11 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from inspector.model import Limits
+from inspector.store.chain import GENESIS, SALT_BYTES, Link, body_of, digest_of, header_of
+from inspector.store.checkpoints import Checkpoint, CheckpointError, Signer
 from inspector.store.lines import Privacy, Row, private, render, unknown
 
 Done = Callable[[bool], None]
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the tables; a store of a newer one is refused."""
 APPLICATION = 0x494D4556
 """SQLite's application_id of an event store ("IMEV"): another program's database is not written to."""
@@ -40,7 +43,8 @@ RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 _TABLES = """
 CREATE TABLE events (
     n INTEGER PRIMARY KEY, id TEXT NOT NULL, t REAL NOT NULL, event TEXT NOT NULL, flow TEXT, message TEXT,
-    protocol TEXT, kind TEXT, action TEXT, user TEXT, sender TEXT, rule TEXT, reference TEXT, line BLOB NOT NULL
+    protocol TEXT, kind TEXT, action TEXT, user TEXT, sender TEXT, rule TEXT, reference TEXT, line BLOB NOT NULL,
+    chain TEXT, seq INTEGER, salt BLOB, body BLOB, digest BLOB
 ) STRICT;
 CREATE INDEX events_id ON events (id);
 CREATE INDEX events_t ON events (t);
@@ -51,10 +55,20 @@ CREATE INDEX events_action ON events (action, t) WHERE action IS NOT NULL;
 CREATE INDEX events_user ON events (user, t) WHERE user IS NOT NULL;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
+_CHAIN_TABLES = """
+CREATE UNIQUE INDEX events_chain ON events (chain, seq) WHERE chain IS NOT NULL;
+CREATE TABLE checkpoints (n INTEGER PRIMARY KEY, t REAL NOT NULL, line TEXT NOT NULL) STRICT;
+"""
+_CHAIN_COLUMNS = ("chain TEXT", "seq INTEGER", "salt BLOB", "body BLOB", "digest BLOB")
+"""What schema 1 did not have; rows of its time are in no chain."""
 _COLUMNS = ("flow", "message", "protocol", "kind", "action", "user", "sender", "rule", "reference")
 _ACTION = _COLUMNS.index("action")
 """What the gateway did; a contact list's "block" is none of it."""
-_INSERT = f"INSERT INTO events (id, t, event, {', '.join(_COLUMNS)}, line) VALUES (?, ?, ?{', ?' * len(_COLUMNS)}, ?)"  # noqa: S608 - constants
+_RULE, _REFERENCE = _COLUMNS.index("rule"), _COLUMNS.index("reference")
+_INSERT = (
+    f"INSERT INTO events (id, t, event, {', '.join(_COLUMNS)}, line, chain, seq, salt, body, digest) "  # noqa: S608 - constants
+    f"VALUES (?, ?, ?{', ?' * len(_COLUMNS)}, ?, ?, ?, ?, ?, ?)"
+)
 
 
 class StoreError(Exception):
@@ -102,13 +116,20 @@ def _prepare(base: sqlite3.Connection, path: Path) -> None:
     base.execute("PRAGMA synchronous=FULL")
     base.execute("PRAGMA wal_autocheckpoint=4000")
     base.execute("PRAGMA journal_size_limit=67108864")
-    if _version(base) == 0:
+    if _version(base) < SCHEMA:
         base.execute("BEGIN IMMEDIATE")
-        if _version(base) == 0:
-            for statement in filter(str.strip, _TABLES.split(";")):
+        version = _version(base)
+        if version == 0:
+            for statement in filter(str.strip, (_TABLES + _CHAIN_TABLES).split(";")):
                 base.execute(statement)
             base.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
             base.execute(f"PRAGMA application_id={APPLICATION}")
+        elif version == 1:
+            for column in _CHAIN_COLUMNS:
+                base.execute(f"ALTER TABLE events ADD COLUMN {column}")
+            for statement in filter(str.strip, _CHAIN_TABLES.split(";")):
+                base.execute(statement)
+            base.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(SCHEMA),))
         base.execute("COMMIT")
 
 
@@ -176,9 +197,17 @@ class Writer:
 
     def __init__(
         self, path: Path, *, gateway: str | None = None, limits: Limits | None = None, text: Privacy = "full",
-        tell: Callable[[str], None] | None = None,
+        tell: Callable[[str], None] | None = None, chain: str = "0", key: Path | None = None,
     ) -> None:
+        """`chain`: the worker's; `key`: the file of the checkpoints' key, None: no checkpoints are made here."""
         self.path = path
+        self.chain = chain
+        self._key = key
+        self._signer: Signer | None = None
+        self._seq, self._head = 0, GENESIS
+        """Rows of the chain on disk, and the digest of the last one."""
+        self._checked: tuple[float, int] = (0.0, 0)
+        """When the last checkpoint was made (monotonic), and how many rows the chain had then."""
         self.gateway = gateway
         self.limits = limits or Limits()
         """May be replaced while running."""
@@ -268,13 +297,14 @@ class Writer:
             while True:
                 self._idle = True
                 if not self._queue and self._ends is None:
-                    self._wake.wait()
+                    self._wake.wait(self._until_checkpoint())
                 self._idle = False
                 self._wake.clear()
                 if self._ends is None:
                     self._hurry.wait(GROUP_SECONDS)
                 self._hurry.clear()
                 self._drain()
+                self._checkpoint()
                 if self._ends is not None and not self._queue:
                     return
         finally:
@@ -338,12 +368,60 @@ class Writer:
                 base.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
                 self._full = full
             base.execute("BEGIN IMMEDIATE")
-            base.executemany(_INSERT, [item.columns for item in batch if item.columns is not None])
+            rows, seq, head = self._chained(batch)
+            base.executemany(_INSERT, rows)
             base.execute("COMMIT")
+            self._seq, self._head = seq, head
         except (sqlite3.Error, StoreError, OSError) as fault:
             self._drop()
             return str(fault)
         return None
+
+    def _chained(self, batch: list[_Item]) -> tuple[list[tuple[Any, ...]], int, bytes]:
+        """The rows of a batch with their places in the chain, and where it ends then."""
+        seq, head, chain = self._seq, self._head, self.chain
+        salts = os.urandom(SALT_BYTES * len(batch))
+        rows: list[tuple[Any, ...]] = []
+        for item in batch:
+            columns = item.columns
+            if columns is None:
+                continue
+            seq += 1
+            salt = salts[SALT_BYTES * len(rows):SALT_BYTES * (len(rows) + 1)]
+            body = body_of(salt, columns[-1])
+            header = header_of(
+                chain, seq, columns[0], columns[1], columns[2], columns[3 + _ACTION], columns[3 + _RULE],
+                columns[3 + _REFERENCE])
+            head = digest_of(head, header, body)
+            rows.append((*columns, chain, seq, salt, body, head))
+        return rows, seq, head
+
+    def _until_checkpoint(self) -> float | None:
+        """Seconds until a checkpoint is due; None: nothing has been written since the last one."""
+        if self._signer is None or self._checked[1] == self._seq:
+            return None
+        return max(0.05, self._checked[0] + self.limits.checkpoint_seconds - time.monotonic())
+
+    def _checkpoint(self) -> None:
+        """Sign the heads of all chains, when it is time or the end has come."""
+        signer, base = self._signer, self._base
+        if signer is None or base is None or self._checked[1] == self._seq:
+            return
+        now = time.monotonic()
+        if self._ends is None and now - self._checked[0] < self.limits.checkpoint_seconds:
+            return
+        self._checked = (now, self._seq)
+        try:
+            last = _last_checkpoint(base)
+            signer.catch_up(last)
+            base.execute("BEGIN IMMEDIATE")
+            made = signer.sign(round(time.time(), 3), _heads(base), last)
+            base.execute("INSERT INTO checkpoints VALUES (?, ?, ?)", (made.n, made.t, made.json()))
+            base.execute("COMMIT")
+            signer.advance()
+        except (sqlite3.Error, CheckpointError, OSError) as fault:
+            self._drop()
+            self._once(f"event store {self.path}: no checkpoint could be made ({fault})")
 
     def _written(self, batch: list[_Item]) -> None:
         counters, held = self.counters, self._held
@@ -408,8 +486,17 @@ class Writer:
 
     def _open(self) -> None:
         self._drop()
-        self._base = connect(self.path)
+        self._base = base = connect(self.path)
         self._full = True
+        head = base.execute(
+            "SELECT seq, digest FROM events WHERE chain = ? ORDER BY seq DESC LIMIT 1", (self.chain,)).fetchone()
+        self._seq, self._head = head if head is not None else (0, GENESIS)
+        if self._key is not None and self._signer is None:
+            try:
+                self._signer = Signer(self._key)
+            except CheckpointError as fault:
+                raise StoreError(str(fault)) from None
+            self._checked = (time.monotonic(), 0)
         about = self.path.stat()
         self._inode = (about.st_dev, about.st_ino)
 
@@ -430,6 +517,17 @@ class Writer:
         except OSError:
             return True
         return (about.st_dev, about.st_ino) != self._inode
+
+
+def _heads(base: sqlite3.Connection) -> dict[str, tuple[int, str]]:
+    """chain -> (rows, digest of the last one)."""
+    query = "SELECT chain, max(seq), digest FROM events WHERE chain IS NOT NULL GROUP BY chain"
+    return {chain: (seq, digest.hex()) for chain, seq, digest in base.execute(query)}
+
+
+def _last_checkpoint(base: sqlite3.Connection) -> Checkpoint | None:
+    row = base.execute("SELECT line FROM checkpoints ORDER BY n DESC LIMIT 1").fetchone()
+    return None if row is None else Checkpoint.parse(row[0])
 
 
 def _silent(sentence: str) -> None:
@@ -539,6 +637,40 @@ class Reader:
         marks = ", ".join("?" * len(events))
         query = f"SELECT n, line FROM events WHERE flow = ? AND event IN ({marks}) ORDER BY n LIMIT ?"  # noqa: S608
         return list(self._rows(query, [flow, *events, limit]))
+
+    def links(self) -> Iterator[Link]:
+        """Every chained row, chain by chain in its order."""
+        if _version(self._base) < 2:  # chains came with schema 2
+            return
+        query = (
+            "SELECT chain, seq, id, t, event, action, rule, reference, line, salt, body, digest FROM events "
+            "WHERE chain IS NOT NULL ORDER BY chain, seq"
+        )
+        try:
+            for row in self._base.execute(query):
+                yield Link(*row)
+        except sqlite3.Error as fault:
+            raise StoreError(f"event store: {fault}") from None
+
+    def unchained(self) -> int:
+        """Rows of an earlier release, in no chain."""
+        if _version(self._base) < 2:  # chains came with schema 2
+            return int(self._all("SELECT count(*) FROM events", ())[0][0])
+        return int(self._all("SELECT count(*) FROM events WHERE chain IS NULL", ())[0][0])
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """All of them, in order. Raises StoreError, also for one that cannot be read."""
+        if _version(self._base) < 2:  # chains came with schema 2
+            return []
+        try:
+            return [Checkpoint.parse(row[0]) for row in self._all("SELECT line FROM checkpoints ORDER BY n", ())]
+        except CheckpointError as fault:
+            raise StoreError(f"event store: a stored checkpoint is {fault}") from None
+
+    def snapshot(self) -> None:
+        """From here on read one state of the store, whatever is written meanwhile."""
+        self._all("BEGIN", ())
+        self.last()
 
     def last(self) -> int:
         """The greatest n, 0 when there is no row."""

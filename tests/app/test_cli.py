@@ -39,8 +39,8 @@ def test_the_commands_are_those_that_users_rely_on() -> None:
     """Every command of the interface that works today, and no other."""
     assert set(ALL) == {"inspector"} | {
         f"inspector {name}" for name in (
-            "run", "scan", "replay", "check", "policy", "policy test", "events", "explain", "sessions", "status", "ca",
-            "ca export",
+            "run", "scan", "replay", "check", "policy", "policy test", "events", "explain", "sessions", "status",
+            "verify", "ca", "ca export",
         )
     }
 
@@ -81,7 +81,6 @@ def test_commands_that_look_at_a_gateway_take_its_configuration() -> None:
     (["scan", "-", "-"], "standard input (-) can be read only once"),
     (["explain", "\udcff"], "argument EVENT: not UTF-8 text (see `inspector explain --help`)"),
     (["events", "--user", "\udcff"], "argument --user: not UTF-8 text (see `inspector events --help`)"),
-    (["verify"], "`inspector verify` (proving that the event log is whole) belongs to a later release"),
     (["feed", "update"], "`inspector feed` (signed signature feeds) belongs to a later release"),
     (["firewall", "render"], "`inspector firewall` (nftables rules and systemd units) belongs to a later release"),
     (["ca", "rotate"], "`inspector ca rotate` belongs to a later release"),

@@ -356,9 +356,9 @@ def test_a_loop_that_is_gone_does_not_end_the_writer(path: Path, writer: Writer)
 def test_a_newer_store_is_refused(path: Path) -> None:
     """One sentence that names the file and both versions, for writer and reader."""
     base = connect(path)
-    base.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")
+    base.execute("UPDATE meta SET value = '3' WHERE name = 'schema'")
     base.close()
-    with pytest.raises(StoreError, match=r"events\.db: made by a newer release \(schema 2, this one knows 1\)"):
+    with pytest.raises(StoreError, match=r"events\.db: made by a newer release \(schema 3, this one knows 2\)"):
         Writer(path).start()
     with pytest.raises(StoreError, match="newer release"):
         Reader(path)

@@ -1,0 +1,138 @@
+"""`inspector verify`: how far the event log is whole."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from inspector.app.errors import UserError
+from inspector.app.places import store_path
+from inspector.store.chain import Fault, walk
+from inspector.store.checkpoints import Checkpoint, CheckpointError, faults
+from inspector.store.sqlite import Reader, StoreError
+
+
+@dataclass
+class Report:
+    """What was found."""
+
+    chains: dict[str, int] = field(default_factory=dict)
+    """chain -> rows that verify."""
+    rows: int = 0
+    erased: int = 0
+    unchained: int = 0
+    """Rows of an earlier release."""
+    checkpoints: int = 0
+    proved: Checkpoint | None = None
+    """The last exported checkpoint that the log agrees with."""
+    wrong: list[str] = field(default_factory=list)
+
+
+def verify(reader: Reader, exported: list[Checkpoint]) -> Report:
+    """Walk all chains and compare them with the checkpoints stored and exported. Raises StoreError."""
+    report = Report()
+    reader.snapshot()
+    stored = reader.checkpoints()
+    report.unchained = reader.unchained()
+    report.checkpoints = len(stored)
+    report.wrong += faults(stored)
+    by_number = {one.n: one for one in stored}
+    wanted: dict[tuple[str, int], list[tuple[Checkpoint, str]]] = {}
+    for one in (*stored, *exported):
+        for chain, (seq, digest) in one.heads.items():
+            wanted.setdefault((chain, seq), []).append((one, digest))
+    met: set[tuple[str, int]] = set()
+    broken: list[Fault] = []
+    for link, state in walk(reader.links()):
+        if state.fault is not None:
+            broken.append(state.fault)
+            continue
+        report.chains[link.chain] = state.rows
+        report.rows += 1
+        report.erased += link.salt is None
+        for one, digest in wanted.get((link.chain, link.seq), ()):
+            if digest == link.digest.hex():
+                met.add((link.chain, link.seq))
+            else:
+                report.wrong.append(
+                    f"chain {link.chain}, row {link.seq}: not the row that checkpoint {one.n} was made of")
+    report.wrong += [str(fault) for fault in broken]
+    ends: dict[str, int] = {}
+    for chain, seq in wanted:
+        ends[chain] = max(seq, ends.get(chain, 0))
+    for chain, seq in sorted(ends.items()):
+        have = report.chains.get(chain, 0)
+        if have < seq and not any(fault.chain == chain for fault in broken):
+            what = f"rows {have + 1} to {seq} are missing" if have else "the whole chain is missing"
+            report.wrong.append(f"chain {chain}: {what}")
+    for one in sorted(exported, key=lambda one: one.n):
+        twin = by_number.get(one.n)
+        if not one.valid():
+            report.wrong.append(f"exported checkpoint {one.n}: its signature is not its key's")
+        elif twin is None:
+            report.wrong.append(f"exported checkpoint {one.n}: the log has none of that number")
+        elif twin.digest() != one.digest():
+            report.wrong.append(f"exported checkpoint {one.n}: the log's is another one: it was made anew")
+        elif all((chain, seq) in met for chain, (seq, _) in one.heads.items()):
+            report.proved = one
+    return report
+
+
+def verify_command(args: Namespace) -> int:
+    """Print what is proved; 1 when something is wrong."""
+    exported = [_read(name) for name in args.against]
+    try:
+        with Reader(store_path(args.config)) as reader:
+            report = verify(reader, exported)
+            last = reader.checkpoints()[-1:] if args.export else []
+    except StoreError as fault:
+        raise UserError(str(fault)) from None
+    for sentence in _sentences(report, bool(exported)):
+        print(sentence)
+    for sentence in report.wrong:
+        print(f"wrong: {sentence}")
+    if args.export:
+        if not last:
+            raise UserError("there is no checkpoint to export yet: the first is made minutes after the first event")
+        _write(Path(args.export), last[0])
+        print(f"checkpoint {last[0].n} is in {args.export}: keep it where nobody of this gateway can change it")
+    sys.stdout.flush()
+    return 1 if report.wrong else 0
+
+
+def _sentences(report: Report, asked: bool) -> list[str]:
+    chains = f"{len(report.chains)} chain{'' if len(report.chains) == 1 else 's'}"
+    said = [f"{report.rows} rows in {chains} verify" + (f", {report.erased} of them erased" if report.erased else "")]
+    if report.unchained:
+        said.append(f"{report.unchained} rows were written by an earlier release and are in no chain")
+    said.append(f"{report.checkpoints} checkpoints are stored")
+    if report.proved is not None:
+        t = datetime.fromtimestamp(report.proved.t, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        said.append(f"the log is proved up to the exported checkpoint {report.proved.n} of {t} UTC")
+    elif asked:
+        said.append("the log is proved up to none of the exported checkpoints")
+    else:
+        said.append("no exported checkpoint was given (--against): whoever can write the store can have made it anew")
+    return said
+
+
+def _read(name: str) -> Checkpoint:
+    try:
+        return Checkpoint.parse(Path(name).read_bytes()[:1 << 20])
+    except OSError as fault:
+        raise UserError(f"{name}: {(fault.strerror or str(fault)).lower()}") from None
+    except CheckpointError as fault:
+        raise UserError(f"{name}: {fault}") from None
+
+
+def _write(path: Path, checkpoint: Checkpoint) -> None:
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(checkpoint.json() + "\n")
+    except OSError as fault:
+        raise UserError(f"{path}: {(fault.strerror or str(fault)).lower()}") from None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import io
 import ipaddress
+import os
 import re
 import shutil
 import socket
@@ -14,12 +15,14 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.live.peers import ROOT, Child, GatewayChild, Ngircd, Servers, free_port, now
+from tests.live.conftest import Start
+from tests.live.peers import ROOT, Child, GatewayChild, Namespaces, Ngircd, Servers, free_port, need, now
 from tests.live.test_modes import Irc, by_socks, plain
 from tests.live.test_purple_live import purplebot, wait
 
@@ -419,6 +422,85 @@ def test_a_direct_chat_is_read_masked_and_refused(
         assert (row["protocol"], row["kind"], row["recipients"]) == ("irc", "chat", [bob.nick])
         assert row["reference"] in line_of(hers, "eference")
     chat_on(alice, bob)
+
+
+# -- behind a redirect
+
+
+@contextmanager
+def inside(name: str) -> Iterator[None]:
+    """Sockets that are made here belong to this network namespace."""
+    home, there = os.open("/proc/self/ns/net", os.O_RDONLY), os.open(f"/run/netns/{name}", os.O_RDONLY)
+    try:
+        os.setns(there, os.CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            os.setns(home, os.CLONE_NEWNET)
+    finally:
+        os.close(home)
+        os.close(there)
+
+
+@pytest.mark.netns
+def test_transparent(
+    namespaces: Namespaces, start_gateway: Start, tmp_path: Path, threads: ThreadPoolExecutor,
+) -> None:
+    """Alice sits behind the gateway, Bob beside the server. What she takes is redirected like anything else of hers;
+    what she gives is fetched from a leased port of the gateway, whose address he reads."""
+    need("ngircd")
+    config = tmp_path / "ngircd.conf"
+    config.write_text(f"[Global]\nName = irc.test\nInfo = a test\nListen = {namespaces.SERVER}\nPorts = 6667\n"
+                      "[Limits]\nMaxConnectionsIP = 0\n[Options]\nDNS = no\nIdent = no\nPAM = no\n")
+    server = Child("ngircd", [
+        *namespaces.inside(namespaces.srv), shutil.which("ngircd") or "/usr/sbin/ngircd", "-n", "-f", str(config),
+    ], tmp_path)
+    signatures = tmp_path / "packs"
+    shutil.copytree(ROOT / "signatures" / "core", signatures / "core")
+    listener = {
+        "mode": "transparent", "address": "0.0.0.0:9300", "clients": ["10.77.1.0/24"], "lease_ports": "9400-9409",
+        "destinations": {"deny": ["own"]},
+    }
+    try:
+        with inside(namespaces.srv):
+            server.wait_port(namespaces.SERVER, 6667)
+        gateway = start_gateway(
+            listener, prefix=namespaces.inside(namespaces.gw), policy=POLICY, signatures=str(signatures))
+        namespaces.redirect([6667, 7777], 9300)
+        with inside(namespaces.cli), plain(6667, namespaces.SERVER) as one:
+            alice = Irc(one, "alice").sign_on()
+            with inside(namespaces.srv), plain(6667, namespaces.SERVER) as two:
+                bob = Irc(two, "bob").sign_on()
+                for name, content in (("roses.bin", harmless(200_000)), ("eicar.zip", MALWARE["eicar.zip"])):
+                    for giver, taker, home in ((bob, alice, namespaces.cli), (alice, bob, namespaces.srv)):
+                        since = now()
+                        place = namespaces.SERVER if giver is bob else namespaces.CLIENT
+                        with inside(namespaces.srv if giver is bob else namespaces.cli):
+                            listens = socket.create_server((place, 7777))
+                        listens.settimeout(30)
+                        giver.say(
+                            f"PRIVMSG {taker.nick} :\x01DCC SEND {name} {number(place)} 7777 {len(content)}\x01")
+                        offer = offered(taker.wait("DCC SEND"))
+                        leased = offer["address"][0] == "10.77.2.1" and 9400 <= offer["address"][1] <= 9409
+                        assert leased if giver is alice else offer["address"] == (place, 7777)
+                        heard = threads.submit(give_once, listens, content)
+                        with inside(home):
+                            sock = plain(offer["address"][1], offer["address"][0])
+                        sock.settimeout(30)
+                        got = take(sock, len(content))
+                        heard.result(40)
+                        if name == "roses.bin":
+                            assert got == content
+                            row = gateway.wait_row("file", after=since, state="transferred", name=name)
+                            assert (row["complete"], row["sender"]) == (True, giver.nick)
+                        else:
+                            assert got == b""
+                            row = gateway.wait_row("verdict", after=since, action="block", sender=giver.nick)
+                            for person in (alice, bob):
+                                assert row["reference"] in person.wait("eference")
+                        chat_on(alice, bob)
+    finally:
+        server.stop()
 
 
 # -- libpurple

@@ -174,8 +174,12 @@ def what(line: Line) -> str:
                 return f"{kind}(encrypted: {shown(scheme)})" if scheme else f"{kind}(text not kept)"
             return kind + quoted(line["text"])
         case "file":
-            size = f", {line['size']} bytes" if line["size"] is not None else ""
-            return f"{quoted(line['name'] or '')}{size}{', ' + shown(line['method']) if line['method'] else ''}"
+            size = f"{line['size']} bytes" if line["size"] is not None else ""
+            about = [
+                quoted(line["name"] or ""), size, shown(line["method"] or ""),
+                *(_content(line) if line["state"] == "transferred" else ()),
+            ]
+            return f"{shown(line['state'] or '')} {', '.join(filter(None, about))}".strip()
         case "sign_on":
             return " ".join(filter(None, (line["identity"], line["mechanism"])))
         case "flow" | "session":
@@ -193,6 +197,15 @@ def what(line: Line) -> str:
         case "kill":
             return f"session {shown(line['session'] or '')}"
     return shown(str(line.get("reason") or line.get("version") or line.get("availability") or line.get("kind") or ""))
+
+
+def _content(line: Line) -> list[str]:
+    """What a transferred file is, in a few words."""
+    if line["sha256"] is None:
+        return ["not read"]
+    kinds = "/".join(map(shown, line["types"])) or "unknown"
+    members = f"{line['members']} files inside" if line["members"] else ""
+    return [kinds, members, "encrypted" if line["encrypted"] else "", "" if line["complete"] else "not whole"]
 
 
 def _address(value: Line | None) -> str:
@@ -241,10 +254,12 @@ def explain_command(args: Namespace) -> int:
     try:
         with Reader(path) as reader:
             rows = [line for _, line in reader.about(args.key) or reader.about(reference(args.key))]
-            flow = json.loads(rows[0])["flow"] if rows else args.key
+            rows = _with_its_file(reader, rows)
+            flows = dict.fromkeys(json.loads(line)["flow"] for line in rows) or {args.key: None}
             around = [
-                line for _, line in reader.of_flow(flow, ("flow", "session", "sign_on", "trouble", "kill"))
-            ] if flow else []
+                line for flow in flows if flow
+                for _, line in reader.of_flow(flow, ("flow", "session", "sign_on", "trouble", "kill"))
+            ]
     except StoreError as fault:
         raise UserError(str(fault)) from None
     if not rows and not around:
@@ -256,6 +271,25 @@ def explain_command(args: Namespace) -> int:
         for sentence in story([json.loads(line) for line in rows], [json.loads(line) for line in around]):
             sys.stdout.write(sentence + "\n")
     return 0
+
+
+_FILE_SECONDS = 7 * 86400
+"""An offer and its content lie no further apart: nobody waits longer for a file."""
+
+
+def _with_its_file(reader: Reader, rows: list[bytes]) -> list[bytes]:
+    """The rows, and where one is a file, those of its offer, or of the content that came of it."""
+    more: list[bytes] = []
+    for line in map(json.loads, rows):
+        if line["event"] == "file" and line.get("offer"):
+            more += [found for _, found in reader.about(line["offer"])]
+        elif line["event"] == "file" and line.get("state") == "offered":
+            at = when(line["t"], 0)
+            for _, found in reader.select(since=at, until=at + _FILE_SECONDS, events=("file",)):
+                other = json.loads(found)
+                if other.get("offer") == line["id"]:
+                    more += [one for _, one in reader.about(other["id"])]
+    return sorted(dict.fromkeys((*rows, *more)), key=lambda one: str(json.loads(one)["t"])) if more else rows
 
 
 def reference(text: str) -> str:
@@ -273,15 +307,19 @@ _DID = {
 
 def story(rows: list[Line], around: list[Line]) -> Iterator[str]:
     """What happened, in plain words, a line each. `rows`: the event and its verdicts; `around`: its flow."""
+    named = {line["id"]: line for line in rows}
     for line in rows:
         if line["event"] != "verdict":
             yield from _event(line)
     for line in rows:
         if line["event"] == "verdict":
-            yield from _verdict(line, alone=len(rows) == 1)
-    signed = [line for line in around if line["event"] == "sign_on" and line not in rows]
-    flows = [line for line in around if line["event"] in ("flow", "session") and line not in rows]
-    yield from _connection(flows, signed, (rows or around)[0])
+            yield from _verdict(line, named.get(line["message"], line), alone=len(rows) == 1)
+    for ident in dict.fromkeys(line["flow"] for line in (*rows, *around)):
+        of = [line for line in around if line["flow"] == ident and line not in rows]
+        yield from _connection(
+            ident, [line for line in of if line["event"] in ("flow", "session")],
+            [line for line in of if line["event"] == "sign_on"],
+        )
     troubles = [line for line in around if line["event"] in ("trouble", "kill") and line not in rows]
     if troubles:
         yield "Trouble on this connection"
@@ -314,6 +352,8 @@ def _event(line: Line) -> Iterator[str]:
         yield f"  text      {quoted(line['text'])}"
     elif line["event"] == "message":
         yield "  text      not kept (archive, privacy.text or never_inspect), or none"
+    if line["event"] == "file":
+        yield from _file(line)
     for part in line.get("texts") or ():
         if part["text"] != line.get("text") and part["text"] is not None:
             yield f"  {pad(shown(part['part'] or 'text'), 9)} {quoted(part['text'])}"
@@ -324,7 +364,35 @@ def _event(line: Line) -> Iterator[str]:
         yield f"  copy      {line['copy']}: not the first time that it was seen"
 
 
-def _verdict(line: Line, *, alone: bool) -> Iterator[str]:
+_TAKEN = {
+    "spool": "whole, before anything of it left", "stream": "while it left", "pass": "not at all: it was not read",
+    "watch": "while it left, without holding it back",
+}
+
+
+def _file(line: Line) -> Iterator[str]:
+    """What a file was said to be and what it is."""
+    if line["declared_type"]:
+        yield f"  declared  {shown(line['declared_type'])}"
+    if line["address"]:
+        yield f"  from      {shown(line['address'])}"
+    for claimed in line["hashes"]:
+        yield f"  claimed   {shown(claimed['algorithm'])} {shown(claimed['value'])}"
+    if line["offer"]:
+        yield f"  offered   {shown(line['offer'])}"
+    if line["mode"]:
+        left = f"; {line['sent']} bytes had left before the verdict" if line["sent"] else ""
+        yield f"  taken     {shown(line['mode'])}: {_TAKEN.get(line['mode'], 'otherwise')}{left}"
+    if line["state"] != "transferred":
+        return
+    media = f" ({shown(line['media_type'])})" if line["media_type"] else ""
+    yield f"  content   {', '.join(filter(None, _content(line)))}{media}"
+    for name in ("sha256", "sha1", "md5"):
+        if line[name]:
+            yield f"  {pad(name, 9)} {shown(line[name])}"
+
+
+def _verdict(line: Line, about: Line, *, alone: bool) -> Iterator[str]:
     yield f"Verdict {shown(line['id'])}"
     if alone:
         yield f"  when      {_time(line['t'])}" + (f", gateway {shown(line['gateway'])}" if line["gateway"] else "")
@@ -348,7 +416,7 @@ def _verdict(line: Line, *, alone: bool) -> Iterator[str]:
     if line["reason"]:
         yield f"  because   {shown(line['reason'])}"
     yield f"  asked     {line['asked']}"
-    yield f"  did       {line['did']}: {_done(line)}"
+    yield f"  did       {line['did']}: {_done(line, about)}"
     if line["reference"]:
         yield f"  reference {shown(line['reference'])}"
     if line["notice"]:
@@ -363,21 +431,24 @@ def _verdict(line: Line, *, alone: bool) -> Iterator[str]:
         yield f"  packs     {', '.join(map(shown, line['packs']))}"
 
 
-def _done(line: Line) -> str:
+def _done(line: Line, about: Line) -> str:
+    """What became of it. `about`: the event that was judged, where the log has it."""
     if line["mode"] == "monitor" and line["asked"] != "pass":
         return "it was delivered, because the policy does not enforce"
     if line["late"]:
         return "it had been delivered already, because the protocol was recognised late"
     done = _DID.get(line["did"] or "", "")
+    if about.get("sent") and line["did"] in ("block", "cut", "hold"):
+        done = f"{done}, but for {about['sent']} bytes that had left before"
     if line["asked"] and line["did"] != line["asked"]:
         return f"{done} (what was asked cannot be done with this message in this protocol)"
     return done
 
 
-def _connection(flows: list[Line], signed: list[Line], first: Line) -> Iterator[str]:
-    if first["flow"] is None:
+def _connection(ident: str | None, flows: list[Line], signed: list[Line]) -> Iterator[str]:
+    if ident is None:
         return
-    yield f"Connection {shown(first['flow'])}"
+    yield f"Connection {shown(ident)}"
     for flow in flows:
         way = f"{_address(flow['client'])} to {_address(flow['server'])}"
         named = f" ({shown(flow['server_name'])})" if flow["server_name"] else ""

@@ -117,8 +117,8 @@ KINDS: dict[str, tuple[Field, ...]] = {
         Field("method", "text", "how it travels: dcc, oft, http_upload, oob, si, ibb, s5b, jingle …"),
         Field("address", "text", "where it would come from: host:port or URL"),
         Field("offer", "text", "id of the event that announced it"),
-        Field("mode", "text", "how the content was taken (docs/files.md): spool, stream or pass; null: only the offer "
-              "was seen"),
+        Field("mode", "text", "how the content was taken (docs/files.md): spool, stream, pass or watch; null: only the "
+              "offer was seen"),
         Field("sent", "count", "bytes of it that had left before the verdict"),
         Field("hashes", "hashes", "digests as the sender says"), *_TEXT, _MESSAGE_ID, _LATE, _APPLICATION,
     ),

@@ -183,6 +183,73 @@ def test_explain_of_every_kind(store: Writer, capsys: pytest.CaptureFixture[str]
     assert events_command(_args()) == 0
 
 
+def _put(store: Writer, *rows: dict[str, Any]) -> None:
+    told = threading.Event()
+    for row in rows:
+        store.put(row)
+    store.put(message(999), lambda ok: told.set())
+    assert told.wait(20)
+
+
+def _file_rows() -> tuple[dict[str, Any], ...]:
+    offer = bare(
+        "file", id="0aaa-2", flow="0aaa", t=T + 10, protocol="irc", state="offered", sender="eve", recipients=["alice"],
+        name="photo\x1b.jpg", size=70000, method="dcc", address="203.0.113.9:5000", declared_type="image/jpeg",
+        way="down", direction="inbound", hashes=[("sha-256", "00ff")],
+    )
+    came = offer | {
+        "id": "0bbb-1", "flow": "0bbb", "t": T + 12, "state": "transferred", "sha256": "ab" * 32, "sha1": "cd" * 20,
+        "md5": "ef" * 16, "type": "executable", "types": ["executable", "archive"], "media_type": "application/zip",
+        "complete": False, "encrypted": True, "members": 3, "mode": "stream", "sent": 4464, "offer": "0aaa-2",
+        "hashes": [],
+    }
+    verdict = full(
+        "verdict", 2, id="0bbb-2", flow="0bbb", t=T + 12.1, message="0bbb-1", about="file", sender="eve",
+        asked="block", did="block", action="block", rule="harmful files are refused", reference="WXYZ-2345",
+        mode="enforce", late=False, hits=[],
+    )
+    other = bare("file", id="0ccc-1", flow="0ccc", t=T + 13, state="offered", name="other")
+    talk = full("flow", id="0aaa-9", flow="0aaa", t=T + 20, state="end", server={"ip": "203.0.113.8", "port": 6667})
+    side = full("flow", id="0bbb-9", flow="0bbb", t=T + 14, state="end", server={"ip": "203.0.113.9", "port": 5000})
+    return offer, came, verdict, other, talk, side
+
+
+@pytest.mark.parametrize("key", ["0aaa-2", "0bbb-1", "0bbb-2", "WXYZ-2345"])
+def test_explain_of_a_file_tells_of_offer_content_and_both_connections(
+    store: Writer, capsys: pytest.CaptureFixture[str], key: str,
+) -> None:
+    """By the offer, the content, its verdict or the reference: what was said, what it was, how it was taken, what left,
+    the conversation and the connection it came on; no other file."""
+    _put(store, *_file_rows())
+    assert _explain(key) == 0
+    out = capsys.readouterr().out
+    assert all(line.isprintable() for line in out.splitlines())
+    for part in (
+        'offered "photo\\x1b.jpg", 70000 bytes, dcc', "declared  image/jpeg", "from      203.0.113.9:5000",
+        "claimed   sha-256 00ff", "File 0bbb-1", "offered   0aaa-2",
+        "taken     stream: while it left; 4464 bytes had left before the verdict",
+        "content   executable/archive, 3 files inside, encrypted, not whole (application/zip)",
+        f"sha256    {'ab' * 32}", f"sha1      {'cd' * 20}", f"md5       {'ef' * 16}",
+        "did       block: it was not delivered, but for 4464 bytes that had left before",
+        "Connection 0aaa", "203.0.113.8:6667", "Connection 0bbb", "203.0.113.9:5000",
+    ):
+        assert part in out, part
+    assert "other" not in out
+    assert out.index("File 0aaa-2") < out.index("File 0bbb-1") < out.index("Verdict 0bbb-2")
+
+
+def test_files_in_the_table(store: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was offered and what came, in a line each; a file that was not read says so."""
+    offer, came, *_ = _file_rows()
+    _put(store, offer, came, came | {"id": "0bbb-5", "sha256": None, "mode": "pass"})
+    assert events_command(_args(event=["file"])) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith('offered "photo\\x1b.jpg", 70000 bytes, dcc')
+    assert lines[2].endswith(
+        'transferred "photo\\x1b.jpg", 70000 bytes, dcc, executable/archive, 3 files inside, encrypted, not whole')
+    assert lines[3].endswith('transferred "photo\\x1b.jpg", 70000 bytes, dcc, not read')
+
+
 def test_explain_of_nothing(store: Writer) -> None:
     """A name that is not in the log: exit 1, one sentence."""
     with pytest.raises(UserError, match=r'no event, message or reference "x\\x1b"') as fault:

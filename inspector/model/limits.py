@@ -50,6 +50,7 @@ class Limits:
     irc_channels: int = _bound(512, "channels remembered as joined")
     dcc_offers: int = _bound(256, "DCC offers remembered per session")
     dcc_line_bytes: int = _bound(16384, "longest line of a DCC CHAT taken as one message; longer ones come in parts")
+    dcc_leases: int = _bound(16, "ports leased for DCC offers in one session at a time: nobody outside may use them up")
     # -- XMPP
     xmpp_stanza_bytes: int = _bound(256 * 1024, "longest stanza after sign-on: what Prosody accepts (262144)")
     xmpp_server_stanza_bytes: int = _bound(

@@ -99,8 +99,8 @@ OWN_NAME = b"inspector"
 DROP_NUL = "irc.drop_nul"
 STRICT_DCC = "irc.strict_dcc"
 REFUSE_RESUME = "irc.refuse_resume"
-_UNREADABLE = "Your offer was not passed on: it cannot be told where it leads to."
-_TOO_LONG = "Your offer was not passed on: its line is too long. Please give the file a shorter name."
+_UNREADABLE = "Your offer was not passed on: its connection could not be followed."
+_TOO_LONG = "Your offer was not passed on: the file's name is too long, or there are too many offers at a time."
 _NO_RESUME = "Transfers cannot be resumed here: please get the whole file anew."
 MOST_EVENTS = 256
 """Events of one line; with more, its CTCP pieces are read as one text."""
@@ -447,6 +447,7 @@ class IrcDecoder:
         "_flow",
         "_heads",
         "_identify",
+        "_leased",
         "_limits",
         "_lines",
         "_link",
@@ -503,6 +504,8 @@ class IrcDecoder:
         """Passive DCC offers that wait for their answer, by their tokens, the oldest first."""
         self._announced: dict[str, _Known] = {}
         """Active DCC offers that were passed on, by the way of the offer and its port, the oldest first."""
+        self._leased: tuple[float, ...] = ()
+        """When ports were leased that may still be held."""
         self._asked_tls = False
         """STARTTLS was sent and not answered yet."""
         self._asked_behind = False
@@ -1655,8 +1658,9 @@ class IrcDecoder:
 
     def _connect(
         self, link: _Link, raw: bytes, way: Way, at: float,
-    ) -> tuple[list[Act], list[tuple[int, int, bytes]]]:
-        """Announce the connection of a request that passes: (acts, what of its line is written anew).
+    ) -> tuple[list[Act], list[tuple[int, int, bytes]]] | None:
+        """Announce the connection of a request that passes: (acts, what of its line is written anew); None: this
+        session has used up its share of ports.
 
         Where a port of ours is leased, the connection to the offerer goes to his own address, whatever he wrote: nobody
         is led to a third. An address of ours that comes back from the server stands for the one behind it. Which ends
@@ -1671,10 +1675,14 @@ class IrcDecoder:
             real = msgspec.structs.replace(expects[-1], address=dcc.joined(self._flow.client.ip, link.port))
         else:
             real = self._behind(link, expects[-1], at)
+        self._leased = tuple(since for since in self._leased if since + self._limits.lease_seconds > at)
+        if len(self._leased) >= self._limits.dcc_leases:
+            return None
         leased = self._memory.lease(real, way, at) if real is not None else None
         known = _Known(link.offer, link.port, link.port, (*link.addresses, *((real.address,) if real else ())))
         changes: list[tuple[int, int, bytes]] = []
         if leased is not None:
+            self._leased += (at,)
             self._memory.put(f"dcc:ours:{dcc.joined(leased.ip, leased.port)}", real, until)
             known.seen = leased.port
             changes = [(*link.host_at, dcc.written(leased.ip, raw[slice(*link.host_at)])),
@@ -1794,14 +1802,20 @@ class IrcDecoder:
             verdict_ = refused[unit]
             text_: bytes | None = None
             changes: list[tuple[int, int, bytes]] = []
+            withheld = False
             if frame.edit is None and verdict_ is None:
                 for link in links[unit]:
-                    announced, new = self._connect(link, raw, way, frame.at)
-                    expects += announced
-                    changes += new
+                    done = self._connect(link, raw, way, frame.at)
+                    if done is None:
+                        withheld = True
+                        break
+                    expects += done[0]
+                    changes += done[1]
             if changes and (spans[unit] or line.end - line.body + _grown(changes) > max(PAYLOAD, line.end - line.body)):
                 # A mask over an address that is written anew, or a line that would be cut behind us.
-                told.append((_TOO_LONG_VERDICT, _shown_entry(note, unit)))
+                withheld = True
+            if withheld:
+                told.append((_WITHHELD, _shown_entry(note, unit)))
                 continue
             if verdict_ is not None:
                 if not verdict_.placeholder or note.words >= len(line.params):
@@ -2147,7 +2161,7 @@ def _mode_words(params: list[str]) -> list[str]:
 _REFERENCES = frozenset({"+draft/reply", "+reply", "+draft/channel-context"})
 _KNOWN_TAGS = _REFERENCES | {"+typing", "+draft/typing", "+draft/react", "+react", "+draft/unreact"}
 """Client-only tags that are read as what they are."""
-_TOO_LONG_VERDICT = Verdict(Action.BLOCK, notice=_TOO_LONG)
+_WITHHELD = Verdict(Action.BLOCK, notice=_TOO_LONG)
 _TLS_TYPES = frozenset({"SSEND", "SCHAT", "STSEND"})
 _WELCOME = frozenset({"001", "002", "003", "004", "005", "251", "372", "375", "376", "422"})
 """Numerics that only a registered client gets; servers that leave out 001 exist."""

@@ -1059,6 +1059,17 @@ def test_a_line_that_would_be_too_long_is_not_passed_on() -> None:
     assert sent.data.endswith(b"x 198.51.100.99 9400 12\x01\r\n")
 
 
+def test_a_stranger_does_not_use_up_the_ports() -> None:
+    """A session has its share; what is offered beyond it is not passed on until a lease has ended."""
+    pool = LeasePool(range(9400, 9500), 120.0)
+    memory = LeasingMemory(SharedMemory(100), Paths(pool, "198.51.100.99", "198.51.100.99", "192.0.2.7"))
+    session = Session(memory=memory, limits=Limits(dcc_leases=2))
+    raw = b":bob!b@192.0.2.8 PRIVMSG alice :\x01DCC SEND a 3221225992 5000 12\x01\r\n"
+    assert [len(session.carry(DOWN, raw, PASSED)) for _ in range(4)] == [2, 2, 0, 0]
+    (frame,) = session.decoder.feed(Chunk(DOWN, 126.0, raw))
+    assert len(session.decoder.apply(frame, (PASSED,))) == 2
+
+
 @pytest.mark.parametrize("host", [b"0", b"127.0.0.1", b"169.254.1.1", b"224.0.0.1", b"fe80::1"])
 def test_nobody_outside_makes_us_connect_to_ourselves(host: bytes) -> None:
     """An offer from outside with an address of this machine or link gets no port of ours."""

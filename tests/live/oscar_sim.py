@@ -2,7 +2,7 @@
 
 No server or client of it is packaged; both ends are written from the sheet. A frame out of its turn, an answer nobody
 asked for, a request answered twice or never, a cookie that was not issued, a list that does not fill its frame: each
-ends the test. What `bench_…` makes is for measuring: a sign-on, and messages of a given size.
+ends the test.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import hashlib
 import ipaddress
 import os
 import socket
+import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -276,11 +277,14 @@ class _Signed:
 class Server:
     """Login, sessions and rooms; faults of its threads are kept.
 
-    `host`: how its clients are told to reach the session server.
+    `host`: how its clients are told to reach the session server. `secure`: TLS from the first byte on.
     """
 
-    def __init__(self, net: Net, host: str, ports: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self, net: Net, host: str, ports: tuple[int, int] = (0, 0), secure: ssl.SSLContext | None = None,
+    ) -> None:
         self.host = host
+        self.secure = secure
         self.login_socket, self.session_socket = (net.listen(port) for port in ports)
         self.port: int = self.login_socket.getsockname()[1]
         self.session_port: int = self.session_socket.getsockname()[1]
@@ -312,12 +316,14 @@ class Server:
         with suppress(OSError):
             while True:
                 sock, _ = listener.accept()
-                end = End(sock, 0xFFFC)
-                self._ends.append(end)
-                threading.Thread(target=self._serve, args=(end, serve), daemon=True).start()
+                threading.Thread(target=self._serve, args=(sock, serve), daemon=True).start()
 
-    def _serve(self, end: End, serve: Callable[[End, bytes], None]) -> None:
+    def _serve(self, sock: socket.socket, serve: Callable[[End, bytes], None]) -> None:
+        end = End(sock, 0xFFFC)
+        self._ends.append(end)
         try:
+            if self.secure is not None:
+                end.sock = self.secure.wrap_socket(sock, server_side=True)
             end.sock.settimeout(60)
             end.send(HELLO + pack(0x8001, u32(2)), SIGN_ON)
             channel, hello = end.next()
@@ -358,7 +364,8 @@ class Server:
             return got
 
     def _redirect(self, name: str, cookie: bytes) -> bytes:
-        return pack(1, name.encode()) + pack(5, f"{self.host}:{self.session_port}".encode()) + pack(6, cookie)
+        secure = pack(0x8E, b"\2") if self.secure is not None else b""
+        return pack(1, name.encode()) + pack(5, f"{self.host}:{self.session_port}".encode()) + pack(6, cookie) + secure
 
     def _login(self, end: End, hello: bytes) -> None:
         """MD5, or for an ICQ number the password in the hello (sheet 5.1)."""
@@ -645,20 +652,38 @@ class Proposal:
 class Client:
     """A user: signs on at the login server, is sent on, and talks."""
 
-    def __init__(self, net: Net, host: str, port: int, name: str) -> None:
+    def __init__(
+        self, net: Net, host: str, port: int, name: str, secure: tuple[ssl.SSLContext, str] | None = None,
+        cookie: bytes = b"",
+    ) -> None:
+        """`secure`: TLS from the first byte on, and the name that the login server's certificate must have. `cookie`:
+        shown in place of the one that was issued."""
         self.net = net
         self.name = name
         self.redirected: list[tuple[str, int]] = []
         """Where the servers said to go on."""
-        cookie = self._sign_on(host, port)
-        self.bos = Connection(net.connect(*self.redirected[-1]), 0x56C2, HELLO + pack(6, cookie))
+        self.secure = secure
+        self.certificate = secure[1] if secure is not None else ""
+        issued = self._sign_on(host, port)
+        cookie = cookie or issued
+        self.bos = Connection(self._go_on(), 0x56C2, HELLO + pack(6, cookie))
         self.bos.ready()
         self.bos.settle()
         self._messages = 0
 
+    def _connect(self, host: str, port: int) -> socket.socket:
+        sock = self.net.connect(host, port)
+        if self.secure is None:
+            return sock
+        return self.secure[0].wrap_socket(sock, server_hostname=self.certificate)
+
+    def _go_on(self) -> socket.socket:
+        """A connection to where the last redirect leads."""
+        return self._connect(*self.redirected[-1])
+
     def _sign_on(self, host: str, port: int) -> bytes:
         """The login; returns the cookie."""
-        sock = self.net.connect(host, port)
+        sock = self._connect(host, port)
         name = self.name.encode()
         if self.name.isdigit():
             roasted = bytes(byte ^ ROAST[at % 16] for at, byte in enumerate(password(self.name)))
@@ -684,6 +709,8 @@ class Client:
         assert cookie is not None
         name, _, port = host.decode().rpartition(":")
         self.redirected.append((name, int(port)))
+        assert any(one(tlvs, 0x8E) or b"") is (self.secure is not None)
+        self.certificate = (one(tlvs, 0x8D) or name.encode()).decode()
         return cookie
 
     def close(self) -> None:
@@ -723,7 +750,7 @@ class Client:
         """A connection to a room."""
         self.bos.request(1, 4, u16(0x0E) + pack(1, u16(4) + string8(room) + u16(0)))
         cookie = self._sent_on(self.bos.until(1, 5).body)
-        connection = Connection(self.net.connect(*self.redirected[-1]), 7, HELLO + pack(6, cookie))
+        connection = Connection(self._go_on(), 7, HELLO + pack(6, cookie))
         connection.ready()
         assert room.encode() in connection.until(0x0E, 2).body
         connection.until(0x0E, 3)
@@ -865,39 +892,3 @@ def reach(net: Net, proposal: Proposal) -> socket.socket:
         except OSError as failed:
             error = failed
     raise error or OSError("no address")
-
-
-# -- for measuring
-
-
-def bench_sign_on() -> tuple[bytes, bytes]:
-    """(what a client sends, what a server sends) up to the first message, numbered from 1; messages follow from 3 up
-    and from 4 down."""
-    up = (HELLO + pack(6, bytes(256)), SIGN_ON), (_SNAC.pack(1, 2, 0, 1) + struct.pack(">4H", 1, 4, 0x110, 0x8F1), DATA)
-    down = (HELLO, SIGN_ON), (_SNAC.pack(1, 3, 0, PUSH | 1) + u16(1) + u16(4), DATA), (
-        _SNAC.pack(1, 0x0F, 0, 0) + user_info("bench"), DATA)
-    return _row(up), _row(down)
-
-
-def _row(frames: Iterable[tuple[bytes, int]]) -> bytes:
-    """Frames numbered from 1."""
-    return b"".join(
-        _FLAP.pack(0x2A, channel, at, len(payload)) + payload for at, (payload, channel) in enumerate(frames, 1))
-
-
-def bench_message(number: int, text: bytes, *, up: bool = True) -> bytes:
-    """One frame with a message of channel 1, to or from "echo"."""
-    block = pack(2, b"\5\1\0\1\1" + struct.pack(">BBHHH", 1, 1, len(text) + 4, 0, 0) + text)
-    who = string8("echo") if up else user_info("echo")
-    payload = _SNAC.pack(4, 6 if up else 7, 0, number if up else PUSH | number) + b"%07d\0" % (number % 10**7)
-    payload += u16(1) + who + block
-    return _FLAP.pack(0x2A, DATA, number & 0xFFFF, len(payload)) + payload
-
-
-def bench_frames(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(channel, payload) of the whole frames in `data`."""
-    at = 0
-    while at + 6 <= len(data) and at + 6 + int.from_bytes(data[at + 4:at + 6]) <= len(data):
-        stop = at + 6 + int.from_bytes(data[at + 4:at + 6])
-        yield data[at + 1], data[at + 6:stop]
-        at = stop

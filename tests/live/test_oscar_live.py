@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,8 +23,9 @@ import pytest
 from inspector.store.sqlite import Reader
 from inspector.wire.tlv import pack
 from tests.live import oscar_sim as sim
+from tests.live.conftest import Start
 from tests.live.oscar_sim import Client, Connection, Direct, Namespace, Net, Proposal, Server, Socks
-from tests.live.peers import ROOT, GatewayChild, Namespaces, free_port
+from tests.live.peers import ROOT, GatewayChild, Namespaces, Servers, free_port
 
 pytestmark = pytest.mark.live
 
@@ -423,3 +425,49 @@ def test_a_virus_is_refused_and_both_sides_are_told(
     row = world.row("verdict", rule="viruses", did="block")
     assert row["protocol"] == "oscar"
     exchange(amy, ben)
+
+
+def test_tls_from_the_first_byte_through_redirects(servers: Servers, start_gateway: Start) -> None:
+    """Login, session and room, each TLS on both legs; redirects lead to leased ports, the certificates still have the
+    real server's name, and every word is read."""
+    certificate, key = servers.certificate("localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = Server(Direct(), "localhost", secure=context)
+    leased, port = ports(4), free_port()
+    gateway = start_gateway(
+        {"mode": "reverse", "address": f"127.0.0.1:{port}", "upstream": f"localhost:{server.port}",
+         "lease_ports": f"{leased[0]}-{leased[-1]}"}, tls={"intercept": "all"}, policy=POLICY, archive="full")
+    trusting = ssl.create_default_context(cafile=str(gateway.authority))
+    with ExitStack() as stack:
+        stack.callback(server.stop)
+        amy = Client(Direct(), "127.0.0.1", port, "amy", (trusting, "localhost"))
+        stack.callback(amy.close)
+        assert amy.redirected[-1][1] in leased
+        amy.say("amy", b"my card: 4111 1111 1111 1111")
+        assert amy.message() == ("amy", b"my card: *******************")
+        room = amy.join(ROOM)
+        stack.callback(room.end.close)
+        assert amy.redirected[-1][1] in leased
+        amy.bos.settle()
+        row = gateway.wait_row("message", way="up", user="amy")
+        assert row["identity"] == "authenticated"
+    assert server.faults == []
+
+
+def test_a_leased_port_is_good_for_the_holder_of_the_cookie_alone(servers: Servers, start_gateway: Start) -> None:
+    """Somebody else on the same machine, with another cookie, is cut off before the server hears of him."""
+    del servers
+    server = Server(Direct(), "127.0.0.1")
+    leased, port = ports(2), free_port()
+    gateway = start_gateway(
+        {"mode": "reverse", "address": f"127.0.0.1:{port}", "upstream": f"127.0.0.1:{server.port}",
+         "lease_ports": f"{leased[0]}-{leased[-1]}"}, policy=POLICY)
+    with ExitStack() as stack:
+        stack.callback(server.stop)
+        with pytest.raises((EOFError, OSError)):
+            Client(Direct(), "127.0.0.1", port, "amy", cookie=b"guessed" * 30)
+        trouble = gateway.wait_row("trouble", name="malformed")
+        assert "oscar.cookie" in trouble["detail"]
+        assert "guessed" not in json.dumps(trouble)
+    assert list(server.tickets) == server.issued

@@ -357,6 +357,54 @@ def test_a_passive_file_is_sent_by_the_one_who_connects(net: Net, threads: Threa
     chat_on(alice, bob)
 
 
+@pytest.mark.parametrize("name", ["roses.bin", "roses.stream", "eicar.com"])
+def test_a_sender_who_does_not_listen(net: Net, threads: ThreadPoolExecutor, name: str) -> None:
+    """TSEND without a size: all is sent at once and the connection closed; what is held arrives after that."""
+    alice, bob = net.join("alice"), net.join("bob")
+    since = now()
+    content = MALWARE.get(name, harmless(400_000))
+
+    def give_at_once(listener: socket.socket) -> None:
+        with listener:
+            sock, _ = listener.accept()
+            with sock:
+                sock.sendall(content)
+
+    listener = listening()
+    alice.say(f"PRIVMSG {bob.nick} :\x01DCC TSEND {name} {number()} {listener.getsockname()[1]}\x01")
+    offer = offered(bob.wait("DCC TSEND"))
+    given = threads.submit(give_at_once, listener)
+    got = b""
+    with net.reach(offer["address"]) as sock:
+        while data := sock.recv(65536):
+            got += data
+    given.result(30)
+    if name in MALWARE:
+        assert got == b""
+        row = net.gateway.wait_row("verdict", after=since, action="block", sender=alice.nick)
+        for person in (alice, bob):
+            assert row["reference"] in person.wait("eference")
+    else:
+        assert hashlib.sha256(got).hexdigest() == hashlib.sha256(content).hexdigest()
+        row = net.gateway.wait_row("file", after=since, state="transferred", name=name)
+        assert (row["complete"], row["size"]) == (True, len(content))
+    chat_on(alice, bob)
+
+
+@pytest.mark.parametrize("name", ["roses.bin", "roses.stream"])
+def test_who_sends_more_than_he_offered(net: Net, threads: ThreadPoolExecutor, name: str) -> None:
+    """What was offered arrives, and nothing behind it."""
+    alice, bob = net.join("alice"), net.join("bob")
+    content = harmless(100_000)
+    listener = listening()
+    alice.say(f"PRIVMSG {bob.nick} :\x01DCC SEND {name} {number()} {listener.getsockname()[1]} {len(content)}\x01")
+    offer = offered(bob.wait("DCC SEND"))
+    threads.submit(give_once, listener, content + EICAR)
+    got = take(net.reach(offer["address"]), 2 * len(content))
+    assert got == content
+    chat_on(alice, bob)
+
+
 def test_a_transfer_is_not_resumed(net: Net) -> None:
     """RESUME does not arrive; who asked is told, and may take the whole."""
     alice, bob = net.join("alice"), net.join("bob")

@@ -80,6 +80,8 @@ UNSET = (0, 0xFFFF0000)
 """Checksums that say nothing."""
 CHECKED_BYTES = 16 << 20
 """Content up to this is compared with its checksum: 2.7 ms a megabyte."""
+_TAG = b"<data "
+"""Readers look for the tag of a picture's number wherever it stands: also in the content of another."""
 TAG_BYTES = 256
 FILES = 64
 """Files of one direct message that are told apart; the rest is one."""
@@ -117,7 +119,7 @@ class _File:
     """A file on its way; `left`: bytes of its content still to come."""
 
     __slots__ = ("asked", "begun", "checksum", "count", "expected", "gap", "left", "offer", "offset", "size", "sum",
-                 "transfer", "why")
+                 "tail", "transfer", "why")
 
     def __init__(self, offer: FileOffer, expected: Expect | None, size: int, checksum: int = 0) -> None:
         self.offer = offer
@@ -131,6 +133,8 @@ class _File:
         self.count = 0
         self.gap = 0
         self.sum = 0
+        self.tail = b""
+        """What a tag may have begun in (direct IM)."""
         self.transfer = ""
         self.why = ""
         """Why it is not complete."""
@@ -538,6 +542,10 @@ class OftDecoder:
         file.gap = 0
         if side.mode == _DATA:
             side.payload -= size
+            look = (file.tail + part).lower()
+            file.tail = look[1 - len(_TAG):]
+            if _TAG in look:
+                file.why = file.why or "holds what looks like another file of its message"
         if not file.left:
             self._finish(side, way, at, frames)
         return stop
@@ -601,6 +609,7 @@ class OftDecoder:
     def _words(self, side: _Side, way: Way, at: float, raw: bytes, head: int, end: int) -> Frame:
         """What somebody says, or that he is typing."""
         flags = raw[38] << 8 | raw[39]
+        self._known(raw[12:20], at)
         odd = () if self._people(side, way, raw[44:76]) else (Oddity("oft.other_name"),)
         sender, recipients, conversation = side.people
         if len(raw) == head:

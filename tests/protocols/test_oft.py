@@ -646,6 +646,23 @@ def test_bytes_of_a_message_that_no_tag_tells_of_are_a_file_too(
     assert of(Message, frames)[-1].texts[0].plain == "and on we go"
 
 
+@pytest.mark.parametrize("step", [1, 5, 4096])
+def test_a_picture_that_hides_another_is_not_complete(step: int) -> None:
+    """A reader that looks for the tag of number 2 finds it inside of number 1."""
+    dec = decoder()
+    data = direct("bob", with_pictures(b"x", picture(1, PIXELS + picture(2, PIXELS)), picture(3, PIXELS)))
+    frames = [frame for at in range(0, len(data), step) for frame in dec.feed(Chunk(UP, AT, data[at:at + step]))]
+    assert [end.complete for end in of(FileEnd, frames)] == [False, True]
+
+
+def test_a_direct_im_is_known_by_its_cookie_too() -> None:
+    """Through the proxy nobody's address tells: the first frame names the proposal."""
+    memory = SharedMemory(10)
+    memory.put(expect_key("oft", COOKIE.hex()), DIRECT, AT + 10)
+    frames = play(decoder(memory=memory), [(UP, direct("bob", b"hello there"))])
+    assert (of(Message, frames)[0].recipients, of(Message, frames)[0].conversation) == (("amy",), "bob")
+
+
 def test_many_pictures_are_told_apart_up_to_a_bound() -> None:
     """Tags cost nothing to write, each file costs rows and a judgement."""
     payload = with_pictures(b"x", *(picture(n, b"") for n in range(5000)))

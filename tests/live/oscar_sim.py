@@ -568,10 +568,14 @@ class Connection:
         self.heard: list[Snac] = []
         """What came and was not yet asked for."""
         self._request = 0
-        self.end.send(hello, SIGN_ON)
-        channel, said = self.end.next()
-        assert channel == SIGN_ON
-        assert said[:4] == HELLO
+        try:
+            self.end.send(hello, SIGN_ON)
+            channel, said = self.end.next()
+            assert channel == SIGN_ON
+            assert said[:4] == HELLO
+        except BaseException:
+            self.end.close()
+            raise
 
     def request(self, family: int, sub: int, body: bytes = b"", *, answered: bool = True) -> int:
         """Send a SNAC; returns its request id."""
@@ -623,8 +627,17 @@ class Connection:
             self.heard.append(self.read())
         assert self.open == {}
 
-    def ready(self) -> None:
-        """The exchange up to 01/02 (sheet 5), several requests at once as clients do."""
+    def ready(self) -> Connection:
+        """Itself, after the exchange up to 01/02; closed when that fails."""
+        try:
+            self._exchange()
+        except BaseException:
+            self.end.close()
+            raise
+        return self
+
+    def _exchange(self) -> None:
+        """Several requests at once, as clients do (sheet 5)."""
         self.until(1, 3)
         self.request(1, 0x17, struct.pack(">4H", 1, 4, 4, 1))
         self.until(1, 0x18)
@@ -666,8 +679,7 @@ class Client:
         self.certificate = secure[1] if secure is not None else ""
         issued = self._sign_on(host, port)
         cookie = cookie or issued
-        self.bos = Connection(self._go_on(), 0x56C2, HELLO + pack(6, cookie))
-        self.bos.ready()
+        self.bos = Connection(self._go_on(), 0x56C2, HELLO + pack(6, cookie)).ready()
         self.bos.settle()
         self._messages = 0
 
@@ -750,8 +762,7 @@ class Client:
         """A connection to a room."""
         self.bos.request(1, 4, u16(0x0E) + pack(1, u16(4) + string8(room) + u16(0)))
         cookie = self._sent_on(self.bos.until(1, 5).body)
-        connection = Connection(self._go_on(), 7, HELLO + pack(6, cookie))
-        connection.ready()
+        connection = Connection(self._go_on(), 7, HELLO + pack(6, cookie)).ready()
         assert room.encode() in connection.until(0x0E, 2).body
         connection.until(0x0E, 3)
         return connection

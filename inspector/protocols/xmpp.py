@@ -498,11 +498,15 @@ class XmppDecoder:
                         tag = element.tag
                         side.spaces = 0
                         if tag == _MESSAGE:
-                            return [self._message(way, chunk.at, data, element)]
-                        if tag == _IQ:
-                            return [self._iq(way, chunk.at, data, element)]
-                        if tag == _PRESENCE:
-                            return [self._presence(way, chunk.at, data, element)]
+                            frames.append(self._message(way, chunk.at, data, element))
+                        elif tag == _IQ:
+                            frames.append(self._iq(way, chunk.at, data, element))
+                        elif tag == _PRESENCE:
+                            frames.append(self._presence(way, chunk.at, data, element))
+                        if frames:
+                            if files is not None and files.due[way]:
+                                frames += self._endings(way, chunk.at, files)
+                            return frames
                 except XmlFault:
                     pass    # the long way says what is wrong, and of which bytes
             else:
@@ -567,6 +571,9 @@ class XmppDecoder:
         except XmlFault:
             return 0
         side.spaces = 0
+        files = self._files
+        if files is not None and files.due[way]:
+            frames += self._endings(way, at, files)
         return end
 
     def _excess(self, raw: bytes, element: Element) -> str | None:
@@ -610,6 +617,9 @@ class XmppDecoder:
                     return
                 continue
             frames.append(frame)
+            files = self._files
+            if files is not None and files.due[way]:
+                frames += self._endings(way, at, files)
             if self._blind():
                 self._fill(way, at, split.rest(), frames)
                 return

@@ -237,6 +237,18 @@ class TestReading:
             iq(UP, "e", typed="result"))
         assert [end.complete for end in of(FileEnd, frames)] == [True]
 
+    def test_an_end_stands_where_it_was_caused_however_the_stream_is_cut(self) -> None:
+        """A sender who ends his own Jingle session without a close: the file ends behind that stanza."""
+        said = "".join(stanza for _, stanza in (
+            iq(UP, "j", jingle("session-initiate", "js", described("a", 9) + transport_ibb("t"))),
+            iq(UP, "o", opening("t")), iq(UP, "b", data("t", 0, b"abcd")),
+            iq(UP, "e", jingle("session-terminate", "js")), iq(UP, "p", "<ping xmlns='urn:xmpp:ping'/>")))
+        for size in (1, 7, len(said)):
+            dec = signed()
+            frames = [frame for at in range(0, len(said), size)
+                      for frame in dec.feed(Chunk(UP, 1.0, said[at:at + size].encode()))]
+            assert [frame.kind for frame in frames] == ["xmpp.iq"] * 4 + ["xmpp.file_end", "xmpp.iq"]
+
     def test_the_end_of_the_session_is_the_end_of_its_files(self) -> None:
         """A file without its close is not complete."""
         dec = signed()

@@ -103,7 +103,12 @@ def gateway_settings(config: Config, *, stock_io: bool = False) -> GatewaySettin
     )
     own = frozenset({config.metrics.port}) if config.metrics is not None else frozenset()
     return GatewaySettings(
-        listeners, tls_settings(config), config.state / "spool", config.limits, own, stock_io)
+        listeners, tls_settings(config), spool_folder(config), config.limits, own, stock_io)
+
+
+def spool_folder(config: Config) -> Path:
+    """Where files wait for their verdict."""
+    return config.state / "spool"
 
 
 def tls_settings(config: Config) -> TlsSettings:

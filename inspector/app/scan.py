@@ -97,6 +97,7 @@ class _Content:
         if self._disk is None:
             try:
                 disk = Disk(Path(tempfile.mkdtemp(prefix="inspector-")), lambda: self._limits)
+                disk.start()
             except OSError as error:
                 raise SpoolError(f"no folder for files can be made: {(error.strerror or str(error)).lower()}") from None
             self._disk = disk
@@ -108,7 +109,7 @@ class _Content:
             self.close()
             self._rules = effect.rules
         if self._judge is None:
-            self._judge = OneJudge(rules_of(effect.rules), self._limits)
+            self._judge = OneJudge(rules_of(effect.rules), self._limits, self.disk.empty)
         try:
             content = file.content()
         except SpoolError as error:
@@ -125,6 +126,7 @@ class _Content:
         if judge is not None:
             judge.close()
         if self._disk is not None and not self._disk.files:
+            self._disk.empty.rmdir()
             self._disk.folder.rmdir()
             self._disk = None
 

@@ -65,7 +65,9 @@ class Supervisor:
         self.kit: Kit
         self.world = World(loaded.limits)
         self.gateway: Gateway
-        self.judging = Judging(Workers(lambda: self.config.limits, lambda sentence: logs.tell("warning", sentence)))
+        self.judging = Judging(Workers(
+            lambda: self.config.limits, lambda sentence: logs.tell("warning", sentence),
+            build.spool_folder(loaded) / "empty"))
         self.writer: Writer
         self._control: Control | None = None
         self._metrics: metrics.MetricsServer | None = None

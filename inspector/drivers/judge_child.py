@@ -1,9 +1,10 @@
 """The process in which files are judged, and what is said between it and the gateway.
 
-Openers and rules meet bytes that were made to break them. So they run in a process of its own: without network, with
-bounded memory, time and descriptors, unable to make files, as nobody where the gateway is root; it is killed when it
-overruns and replaced after so many files (judges.py). The gateway believes of its answers what they are: a report of
-bounded length.
+Openers and rules meet bytes that were made to break them. So they run in a process of its own: without network, in an
+empty root folder, without capabilities, unable to make files or processes, with bounded memory, time and descriptors,
+as nobody where the gateway is root. (As the gateway's own user it could read the authority's key and speak to the
+control socket: the root folder is what keeps it from both.) It is killed when it overruns and replaced after so many
+files (judges.py). The gateway believes of its answers what they are: a report of bounded length.
 
 Between the two is a Unix stream socket, which is all the child is started with (descriptor 0). Each message is its
 length (4 bytes, big-endian) and so much MessagePack. With `Load` comes a descriptor of the rules, with `Ask` one of the
@@ -12,6 +13,7 @@ file's content: no name of a file ever becomes a path. The first word is the chi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -34,6 +36,12 @@ ANSWER_BYTES = 1 << 20
 DESCRIPTORS = 32
 """Descriptors that the child may have: a map of a file's piece takes one."""
 NOBODY = 65534
+_NO_NEW_PRIVS = 38
+"""prctl(2)"""
+_CAPABILITIES = struct.pack("=Ii", 0x20080522, 0)
+"""capset(2): version 3, this process; all sets empty."""
+_NICE = 5
+"""Messages come first."""
 _CODECS = ("ascii", "cp437", "cp1252", "latin-1", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32",
            "utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "base64", "hex", "quopri", "uu")
 """Decoders are modules that are read when they are first used: later the process may not be allowed to read them."""
@@ -134,19 +142,26 @@ class _Line:
         return _to_child.decode(body), fds[0]
 
 
-def confine() -> tuple[str, ...]:
-    """Give up what judging does not need; what the system did not permit."""
+def confine(jail: str) -> tuple[str, ...]:
+    """Give up what judging does not need; what the system did not permit. `jail`: an empty folder, the new root."""
     import codecs
+    import ctypes
     import resource
 
     for name in _CODECS:
-        codecs.lookup(name)
+        with contextlib.suppress(LookupError):
+            codecs.lookup(name)
     lacking = []
     root = os.geteuid() == 0
     try:
         os.unshare(os.CLONE_NEWNET if root else os.CLONE_NEWUSER | os.CLONE_NEWNET)
     except (OSError, AttributeError):
-        lacking.append("a network name space of its own")
+        lacking.append("a network name space of their own")
+    try:
+        os.chroot(jail)
+        os.chdir("/")
+    except OSError:
+        lacking.append("a root folder of their own")
     if root:
         try:
             os.setgroups([])
@@ -154,8 +169,12 @@ def confine() -> tuple[str, ...]:
             os.setresuid(NOBODY, NOBODY, NOBODY)
         except OSError:
             lacking.append("another user than root")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.capset(_CAPABILITIES, bytes(24)):
+        lacking.append("a life without capabilities")
+    os.nice(_NICE)
+    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC):
+        resource.setrlimit(limit, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     return tuple(lacking)
 
@@ -220,10 +239,10 @@ def serve(sock: socket.socket, lacking: Iterable[str]) -> None:
 
 
 def main() -> None:
-    """The child: its socket is descriptor 0."""
+    """The child: its socket is descriptor 0, its only argument the folder that becomes its root."""
     import inspector.scan  # noqa: F401 - while it can still be read
 
-    serve(socket.socket(fileno=0), confine())
+    serve(socket.socket(fileno=0), confine(sys.argv[-1]))
 
 
 if __name__ == "__main__":

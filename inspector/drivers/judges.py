@@ -22,6 +22,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -144,8 +145,10 @@ class _Worker:
 class Workers:
     """The processes that judge files. All methods are called on the loop."""
 
-    def __init__(self, limits: Callable[[], Limits], log: Callable[[str], None]) -> None:
+    def __init__(self, limits: Callable[[], Limits], log: Callable[[str], None], jail: Path) -> None:
+        """`jail`: an empty folder, which becomes the root of the processes."""
         self.limits = limits
+        self.jail = jail
         self.counters = Counters()
         self._log = log
         self._loop: asyncio.AbstractEventLoop
@@ -313,7 +316,7 @@ class Workers:
 
     def _spawn(self) -> None:
         try:
-            process, sock = spawned()
+            process, sock = spawned(self.jail)
         except OSError as error:
             self._start_failed((error.strerror or str(error)).lower())
             return
@@ -551,8 +554,10 @@ class _Both:
 class OneJudge:
     """Judges files one after the other and waits for each: for captures. The process starts with the first file."""
 
-    def __init__(self, rules: FileRules | None, limits: Limits) -> None:
+    def __init__(self, rules: FileRules | None, limits: Limits, jail: Path) -> None:
+        """`jail`: an empty folder, which becomes the root of the process."""
         self._rules = rules
+        self._jail = jail
         self._limits = limits
         self._child: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         self._blob = -1
@@ -589,7 +594,7 @@ class OneJudge:
             self._blob = -1
 
     def _start(self, rules: FileRules) -> None:
-        self._child = spawned()
+        self._child = spawned(self._jail)
         if self._blob < 0:
             self._blob = sealed(rules)
         limits = self._limits
@@ -656,13 +661,13 @@ def sealed(rules: FileRules) -> int:
     return descriptor
 
 
-def spawned() -> tuple[subprocess.Popen[bytes], socket.socket]:
+def spawned(jail: Path) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """A new process and our end of its socket. Raises OSError."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     path = os.pathsep.join(os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path)
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", *PROGRAM], stdin=its.fileno(), stdout=subprocess.DEVNULL,
+            [sys.executable, "-P", *PROGRAM, str(jail)], stdin=its.fileno(), stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, close_fds=True, cwd="/", start_new_session=True,
             env={"PYTHONPATH": path, "HOME": "/nonexistent", "PATH": "/usr/bin:/bin"},
         )

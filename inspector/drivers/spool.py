@@ -58,10 +58,16 @@ class Spool:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.folder.stat().st_mode & 0o077:
             self.folder.chmod(0o700)
+        self.empty.mkdir(mode=0o700, exist_ok=True)
         for entry in self.folder.iterdir():
             if entry.name.startswith(PREFIX) and not entry.is_dir():
                 entry.unlink()
                 self.swept += 1
+
+    @property
+    def empty(self) -> Path:
+        """A folder in which there is nothing: the root folder of processes that judge files."""
+        return self.folder / "empty"
 
     def open(self) -> Spooled:
         """A new file, empty."""

@@ -23,6 +23,9 @@ from tests.test_golden import PCAPS
 
 LIMITS = Limits(archive_seconds=1.0, file_workers=2)
 
+JAIL = Path(__file__).parent
+"""Any folder will do."""
+
 NAUGHTY = """
 import os, time
 import inspector.scan.files as files
@@ -77,7 +80,7 @@ class Asker:
     def __init__(self, limits: Limits, sentences: list[str]) -> None:
         self.limits = limits
         self.sentences = sentences
-        self.workers = Workers(lambda: self.limits, sentences.append)
+        self.workers = Workers(lambda: self.limits, sentences.append, JAIL)
         self.rules = file_rules()
 
     def ask(self, data: bytes, name: str = "a.txt", rules: FileRules | None = None) -> asyncio.Future[Any]:
@@ -341,7 +344,7 @@ def test_without_rules_nothing_is_clean(monkeypatch: pytest.MonkeyPatch) -> None
     """A scanner without rules for files judges none."""
 
     async def scenario() -> None:
-        workers = Workers(lambda: LIMITS, print)
+        workers = Workers(lambda: LIMITS, print, JAIL)
         await workers.start(None)
         said: list[Any] = []
         workers.judge(File(), content(b"x"), None, lambda *answer: said.append(answer))
@@ -401,7 +404,7 @@ def test_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """For captures: the same process, waited for; hangs and deaths are failures, and the next file is judged."""
     monkeypatch.setattr(module, "PROGRAM", ("-c", NAUGHTY))
     monkeypatch.setattr(module, "GRACE", 0.3)
-    judge = OneJudge(file_rules(), LIMITS)
+    judge = OneJudge(file_rules(), LIMITS, JAIL)
 
     def ask(data: bytes) -> FileReport | str:
         descriptor = content(data)
@@ -418,7 +421,7 @@ def test_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
         assert ask(b"die") == "the process that judged the file has died twice"
         assert ask(b"lie") == "the process that judged the file has died twice"
         assert isinstance(ask(b"fine"), FileReport)
-        assert OneJudge(None, LIMITS).judge(File(), 0) == "there are no rules for files"
+        assert OneJudge(None, LIMITS, JAIL).judge(File(), 0) == "there are no rules for files"
     finally:
         judge.close()
         judge.close()

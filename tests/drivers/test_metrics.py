@@ -72,7 +72,8 @@ def test_what_sessions_did_is_told_by_protocol_action_and_rule() -> None:
 def test_files_and_leases_are_told(tmp_path: Path) -> None:
     """What is in the spool, who judges, what is leased; no name of a file or user anywhere."""
     limits = Limits()
-    spool, leases, workers = Spool(tmp_path / "spool", lambda: limits), Leases(), Workers(lambda: limits, print)
+    spool, leases = Spool(tmp_path / "spool", lambda: limits), Leases()
+    workers = Workers(lambda: limits, print, tmp_path)
     spool.start()
     spool.open().append(b"12345", b"123")
     pool = leases.make("127.0.0.1:1080", (9400, 9401), 60.0)

@@ -139,7 +139,7 @@ def test_files_are_private_and_have_no_name(tmp_path: Path) -> None:
     file = spool.open()
     file.append(b"secret", b"raw")
     assert stat.S_IMODE((tmp_path / "spool").stat().st_mode) == 0o700
-    assert list((tmp_path / "spool").iterdir()) == []
+    assert list((tmp_path / "spool").iterdir()) == [spool.empty]
     assert stat.S_IMODE(os.fstat(file._content).st_mode) == 0o600
     given_away = file.content()
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -158,7 +158,7 @@ def test_leftovers_of_a_crash_are_swept(tmp_path: Path) -> None:
     (folder / "README").write_text("stays")
     spool = made(tmp_path)
     assert spool.swept == 2
-    assert sorted(path.name for path in folder.iterdir()) == ["README"]
+    assert sorted(path.name for path in folder.iterdir()) == ["README", "empty"]
     assert (tmp_path / "elsewhere").exists()
 
 
@@ -210,7 +210,8 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_spool_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     """A folder that has vanished, too many open files: a sentence, no traceback."""
     spool = made(tmp_path)
-    (tmp_path / "spool").rmdir()
+    spool.empty.rmdir()
+    spool.folder.rmdir()
     with pytest.raises(SpoolError, match="no such file or directory"):
         spool.open().append(b"x")
     assert spool.bytes == 0

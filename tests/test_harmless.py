@@ -125,6 +125,23 @@ def test_the_rules_are_awake(rules: Rules) -> None:
     assert [(did, rule) for did, rule, _ in line.judged()] == [("redact", "payment data is masked on its way out")]
 
 
+@pytest.mark.parametrize("pieces", [
+    ("4111 1111", "1111", "1111"), ("my number is 4111", "11111111", "1111"), ("4111-1111-", "1111-", "1111"),
+])
+def test_a_card_number_in_pieces_does_not_leave(rules: Rules, pieces: tuple[str, ...]) -> None:
+    """Each piece is harmless; the one that completes it is refused, and the event names the others."""
+    line = Line(rules, 6667)
+    for side, said in ((UP, b"NICK alice\r\nUSER alice 0 * :alice\r\n"), (DOWN, b":irc.test 001 alice :Welcome\r\n")):
+        line.feed(side, said)
+    *first, last = (f"PRIVMSG bob :{piece}\r\n".encode() for piece in pieces)
+    for each in first:
+        assert line.feed(UP, each) == each
+    assert line.feed(UP, last) == b""
+    [(did, rule, findings)] = line.judged()
+    assert (did, rule) == ("block", "payment data is masked on its way out")
+    assert "begun in" in str(findings)
+
+
 def test_the_messages_are_what_they_are_said_to_be() -> None:
     """2,000, none twice, 100 in each of 20 named languages, with what makes texts hard."""
     assert len({text for _, text in MESSAGES}) == len(MESSAGES) == 2000

@@ -26,7 +26,7 @@ from typing import Any
 
 import msgspec
 
-from inspector.engine import rows
+from inspector.engine import rows, windows
 from inspector.engine.files import FileDesk, Transfer
 from inspector.engine.kit import Kit
 from inspector.engine.world import LeasingMemory, Paths, Tally, World
@@ -510,6 +510,8 @@ class Session:
         if findings is None:
             self._judge(Item(frame, rules, 0), world, out)
             return
+        if kind is Message:
+            findings = self._joined(event, findings, way, at, world, rules)  # type: ignore[arg-type]
         judged = event if not kit.never_inspect or not self._unread() else msgspec.structs.replace(event, texts=())
         if rules.policy.decide(judged, context, way, at, findings) is not None:
             item = Item(frame, rules, 0)
@@ -520,6 +522,7 @@ class Session:
         tally.passed += 1
         if kind is Message:
             tally.messages += 1
+            self._remember(event, way, at, world)  # type: ignore[arg-type]
         if self._logged(event):
             self._archive(event, frame, rules, findings, at, out)
         if not self.dry and self._signed and self._away[way] is None:
@@ -592,6 +595,45 @@ class Session:
             return event
         return msgspec.structs.replace(event, copy="leg")
 
+    def _writer(self, event: Message, way: Way) -> str:
+        """Who writes: the authenticated user, else what the wire or the address says."""
+        context = self.context
+        if way is UP:
+            return context.user if context.user and context.identity == "authenticated" else self.flow.client.ip
+        return event.sender or ""
+
+    def _joined(
+        self, event: Message, findings: tuple[Finding, ...], way: Way, at: float, world: World, rules: Rules,
+    ) -> tuple[Finding, ...]:
+        """What a short message completes of those before it, beside what is in itself."""
+        limits = self._kit.limits
+        texts = event.texts
+        if not texts or len(texts[0].plain) > limits.window_piece_chars or not windows.telling(texts[0].plain):
+            return findings
+        key = windows.key_of(event, self.context.protocol, way, self._writer(event, way))
+        window = world.windows.get(key, at) if key is not None else None
+        if not window or self._unread():
+            return findings
+        more = windows.look(window, texts[0].plain, at, rules, limits)
+        return (*findings, *more) if more else findings
+
+    def _remember(self, event: Message, way: Way, at: float, world: World) -> None:
+        """A short text that is delivered may be a piece of something."""
+        limits = self._kit.limits
+        text = windows.piece_of(event, limits) if event.texts else None
+        if text is None:
+            return
+        key = windows.key_of(event, self.context.protocol, way, self._writer(event, way))
+        if key is None:
+            return
+        window = world.windows.get(key, at)
+        if window is None:
+            window = deque()
+            world.windows.put(key, window, at + limits.window_seconds)
+        else:
+            world.windows.touch(key, at + limits.window_seconds)
+        windows.remember(window, windows.Piece(at, text, event.id or f"{at:.3f}"), limits)
+
     def _logged(self, event: Event) -> bool:
         """Whether an event that passes has rows of its own."""
         kind = type(event)
@@ -629,6 +671,8 @@ class Session:
                 findings: tuple[Finding, ...] | str | None = self._quick(event, rules)
             except ScanFailed as failure:
                 findings = str(failure) or "the scan failed"
+            if findings is not None and type(findings) is not str and type(event) is Message:
+                findings = self._joined(event, findings, frame.way, frame.at, world, rules)  # type: ignore[arg-type]
             if findings is None:
                 self._ids += 1
                 if item.scans is None:
@@ -675,6 +719,9 @@ class Session:
             judged_all.append((event, asked, found))
         dids = [PASSED if asked is None else self._did(item, event, asked) for event, asked, _ in judged_all]
         done = _together(frame, dids)
+        for (event, _, _), action in zip(judged_all, done, strict=True):
+            if type(event) is Message and action < Action.REDACT:
+                self._remember(event, way, frame.at, world)
         verdicts = [
             self._outcome(item, event, asked, found, at, out, did, action)
             for (event, asked, found), did, action in zip(judged_all, dids, done, strict=True)

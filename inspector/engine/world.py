@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from inspector.engine.windows import Window
 from inspector.model import DOWN, Address, Expect, Flow, Limits, Way
 
 
@@ -42,6 +43,13 @@ class Table[K, V]:
             entries.popitem(last=False)
             self.dropped += 1
         entries[key] = (value, until)
+
+    def touch(self, key: K, until: float) -> None:
+        """An entry that is there lives on and is young again."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._entries[key] = (entry[0], until)
+            self._entries.move_to_end(key)
 
     def pop(self, key: K) -> V | None:
         entry = self._entries.pop(key, None)
@@ -171,12 +179,14 @@ class Tally:
 class World:
     """Everything a worker's sessions share."""
 
-    __slots__ = ("expectations", "legs", "memory", "tallies", "users")
+    __slots__ = ("expectations", "legs", "memory", "tallies", "users", "windows")
 
     def __init__(self, limits: Limits) -> None:
         self.memory = SharedMemory(limits.memory_entries)
         self.legs: Table[int, tuple[str, str, str | None]] = Table(limits.leg_entries)
         """hash of protocol and texts -> (flow, sender, conversation) of the message seen going up."""
+        self.windows: Table[int, Window] = Table(limits.window_entries)
+        """hash of protocol, way, writer and conversation -> his last short texts there."""
         self.users: Table[str, tuple[str, ...]] = Table(limits.user_entries)
         """user -> flows where he is signed on."""
         self.expectations: Table[str, Expect] = Table(limits.memory_entries)

@@ -77,6 +77,11 @@ class Limits:
     memory_entries: int = _bound(10000, "entries of the decoders' shared memory")
     leg_entries: int = _bound(20000, "messages remembered to tell a second leg of the same message")
     leg_seconds: float = _bound(60, "a second leg of a message arrives within this")
+    window_entries: int = _bound(20000, "writers in conversations whose last words are kept")
+    window_messages: int = _bound(8, "last messages of a writer in a conversation that are scanned together")
+    window_bytes: int = _bound(2048, "characters of them")
+    window_seconds: float = _bound(600, "pieces of one thing are sent within this")
+    window_piece_chars: int = _bound(64, "a longer text is no piece: it was scanned for itself")
     user_entries: int = _bound(50000, "users remembered as signed on")
     expect_seconds: float = _bound(180, "an announced side connection (DCC, bytestream) is made within this")
     # -- files

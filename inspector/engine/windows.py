@@ -1,0 +1,101 @@
+"""What somebody has just written in a conversation, in case he writes one thing in several pieces.
+
+A card number or a link that is cut over three messages is in none of them. So the last short texts of each writer in
+each conversation are kept, and a short piece with digits, `:` or `/` is also scanned behind the ones before it, with
+nothing or a blank between. What is found over a border is found in the last piece, which is the one that completes it.
+
+Only what was delivered is remembered: a refused piece never reached its reader.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+from inspector.model import Finding, Limits, Message, Rules, ScanFailed, Text, Way
+
+_PART = "window"
+_GLUES = ("", " ")
+"""What may have stood between the pieces: links are cut anywhere, numbers between their groups."""
+_TELLING = frozenset("0123456789:/")
+_KINDS = frozenset(("chat", "action", "notice"))
+
+
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """A short text that was delivered."""
+
+    at: float
+    text: str
+    name: str
+    """What the log knows it by: the wire's id of the message, or its time."""
+
+
+Window = deque[Piece]
+
+
+def key_of(event: Message, protocol: str | None, way: Way, writer: str) -> int | None:
+    """Which window a message belongs to; None: none (copies of what was seen before, words of servers)."""
+    if event.kind not in _KINDS or event.copy not in ("no", "leg") or not event.texts:
+        return None
+    place = event.conversation or (event.recipients[0] if event.recipients else "")
+    return hash((protocol, way, writer, place))
+
+
+def piece_of(event: Message, limits: Limits) -> str | None:
+    """The text that may be one piece of something longer; None: it is too long, or it has no one text."""
+    text = event.texts[0].plain
+    return text if len(text) <= limits.window_piece_chars and text else None
+
+
+def telling(text: str) -> bool:
+    """Whether a piece can complete a number or a link: digits, `:` or `/`, or letters that may stand for them."""
+    return not text.isascii() or not _TELLING.isdisjoint(text)
+
+
+def look(window: Window, text: str, at: float, rules: Rules, limits: Limits) -> tuple[Finding, ...]:
+    """What `text` completes of the pieces before it: findings without a place, whose detail names the pieces.
+
+    Linear in `limits.window_bytes`. A scan that fails here is no verdict on the piece, which was scanned for itself.
+    """
+    since = at - limits.window_seconds
+    pieces = [piece for piece in window if piece.at >= since]
+    if not pieces:
+        return ()
+    forms = [(glue, glue.join((*(piece.text for piece in pieces), text))) for glue in _GLUES]
+    try:
+        found = rules.scanner.quick(tuple(Text(_PART, form, None, False) for _, form in forms))
+    except ScanFailed:
+        return ()
+    out: list[Finding] = []
+    for finding in found or ():
+        begin = None
+        for index, start, end in finding.spans:
+            glue, form = forms[index]
+            border = len(form) - len(text)
+            if start < border - len(glue) and end > border:
+                place = _piece_at(pieces, start, len(glue))
+                begin = place if begin is None else min(begin, place)
+        if begin is None:
+            continue
+        detail = f"completed by this message; begun in {', '.join(piece.name for piece in pieces[begin:])}"
+        out.append(msgspec.structs.replace(
+            finding, spans=(), detail=f"{finding.detail}; {detail}" if finding.detail else detail))
+    return tuple(out)
+
+
+def _piece_at(pieces: list[Piece], place: int, glue: int) -> int:
+    """Which piece the character `place` of the joined text is in."""
+    for index, piece in enumerate(pieces):
+        place -= len(piece.text) + glue
+        if place < 0:
+            return index
+    return len(pieces) - 1
+
+
+def remember(window: Window, piece: Piece, limits: Limits) -> None:
+    """Add a delivered piece; the oldest leave beyond the bounds."""
+    window.append(piece)
+    size = sum(len(each.text) for each in window)
+    while len(window) > limits.window_messages or size > limits.window_bytes:
+        size -= len(window.popleft().text)

@@ -1,0 +1,123 @@
+"""One thing in several pieces is found in the piece that completes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from inspector.engine.world import World
+from inspector.model import Action, Address, Kept, Limits, Message, Note, Send, Verdict
+from tests.engine.toy import FLOW, ToyPolicy, toy_kit, toy_session
+from tests.playbook import START, Play, down, sent_down, sent_up, up
+
+
+class Findings(ToyPolicy):
+    """Any finding blocks."""
+
+    def decide(self, event, context, way, at, findings):  # type: ignore[no-untyped-def]
+        if findings:
+            return Verdict(Action.BLOCK, "found", findings=findings)
+        return super().decide(event, context, way, at, findings)
+
+
+def play(limits: Limits | None = None, world: World | None = None, port: int = 1111) -> Play:
+    kit = toy_kit(Findings(), limits=limits)
+    session, own = toy_session(kit, flow=msgspec.structs.replace(FLOW, client=Address("10.0.0.1", port), id=f"f{port}"))
+    p = Play(session, world or own)
+    p >> up(b"HELLO x\n") << sent_up(b"HELLO x\n")
+    p >> down(b"ME ann\n")
+    p.last = [e for e in p.last if not isinstance(e, Note)]
+    p << sent_down(b"ME ann\n")
+    return p
+
+
+def said(p: Play, text: str, at: float = START, to: str = "bob") -> list[dict[str, Any]]:
+    """Say something; the findings of its verdict, none when it was delivered."""
+    line = f"SAY {to} {text}\n".encode()
+    p.last = []
+    p >> up(line, at)
+    if Send(0, line) in p.last:  # type: ignore[arg-type]
+        return []
+    rows = [e.row for e in p.last if isinstance(e, Note) and e.row["event"] == "verdict"]
+    p.last = []
+    p >> Kept(p.durable, at)
+    found: list[dict[str, Any]] = rows[0]["findings"]
+    return found
+
+
+def test_the_piece_that_completes_it_is_refused_and_names_the_others() -> None:
+    """Three pieces; the first two were harmless."""
+    p = play()
+    assert said(p, "se", START) == []
+    assert said(p, "c", START + 1) == []
+    found = said(p, "ret:", START + 2)
+    assert [f["rule"] for f in found] == ["toy.secret"]
+    assert f"{START:.3f}, {START + 1:.3f}" in found[0]["detail"]
+    assert found[0]["spans"] == []
+
+
+def test_what_is_whole_in_one_piece_is_told_once() -> None:
+    """A finding inside the piece is its own; what was whole before the border is not told again."""
+    p = play()
+    assert said(p, "x1") == []
+    assert len(said(p, "secret:")) == 1
+    assert said(p, "and 1") == []
+
+
+def test_a_refused_piece_is_not_remembered() -> None:
+    """It never reached its reader: it completes nothing."""
+    p = play()
+    assert said(p, "sec") == []
+    assert said(p, "ret:") != []
+    assert said(p, "x1") == []
+    assert said(p, "ret:") == [], "sec x1 ret: is no secret"
+
+
+def test_conversations_and_writers_are_kept_apart() -> None:
+    """Pieces to different people are no one thing."""
+    p = play()
+    assert said(p, "sec", to="bob") == []
+    assert said(p, "ret:", to="carol") == []
+
+
+def test_pieces_of_two_sessions_of_one_writer_are_one_thing() -> None:
+    """Signing on anew between the pieces hides nothing."""
+    first = play()
+    assert said(first, "sec") == []
+    second = play(world=first.world, port=2222)
+    assert said(second, "ret:") != []
+
+
+@pytest.mark.parametrize(("limits", "gap"), [
+    (Limits(window_seconds=5), 6.0), (Limits(window_messages=1), 0.0), (Limits(window_bytes=2), 0.0),
+    (Limits(window_piece_chars=2), 0.0),
+])
+def test_the_window_is_bounded(limits: Limits, gap: float) -> None:
+    """By time, number, size, and by what counts as a piece."""
+    p = play(limits)
+    assert said(p, "s") == []
+    assert said(p, "ec") == []
+    assert said(p, "ret:", START + gap) == []
+
+
+def test_letters_alone_complete_nothing() -> None:
+    """Only a piece with digits, `:` or `/` (or letters that may stand for them) is looked at behind the others."""
+    p = play()
+    assert said(p, "sec") == []
+    assert said(p, "ret") == []
+    other = play()
+    assert said(other, "sec") == []
+    assert said(other, "ret\N{FULLWIDTH COLON}") != []
+
+
+def test_copies_and_words_of_servers_have_no_window() -> None:
+    """History, carbons and echoes were written before."""
+    from inspector.engine.windows import key_of
+    from inspector.model import UP, Text
+
+    text = (Text("body", "1"),)
+    assert key_of(Message(texts=text, copy="history"), "toy", UP, "ann") is None
+    assert key_of(Message(texts=text, kind="server"), "toy", UP, "ann") is None
+    assert key_of(Message(texts=text), "toy", UP, "ann") is not None

@@ -167,7 +167,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "offer.docx": (docx, "document"), "figures.xlsx": (xlsx, "document"), "letter.odt": (odt, "document"),
     "contract.pdf": (pdf, "document"), "letter.rtf": (lambda: RTF, "document"), "plan.png": (png, "image"),
     "holiday.jpg": (jpeg, "image"), "logo.svg": (lambda: SVG, "image"), "notes.txt": (WORDS.encode, "text"),
-    "Übersicht 2026.csv": (table, "text"), "page.html": (lambda: PAGE, "text"), "voice.wav": (lambda: WAV, "audio"),
+    "Übersicht 2026.csv": (table, "text"), "page.html": (lambda: PAGE, "web"), "voice.wav": (lambda: WAV, "audio"),
     "film.mp4": (lambda: MP4, "video"), "photos.tar.gz": (tarred, "archive"), "minutes.eml": (mail, "mail"),
     "meeting.ics": (lambda: CALENDAR, "text"),
     "all.zip": (lambda: zipped({"a/offer.docx": docx(), "a/plan.png": png(), "b/contract.pdf": pdf()}), "archive"),

@@ -143,8 +143,8 @@ def gateway_of_mode(
     port = free_port()
     listener: dict[str, Any] = {"mode": request.param, "address": f"127.0.0.1:{port}"}
     if request.param == "reverse":
-        first = lease_range(20)
-        listener |= {"upstream": f"127.0.0.1:{ngircd.port}", "lease_ports": f"{first}-{first + 19}"}
+        first = lease_range(100)
+        listener |= {"upstream": f"127.0.0.1:{ngircd.port}", "lease_ports": f"{first}-{first + 99}"}
     else:
         listener["destinations"] = {"allow": ["0.0.0.0/0"]}  # libpurple names another address of this machine
     gateway = GatewayChild(folder, [listener], policy=POLICY, tls={"upstream_ca": str(servers.ca_file)})

@@ -392,7 +392,7 @@ def test_a_file_is_read_judged_and_linked_with_its_conversation() -> None:
 def test_a_file_that_cannot_be_judged_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process to judge with, no room for it: trouble scanner_failed, never clean; the reading goes on."""
     data = pcap(dcc(b"x" * 5000))
-    monkeypatch.setattr("inspector.drivers.judges.spawned", lambda: (_ for _ in ()).throw(OSError("no processes")))
+    monkeypatch.setattr("inspector.drivers.judges.spawned", lambda jail: (_ for _ in ()).throw(OSError("no processes")))
     rows = inspect(data)
     assert [row["did"] for row in rows if row["event"] == "trouble" and row["name"] == "scanner_failed"]
     assert sum(row["event"] == "flow" for row in rows) == 2

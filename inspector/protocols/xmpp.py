@@ -1802,12 +1802,18 @@ class XmppDecoder:
         elif not stream.announced:
             events = (offer.offer,)
         offer.used = True
+        said = offer.offer
+        if way is not offer.way:
+            # Jingle can ask for a file: the one who answers sends it (XEP-0234 §4.2).
+            user, peer = self._user or "", note.peer or ""
+            said = msgspec.structs.replace(
+                said, sender=user if way is UP else peer, recipients=(peer if way is UP else user,))
         files.count += 1
         content = stream.contents[way] = _Content(
-            f"{self._flow.id}-ibb{files.count}", offer.offer, offer.offset, len(part.data),
+            f"{self._flow.id}-ibb{files.count}", said, offer.offset, len(part.data),
             stream.late or part.gap > 0,
         )
-        start = FileStart(transfer=content.name, offer=offer.offer, offset=offer.offset, inband=True)
+        start = FileStart(transfer=content.name, offer=said, offset=offer.offset, inband=True)
         part = msgspec.structs.replace(part, transfer=content.name)
         return Frame(way, at, raw, f"xmpp.{note.name}", (*events, start, part), note=note)
 
@@ -3189,7 +3195,8 @@ SPEC = Spec(
     applications=("jabber", "google_talk"),
     not_decoded=(
         "BOSH (XEP-0124) and WebSocket (RFC 7395)", "server-to-server and component streams",
-        "pictures inside stanzas (XEP-0084, 0153, 0231)", "Google Talk's own transport of files",
+        "pictures inside stanzas (XEP-0084, 0153, 0231)",
+        "files over Jingle's ICE and data channels, over Google Talk's own transport",
         "compressed streams (XEP-0138), SASL security layers",
         "attributes of extensions that are not known",
     ),

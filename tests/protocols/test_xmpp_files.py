@@ -172,6 +172,16 @@ class TestReading:
             ("b.txt", "jingle"), ("a.txt", "jingle")]
         assert [end.complete for end in of(FileEnd, frames)] == [True, True]
 
+    def test_a_file_that_was_asked_for_is_its_senders(self) -> None:
+        """Jingle lets the initiator ask for a file: it comes from the other side, in a stream of either."""
+        frames = say(signed(), iq(UP, "j", jingle("session-initiate", "js", described("a", 4) + transport_ibb("t"))),
+                     iq(UP, "o", opening("t")), iq(DOWN, "o", typed="result"), iq(DOWN, "b", data("t", 0, b"abcd")),
+                     iq(DOWN, "c", closing("t")))
+        assert len(of(FileOffer, frames)) == 1
+        assert [(start.offer.file_name, start.offer.sender, start.offer.recipients) for start in of(FileStart, frames)
+                ] == [("a", BOB, (ME,))]
+        assert [end.complete for end in of(FileEnd, frames)] == [True]
+
     def test_google_talk_shares_are_offers(self) -> None:
         """Files and folders of Google Talk's own sessions are named; its calls stay calls."""
         offers = of(FileOffer, say(signed(), *FILES["google-talk"]))

@@ -79,7 +79,7 @@ _ARS_BYTES = (12, 1024)
 UNSET = (0, 0xFFFF0000)
 """Checksums that say nothing."""
 CHECKED_BYTES = 16 << 20
-"""Content up to this is compared with its checksum: 2.7 ms a megabyte."""
+"""Content up to this is compared with its checksum: 2.3 ms a megabyte."""
 _TAG = b"<data "
 """Readers look for the tag of a picture's number wherever it stands: also in the content of another."""
 TAG_BYTES = 256
@@ -309,6 +309,7 @@ class OftDecoder:
         if side.held:
             self._raw(way, at, bytes(side.held), "damaged", frames)
             side.held.clear()
+            side.looked = 0
         elif side.mode in (_FILE, _DATA):
             file = side.file
             assert file is not None
@@ -784,14 +785,14 @@ def _refused(way: Way, raw: bytes, note: _Said, placeholder: str | None) -> list
 
 def _file_name(raw: bytes) -> tuple[str, str]:
     """(name with / between its parts, what stands behind its end) of an OFT header."""
-    field = raw[192:]
-    if len(raw) >= 190 and raw[188] << 8 | raw[189] == 2:
+    field, encoding = raw[192:], raw[188] << 8 | raw[189]
+    if encoding == 2:
         end = next((i for i in range(0, len(field) - 1, 2) if not field[i] and not field[i + 1]), len(field))
         name = htmltext.decode(field[:end], 2)[0]
     else:
         end = field.find(b"\0")
         end = len(field) if end < 0 else end
-        name = htmltext.decode(field[:end], raw[188] << 8 | raw[189])[0]
+        name = htmltext.decode(field[:end], encoding)[0]
     hidden = htmltext.clean(htmltext.decode(field[end:].strip(b"\0"), 0)[0])
     return htmltext.clean(name.replace("\1", "/")), hidden
 

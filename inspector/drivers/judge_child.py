@@ -207,7 +207,7 @@ def serve(sock: socket.socket, lacking: Iterable[str]) -> None:
     while True:
         try:
             message, descriptor = line.hear()
-        except _Ended:
+        except (_Ended, ConnectionError):
             return
         if isinstance(message, Load):
             judge, seconds = None, message.seconds

@@ -17,8 +17,10 @@ from inspector import scan
 from inspector.drivers import judges as module
 from inspector.drivers.judges import Judging, OneJudge, Workers, clipped
 from inspector.model import File, FileReport, FileRules, Finding, Judge, Limits, Rules
+from inspector.scan import FileJudge
 from tests.drivers.mitm_harness import until
 from tests.engine.toy import ToyPolicy, ToyScanner
+from tests.scan import making_files as made
 from tests.test_golden import PCAPS
 
 LIMITS = Limits(archive_seconds=1.0, file_workers=2)
@@ -425,6 +427,45 @@ def test_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         judge.close()
         judge.close()
+
+
+def files() -> dict[str, bytes]:
+    """One of each kind that there is an opener for, with something in it."""
+    inside = {"a.txt": b"tulips", "b.exe": made.pe(), "dir/c.sh": made.SCRIPT}
+    return {
+        "a.zip": made.zipped(inside), "a.tar": made.tarred(inside), "a.cab": made.cab(inside),
+        "a.7z": made.sevenzip(inside), "a.rar": made.rar5(inside), "old.rar": made.rar4(inside),
+        "a.iso": made.iso({"A.TXT": b"tulips"}),
+        "a.docx": made.docx(made.vba_project(b"Sub AutoOpen()\r\nEnd Sub\r\n")),
+        "a.odt": made.odt(macros=True), "a.doc": made.ole({"WordDocument": b"x"}),
+        "a.pdf": made.pdf([(b"<< /OpenAction << /S /JavaScript /JS (app.alert(1)) >> >>", None)]),
+        "a.eml": made.mail(inside), "a.rtf": made.rtf(b"\\object"), "eicar.com": made.EICAR, "a.exe": made.pe(),
+        "caf\xe9.zip": made.zipped({"caf\xe9.txt": b"x", "\u202etxt.exe": made.pe()}),
+        **{f"a.{name}": data for name, data in made.compressed(made.zipped(inside)).items()},
+    }
+
+
+def test_confinement_changes_no_judgement() -> None:
+    """Every kind of file gets the same report from the confined process as without one: nothing that it needs is read
+    when it may not read any more."""
+    rules = file_rules()
+    here, there = FileJudge(rules.blob), OneJudge(rules, Limits(), JAIL)
+    try:
+        for name, data in files().items():
+            descriptor = content(data)
+            about = File(file_name=name, size=len(data))
+            assert there.judge(about, descriptor) == here.judge(descriptor, about), name
+            os.close(descriptor)
+    finally:
+        there.close()
+
+
+def test_they_end_with_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed, it cannot stop them: they end by themselves when nobody asks any more."""
+    process, sock = module.spawned(JAIL)
+    assert sock.recv(1)
+    sock.close()
+    assert process.wait(30) == 0
 
 
 def test_names_are_judged_in_bounds() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
+from unicodedata import category
 
 import msgspec
 
@@ -299,12 +300,19 @@ def file_types(event: Event) -> tuple[str, ...]:
 
 
 def _types_of_name(name: str) -> tuple[str, ...]:
-    """Kinds by the ending of a name, as Windows reads it: trailing dots and blanks do not count, nor does what follows
-    a colon (an alternate data stream)."""
+    """Kinds by the ending of a name, as its reader's system may read it: all that apply.
+
+    Trailing dots, blanks and slashes do not count, nor what follows a colon (an alternate data stream) or a NUL (where
+    C ends a text), nor characters that do not show.
+    """
     name = name.casefold()
+    forms = {name, name.partition(":")[0], name.partition("\x00")[0]}
+    if not name.isprintable():
+        shown = "".join(c for c in name if c >= " " and category(c) != "Cf")
+        forms |= {shown, shown.partition(":")[0]}
     found: dict[str, None] = {}
-    for form in {name, name.partition(":")[0]}:
-        _, dot, ending = form.rstrip(". \t\x00").rpartition(".")
+    for form in sorted(forms):
+        _, dot, ending = form.rstrip(". \t\x00/\\").rpartition(".")
         if dot:
             found.update((kind, None) for kind, endings in FILE_TYPES.items() if ending.rstrip() in endings)
     return tuple(found)

@@ -79,7 +79,10 @@ class Lying:
             return memoryview(self.read(at, count))
         start = at - at % mmap.ALLOCATIONGRANULARITY
         # The map lives as long as the view of it.
-        whole = mmap.mmap(self._number, at - start + count, access=mmap.ACCESS_READ, offset=start)
+        try:
+            whole = mmap.mmap(self._number, at - start + count, access=mmap.ACCESS_READ, offset=start)
+        except ValueError:
+            raise OSError("the file became shorter while it was read") from None
         return memoryview(whole)[at - start:]
 
 

@@ -13,33 +13,49 @@ import msgspec
 
 from inspector.model.verdicts import Severity
 
+_MACROS = "docm dotm xlsm xltm xlsb xlam xlm pptm potm ppsm ppam sldm slk"
+_SHORTCUTS = (
+    "lnk url scf pif desktop webloc inetloc website rdp library-ms search-ms searchconnector-ms appref-ms "
+    "settingcontent-ms"
+)
+_INSTALLERS = (
+    "msi msp msu mst msix msixbundle appx appxbundle appinstaller application deb rpm pkg mpkg apk aab ipa xpi crx "
+    "snap flatpak flatpakref"
+)
 ENDINGS: Mapping[str, frozenset[str]] = {
     kind: frozenset(words.split()) for kind, words in {
         "executable":
-            "exe com scr pif dll sys cpl ocx drv msi msp msix appx gadget application jar apk elf bin run deb rpm dmg "
-            "pkg app appimage so dylib ipa xpi crx",
+            "exe com scr pif dll sys cpl ocx drv efi gadget jar class elf bin run dmg app appimage so ko dylib xll wll "
+            "wasm xbap " + _INSTALLERS,
+        "installer": _INSTALLERS,
         "script":
-            "bat cmd ps1 psm1 vbs vbe js jse mjs ws wsf wsh wsc hta sct sh bash py pyw pyc rb pl php lua reg inf lnk "
-            "url scf job command workflow ade adp desktop chm",
-        "macro_document": "docm dotm xlsm xltm xlsb xlam pptm potm ppsm ppam sldm",
-        "disk_image": "iso img vhd vhdx vmdk dmg toast",
+            "bat cmd ps1 psm1 psd1 ps1xml vb vbs vbe js jse mjs ws wsf wsh wsc hta sct sh bash zsh csh ksh command py "
+            "pyw pyc pyz pyzw rb pl php lua ahk au3 reg inf msc job workflow action scpt applescript chm jnlp ade adp "
+            "mde accde " + _SHORTCUTS,
+        "shortcut": _SHORTCUTS,
+        "macro_document": _MACROS,
+        "disk_image": "iso img vhd vhdx vmdk vdi qcow2 dmg udf toast wim",
         "archive":
-            "zip rar 7z tar gz tgz bz2 tbz2 xz txz zst lz lzh lha arj cab ace z jar xpi deb rpm pkg apk ipa appx eml",
+            "zip zipx rar 7z tar gz tgz bz2 tbz2 tbz xz txz zst tzst lz lz4 lzma lzh lha arj cab ace z uue cpio jar "
+            "war ear xpi deb rpm pkg apk ipa appx whl",
+        "web": "html htm xhtml xht shtml mht mhtml svg svgz swf",
         "document":
-            "doc docx dot dotx xls xlsx xlt xltx ppt pptx pps ppsx pot potx rtf odt ods odp pdf epub pages numbers key "
-            "one vsd vsdx docm dotm xlsm xltm xlsb xlam pptm potm ppsm ppam sldm chm",
-        "video": "mp4 m4v mov avi mkv webm wmv mpg mpeg 3gp flv",
-        "audio": "mp3 wav ogg oga opus flac m4a aac wma amr aiff mid",
-        "image": "jpg jpeg png gif bmp tif tiff webp svg heic heif avif ico",
-        "text": "txt csv md log xml json yaml yml html htm css ini eml",
+            "doc docx dot dotx xls xlsx xlt xltx ppt pptx pps ppsx pot potx rtf odt ods odp odg pdf xps oxps epub "
+            "pages numbers key one onepkg pub vsd vsdx mdb accdb wri ps eps " + _MACROS,
+        "mail": "eml msg mbox vcf ics",
+        "font": "ttf otf ttc woff woff2 pfb pfm fon eot",
+        "video": "mp4 m4v mov avi mkv webm wmv mpg mpeg 3gp flv ogv",
+        "audio": "mp3 wav ogg oga opus flac m4a aac wma amr aiff aif mid midi",
+        "image": "jpg jpeg jpe png gif bmp dib tif tiff webp svg svgz heic heif avif ico jxl psd wmf emf",
+        "text": "txt csv tsv md log xml json yaml yml css ini tex",
     }.items()
 }
-"""What a name claims by its ending. Every ending that policy knows is here (a test), with a few of containers."""
+"""What a name claims by its ending: all that policy knows (a test), and a few containers more."""
 
 _RUNS = ENDINGS["executable"] | ENDINGS["script"]
 _SHOWN = (
     ENDINGS["document"] | ENDINGS["image"] | ENDINGS["audio"] | ENDINGS["video"] | ENDINGS["archive"]
-    | frozenset({"txt", "csv", "log", "htm", "html"})
+    | frozenset({"txt", "csv", "log", "htm", "html", "eml", "vcf", "ics"})
 ) - _RUNS
 _MACRO_FREE = frozenset({"docx", "dotx", "xlsx", "xltx", "pptx", "potx", "ppsx"})
 _OVERRIDES = frozenset("\u202d\u202e")
@@ -50,7 +66,7 @@ _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
     + [f"{port}{n}" for port in ("com", "lpt") for n in (*"123456789", "\u00b9", "\u00b2", "\u00b3")]
 )
-NAME_LEAST = 1024
+NAME_MOST = 1024
 """Characters of a name that are looked at: file systems keep 255 of each part."""
 
 
@@ -72,8 +88,9 @@ def ending(name: str) -> str:
 def _last(name: str) -> str:
     """The last part of a path, without what does not show."""
     part = name.replace("\\", "/").rpartition("/")[2].casefold()
-    shown = "".join(c for c in part if c not in _BIDI and (c not in _BLANK or c == "\u00a0") and c >= " ")
-    return shown.rstrip(". \u00a0")
+    if not part.isascii() or not part.isprintable():
+        part = "".join(c for c in part if c not in _BIDI and (c not in _BLANK or c == "\u00a0") and c >= " ")
+    return part.rstrip(". \u00a0\u3000")
 
 
 def claims(name: str) -> frozenset[str]:
@@ -84,15 +101,15 @@ def claims(name: str) -> frozenset[str]:
 
 def safe(name: str, most: int = 120) -> str:
     """A name for people and logs: controls and directions shown as what they are, shortened in the middle."""
-    text = "".join(
-        c if c.isprintable() and c not in _BIDI else f"\\u{ord(c):04x}" for c in name[:NAME_LEAST]
-    )
+    if len(name) > 4 * most:
+        name = f"{name[:2 * most]}…{name[-2 * most:]}"
+    text = "".join(c if c.isprintable() and c not in _BIDI else f"\\u{ord(c):04x}" for c in name)
     return text if len(text) <= most else f"{text[:most // 2]}…{text[-(most // 2 - 1):]}"
 
 
 def tricks(name: str) -> list[Trick]:
     """All that is wrong with a name, or with a path."""
-    name = name[-NAME_LEAST:]
+    name = name[-NAME_MOST:]
     out: list[Trick] = []
     shown = safe(name)
     part = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
@@ -118,7 +135,7 @@ def _hidden(part: str) -> bool:
         return False
     if any(c < " " or c == "\x7f" for c in part):
         return True
-    if "." in part.strip(". ") and part != part.rstrip(". \u00a0\u3000"):
+    if part != part.rstrip(". \u00a0\u3000") and claims(part):
         return True
     run = 0
     for c in part:
@@ -163,19 +180,19 @@ def mismatch(name: str, kinds: tuple[str, ...]) -> tuple[Severity, str] | None:
             continue
         if "executable" in claimed:
             continue  # feared for the worst already
-        if kind == "script" and "text" in claimed:
-            continue  # it is shown, not run
+        if kind == "script" and claimed & {"text", "web", "mail"}:
+            continue  # it is shown, not run; or run as what it is
         if kind == "macro_document" and "document" in claimed and found not in _MACRO_FREE:
             continue  # the old endings say nothing of macros
         if kind in ("archive", "disk_image") and claimed & _CONTAINERS:
             continue  # many documents are archives of their own kind
-        if kind == "document" and not claimed <= {"image", "audio", "video"}:
+        if kind == "document" and not claimed <= {"image", "audio", "video", "font"}:
             continue
         return severity, f"{safe(name)} holds {_ARTICLE.get(kind, kind)}"
     return None
 
 
-_CONTAINERS = frozenset({"document", "executable", "archive", "disk_image", "script"})
+_CONTAINERS = frozenset({"document", "archive", "disk_image", "script", "web", "mail"})
 _WORSE: tuple[tuple[str, Severity], ...] = (
     ("executable", "high"), ("script", "high"), ("macro_document", "medium"), ("disk_image", "medium"),
     ("archive", "medium"), ("document", "medium"),

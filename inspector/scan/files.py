@@ -66,8 +66,8 @@ RULES: dict[str, str] = {
     "file.pdf_javascript": "the PDF has JavaScript",
     "file.pdf_launch": "the PDF starts a program",
     "file.pdf_embedded": "the PDF has files in it",
-    "file.inner_executable": "a program is inside",
-    "file.inner_script": "a script is inside",
+    "file.inner_executable": "a program is inside, by its content or its name",
+    "file.inner_script": "a script is inside, by its content or its name",
     "file.inner_macro_document": "a document with macros is inside",
 }
 """Every rule of detector "file", and what it says."""
@@ -83,7 +83,7 @@ _CLOSED = frozenset({
     "szdd", "lzh", "ace", "arj", "zoo", "sit", "tnef", "onenote",
 })
 """Containers that nothing here opens: their names and bytes are judged, what is in them is not."""
-_INNER = ("executable", "script", "macro_document")
+_INNER = frozenset({"executable", "script", "macro_document"})
 _RATIO_FROM = 1024 * 1024
 """Unpacked bytes of one member below which its ratio does not matter."""
 _ORDER: dict[str, int] = {"critical": 0, "high": 1, "medium": 2, "low": 3}
@@ -193,9 +193,7 @@ class _Judging:
             kinds = filetypes.kinds_of(box.formats)
             if named:
                 self.mismatch(name, kinds)
-            for kind in _INNER:
-                if kind in kinds:
-                    self.found.add("file", f"file.inner_{kind}", "low", place=filenames.safe(place))
+            self.inner(kinds, place)
 
     def open(self, content: Content, box: _Box) -> None:
         """Open a content by all of its formats. Raises _Spent."""
@@ -239,6 +237,12 @@ class _Judging:
     def names(self, name: str) -> None:
         for trick in filenames.tricks(name):
             self.found.add("file", f"file.{trick.rule}", trick.severity, place=trick.detail)
+
+    def inner(self, kinds: Iterable[str], place: str) -> None:
+        """Tell what a file inside is, so far as a policy may want to know it."""
+        for kind in kinds:
+            if kind in _INNER:
+                self.found.add("file", f"file.inner_{kind}", "low", place=filenames.safe(place))
 
     def mismatch(self, name: str, kinds: tuple[str, ...]) -> None:
         wrong = filenames.mismatch(name, kinds)
@@ -287,9 +291,9 @@ class _Box:
     ) -> Content | None:
         judging = self._judging
         judging.count()
-        if named:
-            judging.names(name)
         place = self._inside(name)
+        if named:
+            self._named(name, place)
         whole = True
         if isinstance(data, Part):
             judging.spend(data.size)
@@ -332,7 +336,13 @@ class _Box:
 
     def name_only(self, name: str) -> None:
         self._judging.count()
+        self._named(name, self._inside(name))
+
+    def _named(self, name: str, place: str) -> None:
+        """Judge a name. In an archive it says what will be run; the parts of a document are called what they like."""
         self._judging.names(name)
+        if not any("document" in one.kinds for one in self.formats):
+            self._judging.inner(filenames.claims(name), place)
 
     def tell(self, rule: str, severity: Severity, detail: str) -> None:
         place = f"{filenames.safe(self._place)}: {filenames.safe(detail)}" if self._place else filenames.safe(detail)

@@ -20,7 +20,8 @@ import msgspec
 from inspector.scan.content import Content, find
 
 KINDS = (
-    "executable", "script", "macro_document", "disk_image", "archive", "document", "video", "audio", "image", "text",
+    "executable", "installer", "script", "shortcut", "macro_document", "disk_image", "archive", "web", "document",
+    "mail", "font", "video", "audio", "image", "text",
 )
 """All kinds, the most dangerous first."""
 _HEAD = 64 * 1024
@@ -50,20 +51,20 @@ _FORMATS = {
         Format("macho", ("executable",), "application/x-mach-binary"),
         Format("dex", ("executable",), "application/vnd.android.dex"),
         Format("class", ("executable",), "application/java-vm"),
-        Format("swf", ("executable",), "application/vnd.adobe.flash.movie"),
+        Format("swf", ("web",), "application/vnd.adobe.flash.movie"),
         Format("wasm", ("executable",), "application/wasm"),
-        Format("deb", ("executable", "archive"), "application/vnd.debian.binary-package"),
-        Format("rpm", ("executable", "archive"), "application/x-rpm"),
-        Format("xar", ("executable", "archive"), "application/x-xar"),
-        Format("crx", ("executable",), "application/x-chrome-extension"),
-        Format("msi", ("executable",), "application/x-msi"),
+        Format("deb", ("executable", "installer", "archive"), "application/vnd.debian.binary-package"),
+        Format("rpm", ("executable", "installer", "archive"), "application/x-rpm"),
+        Format("xar", ("executable", "installer", "archive"), "application/x-xar"),
+        Format("crx", ("executable", "installer"), "application/x-chrome-extension"),
+        Format("msi", ("executable", "installer"), "application/x-msi"),
         Format("jar", ("executable", "archive"), "application/java-archive"),
-        Format("apk", ("executable",), "application/vnd.android.package-archive"),
-        Format("ipa", ("executable",), "application/octet-stream"),
-        Format("appx", ("executable",), "application/appx"),
-        Format("xpi", ("executable",), "application/x-xpinstall"),
-        Format("lnk", ("script",), "application/x-ms-shortcut"),
-        Format("chm", ("script", "document"), "application/vnd.ms-htmlhelp"),
+        Format("apk", ("executable", "installer"), "application/vnd.android.package-archive"),
+        Format("ipa", ("executable", "installer"), "application/octet-stream"),
+        Format("appx", ("executable", "installer"), "application/appx"),
+        Format("xpi", ("executable", "installer"), "application/x-xpinstall"),
+        Format("lnk", ("script", "shortcut"), "application/x-ms-shortcut"),
+        Format("chm", ("script",), "application/vnd.ms-htmlhelp"),
         Format("pyc", ("script",), "application/x-python-code"),
         Format("luac", ("script",), "application/x-lua-bytecode"),
         Format("shebang", ("script",), "text/x-shellscript"),
@@ -74,8 +75,8 @@ _FORMATS = {
         Format("hta", ("script",), "application/hta"),
         Format("wsf", ("script",), "text/x-wsf"),
         Format("reg", ("script",), "text/x-ms-regedit"),
-        Format("shortcut", ("script",), "application/x-mswinurl"),
-        Format("desktop", ("script",), "application/x-desktop"),
+        Format("shortcut", ("script", "shortcut"), "application/x-mswinurl"),
+        Format("desktop", ("script", "shortcut"), "application/x-desktop"),
         Format("inf", ("script",), "application/x-setupscript"),
         Format("php", ("script",), "application/x-httpd-php"),
         Format("ooxml_macro", ("macro_document", "document"), "application/vnd.ms-office.macroenabled"),
@@ -88,7 +89,7 @@ _FORMATS = {
         Format("vmdk", ("disk_image",), "application/x-vmdk"),
         Format("qcow", ("disk_image",), "application/x-qemu-disk"),
         Format("dmg", ("disk_image",), "application/x-apple-diskimage"),
-        Format("wim", ("disk_image", "archive"), "application/x-ms-wim"),
+        Format("wim", ("disk_image",), "application/x-ms-wim"),
         Format("squashfs", ("disk_image",), "application/vnd.squashfs"),
         Format("zip", ("archive",), "application/zip"),
         Format("7z", ("archive",), "application/x-7z-compressed"),
@@ -112,7 +113,7 @@ _FORMATS = {
         Format("zoo", ("archive",), "application/x-zoo"),
         Format("sit", ("archive",), "application/x-stuffit"),
         Format("tnef", ("archive",), "application/ms-tnef"),
-        Format("mail", ("text",), "message/rfc822"),
+        Format("mail", ("mail",), "message/rfc822"),
         Format("pdf", ("document",), "application/pdf"),
         Format("rtf", ("document",), "application/rtf"),
         Format("ole", ("document",), "application/x-ole-storage"),
@@ -138,7 +139,7 @@ _FORMATS = {
         Format("psd", ("image",), "image/vnd.adobe.photoshop"),
         Format("wmf", ("image",), "image/wmf"),
         Format("emf", ("image",), "image/emf"),
-        Format("svg", ("image", "text"), "image/svg+xml"),
+        Format("svg", ("web", "image"), "image/svg+xml"),
         Format("mp3", ("audio",), "audio/mpeg"),
         Format("ogg", ("audio",), "audio/ogg"),
         Format("flac", ("audio",), "audio/flac"),
@@ -153,9 +154,9 @@ _FORMATS = {
         Format("asf", ("video",), "video/x-ms-asf"),
         Format("mpeg", ("video",), "video/mpeg"),
         Format("flv", ("video",), "video/x-flv"),
-        Format("font", (), "font/sfnt"),
-        Format("woff", (), "font/woff"),
-        Format("html", ("text",), "text/html"),
+        Format("font", ("font",), "font/sfnt"),
+        Format("woff", ("font",), "font/woff"),
+        Format("html", ("web",), "text/html"),
         Format("xml", ("text",), "text/xml"),
         Format("text", ("text",), "text/plain"),
     )
@@ -252,9 +253,7 @@ def _more(content: Content, head: bytes, names: list[str]) -> None:
         names.append("bzip2")
     elif head[:2] == b"BM" and len(head) >= 26 and struct.unpack_from("<I", head, 14)[0] in (12, 40, 52, 56, 108, 124):
         names.append("bmp")
-    elif head[:1] == b"\xff" and len(head) > 4 and head[1] & 0xe0 == 0xe0 and head[1] & 0x06 and head[2] < 0xf0 and (
-        not names
-    ):
+    elif not names and len(head) > 4 and head[0] == 0xff and head[1] & 0xe6 in (0xe2, 0xe4) and head[2] < 0xf0:
         names.append("mp3")
     elif head[:1] == b"\x5d" and head[1:3] == b"\0\0" and len(head) > 13 and _lzma_alone(head):
         names.append("lzma")

@@ -30,7 +30,7 @@ def open_mail(content: Content, box: Box) -> None:
     """The parts of a mail."""
     data = content.read(0, _MOST)
     if content.size > _MOST:
-        box.tell("budget", "medium", f"only the first {_MOST} bytes of the mail are opened")
+        box.tell("budget", "high", f"only the first {_MOST} bytes of the mail are opened")
     at = 0
     parts = 0
     boundaries: set[bytes] = set()

@@ -43,7 +43,7 @@ def open_pdf(content: Content, box: Box) -> None:
     """All streams of a PDF."""
     data = content.read(0, _MOST)
     if content.size > _MOST:
-        box.tell("budget", "medium", f"only the first {_MOST} bytes of the PDF are opened")
+        box.tell("budget", "high", f"only the first {_MOST} bytes of the PDF are opened")
     said = _words(data)
     joined = bytearray()
     files = streams = at = 0

@@ -74,5 +74,10 @@ def judged(
 
 
 def told(report: FileReport) -> dict[str, str]:
-    """Rule -> severity of the findings of a report."""
-    return {one.rule: one.severity for one in report.findings}
+    """Rule -> severity of the findings of a report, without what only says what kinds of files are inside."""
+    return {one.rule: one.severity for one in report.findings if not one.rule.startswith("file.inner_")}
+
+
+def inner(report: FileReport) -> set[str]:
+    """The kinds of files inside that a report tells."""
+    return {one.rule.removeprefix("file.inner_") for one in report.findings if one.rule.startswith("file.inner_")}

@@ -45,9 +45,12 @@ def zipped(members: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED, com
     return out.getvalue()
 
 
-def tarred(members: Mapping[str, bytes], mode: str = "w", extra: Sequence[tarfile.TarInfo] = ()) -> bytes:
+def tarred(
+    members: Mapping[str, bytes], mode: str = "w", extra: Sequence[tarfile.TarInfo] = (),
+    format_: int = tarfile.PAX_FORMAT,
+) -> bytes:
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=mode) as made:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=out, mode=mode, format=format_) as made:  # type: ignore[call-overload]
         for name, data in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)

@@ -14,9 +14,9 @@ from tests.scan.making_files import EICAR, mail, ole, package, pe, rtf, zipped
 def test_attachments_are_judged() -> None:
     """With their names, opened if they are archives."""
     report = making.judged(mail({"photo.jpg.exe": pe(), "a.zip": zipped({"eicar.com": EICAR})}), "a.eml")
-    assert (report.kinds, report.media_type, report.members) == (("text",), "message/rfc822", 4)
+    assert (report.kinds, report.media_type, report.members) == (("mail",), "message/rfc822", 4)
     assert making.told(report) == {
-        "t.eicar": "high", "file.double_extension": "high", "file.inner_executable": "low"}
+        "t.eicar": "high", "file.double_extension": "high"}
 
 
 def test_a_mail_in_a_mail() -> None:
@@ -83,7 +83,7 @@ def test_objects_in_an_rtf() -> None:
     inner = ole({"\x01Ole10Native": package("a.jpg.exe", pe())})
     told = making.told(making.judged(rtf(b"\x01\x05\0\0" + bytes(28) + inner)))
     assert told == {
-        "file.embedded_object": "medium", "file.double_extension": "high", "file.inner_executable": "low"}
+        "file.embedded_object": "medium", "file.double_extension": "high"}
 
 
 def test_objects_count_as_unpacked() -> None:

@@ -75,7 +75,7 @@ def test_a_file_in_a_document() -> None:
     """A package is told, its name and content are judged."""
     report = making.judged(ole({"ObjectPool/_1/\x01Ole10Native": package("report.pdf.exe", pe() + EICAR)}))
     assert making.told(report) == {
-        "file.embedded_object": "medium", "file.double_extension": "high", "file.inner_executable": "low",
+        "file.embedded_object": "medium", "file.double_extension": "high",
         "t.eicar": "high"}
 
 
@@ -91,7 +91,7 @@ def test_attachments_of_outlook() -> None:
 
 def test_an_installer() -> None:
     """By its class it is a program."""
-    assert making.judged(ole({"x": b"x"}, MSI)).kinds == ("executable",)
+    assert making.judged(ole({"x": b"x"}, MSI)).kinds == ("executable", "installer")
 
 
 def test_chains_in_rings_end() -> None:

@@ -71,7 +71,7 @@ def test_a_file_in_a_pdf_is_judged() -> None:
     assert making.told(report) == {"t.eicar": "high", "file.pdf_embedded": "medium"}
     assert report.members == 2
     plain = making.judged(pdf([(b"/Type /EmbeddedFile", pe())]))
-    assert making.told(plain) == {"file.inner_executable": "low", "file.pdf_embedded": "medium"}
+    assert making.told(plain) == {"file.pdf_embedded": "medium"}
 
 
 def test_more_streams_than_are_looked_at() -> None:

@@ -36,8 +36,8 @@ def test_a_rule_of_a_pack_makes_a_finding_with_its_span(shipped: PackScanner) ->
         ("yara", "core.eicar", "high", "core@2026.11.0", ((1, 6, 6 + 68),)),
     ]
     assert shipped.quick([Text("body", "hello")]) == ()
-    assert shipped.packs == ("core@2026.11.0", "irc_bots@2026.11.0", "phishing@2026.11.0", "spim@2026.11.0",
-                             "worms@2026.11.0")
+    assert [one.partition("@")[0] for one in shipped.packs] == sorted(
+        path.parent.name for path in (ROOT / "signatures").glob("*/pack.yaml"))
 
 
 def test_no_shipped_rule_runs_on_every_text(shipped: PackScanner) -> None:
@@ -199,7 +199,8 @@ def test_both_prefilters_find_the_same(shipped: PackScanner) -> None:
         if path.is_dir():
             continue
         data = path.read_bytes()
-        text = Text("b", (bytes.fromhex(data.decode()) if path.suffix == ".hex" else data).decode())
+        # Samples of rules for files are no texts; what is made of them is one all the same.
+        text = Text("b", (bytes.fromhex(data.decode()) if path.suffix == ".hex" else data).decode(errors="replace"))
         assert shipped.full([text]) == other.full([text]), path
 
 

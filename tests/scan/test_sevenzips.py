@@ -26,7 +26,7 @@ def test_the_coders_of_7z(coder: str, encoded: bool) -> None:
     report = making.judged(data, "a.7z", by=making.judge(bad=hashes))
     assert (report.kinds, report.members) == (("archive",), 4)
     assert making.told(report) == {
-        "t.eicar": "high", "t.bad": "high", "file.inner_executable": "low", "file.double_extension": "high"}
+        "t.eicar": "high", "t.bad": "high", "file.double_extension": "high"}
 
 
 def test_what_is_encrypted() -> None:

@@ -29,7 +29,8 @@ def test_eicar_in_a_zip_in_a_zip() -> None:
     """It is found with its path, in a renamed archive too."""
     data = zipped({"a/in.zip": zipped({"eicar.com": EICAR})})
     report = making.judged(data, "x.zip")
-    assert [(one.rule, one.detail) for one in report.findings] == [("t.eicar", "d: a/in.zip/eicar.com")]
+    assert [(one.rule, one.detail) for one in report.findings] == [
+        ("t.eicar", "d: a/in.zip/eicar.com"), ("file.inner_executable", "a/in.zip/eicar.com")]
     assert report.members == 2
     assert making.told(making.judged(data, "photo.jpg")) == {"t.eicar": "high", "file.type_mismatch": "medium"}
 
@@ -98,7 +99,7 @@ def test_a_zip_behind_something_else() -> None:
     """A picture with a zip behind it is both."""
     report = making.judged(GIF + zipped({"eicar.com": EICAR}), "a.gif")
     assert report.kinds == ("archive", "image")
-    assert {"t.eicar", "file.type_mismatch"} == set(making.told(report))
+    assert set(making.told(report)) == {"t.eicar", "file.type_mismatch"}
 
 
 def test_a_picture_that_is_a_program_for_java() -> None:
@@ -212,10 +213,11 @@ def test_a_thousand_tiny_files() -> None:
 
 
 @pytest.mark.parametrize(("members", "kinds", "media"), [
-    ({"AndroidManifest.xml": b"x", "classes.dex": b"x"}, ("executable",), "application/vnd.android.package-archive"),
+    ({"AndroidManifest.xml": b"x", "classes.dex": b"x"}, ("executable", "installer"),
+     "application/vnd.android.package-archive"),
     ({"META-INF/MANIFEST.MF": b"x", "a/B.class": b"x"}, ("executable", "archive"), "application/java-archive"),
-    ({"[Content_Types].xml": CONTENT_TYPES, "AppxManifest.xml": b"x"}, ("executable",), "application/appx"),
-    ({"Payload/A.app/A": b"x"}, ("executable",), "application/octet-stream"),
+    ({"[Content_Types].xml": CONTENT_TYPES, "AppxManifest.xml": b"x"}, ("executable", "installer"), "application/appx"),
+    ({"Payload/A.app/A": b"x"}, ("executable", "installer"), "application/octet-stream"),
     ({"Index/Document.iwa": b"x"}, ("document",), "application/vnd.apple.iwork"),
     ({"[Content_Types].xml": CONTENT_TYPES, "xl/macrosheets/s.xml": b"x"}, ("macro_document", "document"),
      "application/vnd.ms-office.macroenabled"),
@@ -237,7 +239,7 @@ def test_documents_with_and_without_macros() -> None:
     report = making.judged(bad, "a.docx", by=judge)
     assert report.kinds == ("macro_document", "document")
     assert making.told(report) == {
-        "t.auto": "high", "file.macro": "medium", "file.type_mismatch": "medium", "file.inner_macro_document": "low"}
+        "t.auto": "high", "file.macro": "medium", "file.type_mismatch": "medium"}
     assert "file.type_mismatch" not in making.told(making.judged(bad, "a.docm", by=judge))
     assert making.judged(odt(), by=judge).kinds == ("document",)
     assert making.judged(odt(macros=True), by=judge).kinds == ("macro_document", "document")
@@ -252,9 +254,15 @@ def test_a_document_that_loads_its_template_from_elsewhere() -> None:
 
 
 def test_what_is_inside_is_told_by_kind() -> None:
-    """Programs and scripts in an archive are low findings that a policy can name."""
-    report = making.judged(zipped({"setup.exe": pe(), "run.sh": SCRIPT}))
-    assert making.told(report) == {"file.inner_executable": "low", "file.inner_script": "low"}
+    """Programs and scripts in an archive, by content or by name, are low findings that a policy can name."""
+    for members in ({"setup": pe(), "run": SCRIPT}, {"setup.exe": b"?", "run.js": b"x = 1"}):
+        report = making.judged(zipped(members))
+        assert making.inner(report) == {"executable", "script"}
+        assert {one.severity for one in report.findings} == {"low"}
+    assert making.inner(making.judged(zipped({"a.docm": docx(vba_project(b"x"))}))) == {"macro_document"}
+    # The parts of a document have the endings that its maker gives them.
+    parts = making.judged(docx().replace(b"document.xml", b"document.bin"))
+    assert (parts.kinds, making.inner(parts)) == (("document",), set())
 
 
 def test_a_name_in_a_unicode_field_is_judged_too() -> None:

@@ -65,6 +65,7 @@ from inspector.model import (
     Match,
     Message,
     Note,
+    Notice,
     Opaque,
     PeerError,
     Rules,
@@ -77,6 +78,7 @@ from inspector.model import (
     Spec,
     Spliced,
     StartTls,
+    Tell,
     Told,
     Troubled,
     Typing,
@@ -909,6 +911,8 @@ class Session:
             out.append(Send(way, frame.raw[left:]))
             return
         acts = decoder.apply(frame, verdicts)
+        if self.flow.expected is not None and verdicts and not self.dry:
+            self._tell_conversation(frame, verdicts, out)
         if self.dry or left:
             self._look(acts, frame, left, world, out)
         else:
@@ -941,6 +945,18 @@ class Session:
             self._speak(way, out)
         if expects:
             self._check_leases(frame.at, world, out)
+
+    def _tell_conversation(self, frame: Frame, verdicts: tuple[Verdict, ...], out: list[Effect]) -> None:
+        """A direct conversation may have no place for words of ours: its writer is told where it was offered."""
+        expected = self.flow.expected
+        if expected is None or expected.flow is None or expected.flow == self.flow.id:
+            return
+        for event, verdict in zip(frame.events, verdicts, strict=False):
+            if type(event) is not Message or not event.answerable or verdict.notice is not None:
+                continue
+            if verdict.action is Action.WARN or verdict.action is Action.BLOCK:
+                text = NOTICE_WARN if verdict.action is Action.WARN else NOTICE_BLOCK
+                out.append(Tell(expected.flow, Notice(text.replace("{reference}", verdict.reference))))
 
     def _raw(self, frame: Frame) -> bool:
         """Whether a frame is content of a side connection: its refusal is an answer and always has a place."""

@@ -11,6 +11,7 @@ from inspector.model import (
     UP,
     Action,
     Address,
+    Can,
     Closed,
     Cut,
     Discard,
@@ -36,7 +37,7 @@ from inspector.model import (
     WakeAt,
     Woke,
 )
-from tests.engine.toyfiles import file_session
+from tests.engine.toyfiles import FILES, file_session
 from tests.playbook import START, Play, Row, down, sent_down, sent_up, up
 
 FID = "f1-f1"
@@ -426,3 +427,18 @@ def test_a_sender_is_answered_where_no_words_of_ours_have_a_place() -> None:
     p >> Judged(FID, START, BAD)
     p.last = []
     p >> Kept(p.durable, START) << [Discard(FID), sent_down(b"REFUSED\n")]
+
+
+def test_refused_words_of_a_direct_conversation_are_told_where_it_was_offered() -> None:
+    """A side connection whose protocol has no place for notices: the conversation gets it, once the row is on disk."""
+    spec = msgspec.structs.replace(FILES, can={"message": Can(drop=True)})
+    session, world, _ = file_session(expected=announced(), spec=spec)
+    p = Play(session, world)
+    p >> up(b"SAY bob block this\n")
+    assert not of(p.last, Tell)
+    p.last = []
+    p >> Kept(p.durable, START)
+    [told] = of(p.last, Tell)
+    assert isinstance(told, Tell)
+    assert told.flow == "talk"
+    assert "was not delivered" in told.notice.text

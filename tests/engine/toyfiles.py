@@ -142,11 +142,11 @@ class FilePolicy(ToyPolicy):
 
 def file_session(
     mode: FileMode = "spool", *, dry: bool = False, enforce: bool = True, expected: Expect | None = None,
-    limits: Limits | None = None, trouble: dict[str, str] | None = None,
+    limits: Limits | None = None, trouble: dict[str, str] | None = None, spec: Spec = FILES,
 ) -> tuple[Session, World, FilePolicy]:
     """A session of the toy protocol with files."""
     policy = FilePolicy(mode, enforce, trouble)
-    kit = Kit(classifier((FILES,)), Rules(1, policy, ToyScanner()), limits or Limits(), specs={"toyfiles": FILES})
+    kit = Kit(classifier((spec,)), Rules(1, policy, ToyScanner()), limits or Limits(), specs={"toyfiles": spec})
     world = World(kit.limits)
     if expected is not None:
         world.expect(expected, 2_000_000.0)

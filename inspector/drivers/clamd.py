@@ -103,11 +103,10 @@ class Clamd:
             sock = socket.socket(found[0][0], socket.SOCK_STREAM)
             address = found[0][4]
         sock.setblocking(False)
-        try:
+        with contextlib.ExitStack() as unless:
+            unless.callback(sock.close)
             await loop.sock_connect(sock, address)
-        except BaseException:
-            sock.close()
-            raise
+            unless.pop_all()
         return sock
 
 

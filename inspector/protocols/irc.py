@@ -639,7 +639,8 @@ class IrcDecoder:
             links = frame.note.links if type(frame.note) is _Note else ()
             return Frame(
                 way, at, raw, frame.kind, events, (*frame.oddities, Oddity("irc.endless_line")), FIRST,
-                edit=STRICT_DCC if any(links) and STRICT_DCC in self._edits else None, note=_Note("line", links=links),
+                edit=frame.edit or (STRICT_DCC if any(links) and STRICT_DCC in self._edits else None),
+                note=_Note("line", links=links),
             )
         plain = plain_of(raw).strip()
         words: tuple[Event, ...] = ()
@@ -1056,7 +1057,7 @@ class IrcDecoder:
                 "irc.dcc_ambiguous" if request.ambiguous else "irc.dcc_malformed", request.type[:16]))
             case.edit = case.edit or strict
             return None
-        if not request.port:
+        if not request.port or case.copy == "echo":
             return None
         if case.at - self._offers_since > self._limits.expect_seconds:
             self._offers, self._offers_since = 0, case.at
@@ -1688,7 +1689,7 @@ class IrcDecoder:
             changes = [(*link.host_at, dcc.written(leased.ip, raw[slice(*link.host_at)])),
                        (*link.port_at, str(leased.port).encode())]
         self._remember_offer(way, known)
-        for address in known.addresses:
+        for address in known.addresses if link.offer.method == "dcc_chat" else ():
             self._memory.put(f"dcc:{'listener' if way is UP else 'connector'}:{address}", True, until)
         if link.offset:
             self._resumed(known, link.offset, until)

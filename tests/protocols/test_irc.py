@@ -926,6 +926,16 @@ def test_offers_that_clients_may_read_otherwise_are_not_passed_on(words: bytes) 
     assert session.decoder.apply(frame, (PASSED,)) == []
 
 
+def test_an_echo_of_the_own_offer_arranges_nothing() -> None:
+    """echo-message: what we wrote comes back; it takes no port and leads nowhere."""
+    _, memory = leasing()
+    session = Session(memory=memory).caps(b"echo-message")
+    (sent, _) = session.carry(UP, b"PRIVMSG bob :\x01DCC SEND a 3221225991 5000 12\x01\r\n", PASSED)
+    assert isinstance(sent, Send)
+    echo = b":alice!a@h " + sent.data
+    assert session.carry(DOWN, echo, PASSED) == [Send(DOWN, echo)]
+
+
 def test_offers_above_the_bound_are_not_passed_on() -> None:
     """What nobody will expect must not be offered; after a while there is room again."""
     session = Session(limits=Limits(dcc_offers=1, expect_seconds=3), edits=frozenset({STRICT_DCC}))
@@ -940,8 +950,9 @@ def test_an_offer_in_an_endless_line_is_not_passed_on_with_the_edit() -> None:
     session = Session()
     sent = [act for f in session.up(raw) for act in session.decoder.apply(f, [PASSED] * len(f.events))]
     assert [type(act).__name__ for act in sent] == ["Send", "Expect", "Send"]
-    session = Session(edits=frozenset({STRICT_DCC}))
-    assert [a for f in session.up(raw) for a in session.decoder.apply(f, [PASSED] * len(f.events))] == []
+    for words in (raw, raw.replace(b"5000", b"5000x"), raw.replace(b"y", b"\0", 1)):
+        session = Session(edits=frozenset({STRICT_DCC, DROP_NUL}))
+        assert [a for f in session.up(words) for a in session.decoder.apply(f, [PASSED] * len(f.events))] == []
 
 
 @pytest.mark.parametrize(
@@ -1024,8 +1035,8 @@ def test_two_users_of_one_gateway_meet_over_one_lease(client: str, there: str) -
     bob = Session(memory=memory, flow=msgspec.structs.replace(FLOW, id="g", client=Address(client, 40001)))
     sent = alice.carry(UP, b"PRIVMSG bob :\x01DCC SEND a 3221225991 5000 12\x01\r\n", PASSED)[0]
     assert isinstance(sent, Send)
-    acts = bob.carry(DOWN, b":alice!a@h " + sent.data, PASSED)
-    assert acts[0] == Send(DOWN, b":alice!a@h PRIVMSG bob :\x01DCC SEND a 3325256803 9401 12\x01\r\n")
+    acts = bob.carry(DOWN, b":ally!a@h " + sent.data, PASSED)
+    assert acts[0] == Send(DOWN, b":ally!a@h PRIVMSG bob :\x01DCC SEND a 3325256803 9401 12\x01\r\n")
     claimed = pool.claim(9401, "192.0.2.7", 6.0)
     assert claimed is not None
     assert claimed.address == there

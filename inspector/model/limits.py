@@ -68,6 +68,7 @@ class Limits:
     xmpp_streamhosts: int = _bound(16, "addresses of one bytestream offer that are told apart; more are taken out")
     # -- OSCAR
     oscar_events: int = _bound(1000, "events of one frame (contacts, presence); each costs a row")
+    oscar_leases: int = _bound(8, "ports leased for one session's proposals at a time; further ones are refused")
     oscar_offers: int = _bound(64, "proposals of files and direct connections remembered per session")
     # -- HTTP upload
     http_head_bytes: int = _bound(32 * 1024, "longest head of a request or response; servers take 8 to 32 KiB")

@@ -14,8 +14,8 @@ connection that begins with a cookie we saw issued are authenticated.
 
 Never in an event: passwords, digests, cookies of a login (only a hash of them is remembered).
 
-Not decoded: TOC and OSCAR inside HTTP (told, `undecryptable`), side connections (files, direct IM, ICQ peers), icons,
-directory and white-pages searches, advertisements, the words of an RTF message as such.
+Not decoded: TOC and OSCAR inside HTTP (told, `undecryptable`), side connections of ICQ clients (those of AIM are
+oft.py's), icons, directory and white-pages searches, advertisements, the words of an RTF message as such.
 """
 
 from __future__ import annotations
@@ -130,6 +130,8 @@ _SERVICES = {
     _guid("748F2420-6287-11D1-8222-444553540000"): "chat",
     _guid("F2E7C7F4-FEAD-4DFB-B235-36798BDF0000"): "trilliancrypt",
 }
+_ONCE = frozenset({0x0A, 0x0D, 0x10, 0x2711, 0x2712})
+"""What a proposal says once: its stage, a charset, that it is proxied, the service's own data, that one's charset."""
 _UTF8_GUID = b"{0946134E-"
 _RTF_GUID = b"{97B12751-"
 _SCHEMES = {
@@ -479,9 +481,9 @@ class OscarDecoder:
 
     __slots__ = (
         "_asked", "_begun", "_busy", "_cancelled", "_chat", "_dead", "_delta", "_edits", "_ended", "_expected", "_flow",
-        "_held", "_identity", "_last", "_limited", "_limits", "_lost", "_memory", "_need", "_now", "_offers", "_opaque",
-        "_ours", "_out", "_owed", "_peers", "_pushes", "_room", "_skip", "_talking", "_ticket", "_user", "_window",
-        "undecryptable",
+        "_held", "_identity", "_last", "_leases", "_limited", "_limits", "_lost", "_memory", "_need", "_now", "_offers",
+        "_opaque", "_ours", "_out", "_owed", "_peers", "_pushes", "_room", "_skip", "_talking", "_ticket", "_user",
+        "_window", "undecryptable",
     )
 
     def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:
@@ -529,6 +531,8 @@ class OscarDecoder:
         self._limited = False
         """The server has said that the client sends too much (sheet 12)."""
         self._offers: dict[_OfferKey, _Offered] = {}
+        self._leases: list[float] = []
+        """When ports were last leased for proposals."""
         # who and what
         self._user: str | None = None
         self._peers: tuple[dict[bytes, _Peer], dict[bytes, _Peer]] = ({}, {})
@@ -1003,7 +1007,7 @@ class OscarDecoder:
                 kind = "auto_response"
             elif type_ == 0x16 and stop - start == 4:
                 sent_at = float(_U32.unpack_from(raw, start)[0])
-        if len(blocks) > BLOCKS and channel != 1:
+        if len(blocks) > (BLOCKS if channel != 2 else 1) and channel != 1:
             case.lie()
             blocks = blocks[:BLOCKS]
         if channel == 1:
@@ -1081,8 +1085,10 @@ class OscarDecoder:
         status = case.u16(start)
         service = raw[start + 10:start + 26]
         name = _SERVICES.get(service)
-        tlvs, true = walk(raw, start + 26, stop)
-        if not true:
+        tlvs = case.walk(start + 26, stop)
+        once = [kind for kind, _, _ in tlvs if kind in _ONCE]
+        if len(once) != len(set(once)):
+            # Readers differ in which of two they take.
             case.lie()
         outer: tuple[Length, ...] = (FLAP_LENGTH, (start - 2, 2))
         charset = first(tlvs, 0x0D)
@@ -1369,6 +1375,9 @@ class OscarDecoder:
                 break
         if rest:
             words.add(case.rest(begin, end, rest))
+        if type_ == 0x03 and not answer:
+            self._icq_file(case, who, cookie, end, rest or end, words)
+            return
         texts, places = words.few()
         if not editable:
             texts = tuple(Text(t.part, t.plain, None, False) for t in texts)
@@ -1386,6 +1395,26 @@ class OscarDecoder:
             id=cookie.hex(), encryption=_encryption(texts[0].plain) if texts else CLEAR, sent_at=sent_at,
             answerable=kind == "chat",
         ), places, how if kind == "chat" or how != "drop" else "strip" if answer else "drop")
+
+    def _icq_file(self, case: _Case, who: _Who, cookie: bytes, at: int, stop: int, words: _Words) -> None:
+        """A request to take a file, from ICQ client to ICQ client: behind the description a port in four bytes, then,
+        little-endian, the name with its length and the size. What has no name there may have it in its text."""
+        raw = case.raw
+        name, size = "", None
+        if at + 6 <= stop:
+            length = _L16.unpack_from(raw, at + 4)[0]
+            if length and at + 6 + length + 4 <= stop:
+                name = clean(decode(raw[at + 6:at + 6 + length], 0, True)[0]).rstrip("\0")
+                size = _L32.unpack_from(raw, at + 6 + length)[0]
+        texts, places = words.few()
+        if not name:
+            name = next((text.plain for text in texts if text.part == "file_name"), "")
+        elif not any(text.plain == name for text in texts):
+            texts, places = (Text("file_name", name, None, False), *texts), (None, *places)
+        case.add(FileOffer(
+            sender=who.sender, recipients=who.recipients, conversation=who.peer, file_name=name, size=size,
+            method="icq", id=cookie.hex(), texts=tuple(Text(t.part, t.plain, None, False) for t in texts),
+        ), tuple(None for _ in places))
 
     def _client_error(self, case: _Case) -> None:
         """04/0B: a client's answer to a message; with reason 3 it has ICQ's automatic words (sheet 7.3)."""
@@ -1813,7 +1842,7 @@ class OscarDecoder:
             self._carry(self._again(frame), verdicts, acts)
         elif not isinstance(note, _Case):
             acts.append(Send(way, self._numbered(way, raw)))
-        elif frame.edit == DROP_LYING:
+        elif frame.edit == DROP_LYING or (frame.edit == KEEP_PATH and note.offer is not None and self._leased_up()):
             self._drop(note, None, acts)
         elif note.family and note.sub == 1 and way is DOWN and note.request in self._ours:
             # The server's answer to a frame of ours.
@@ -1861,6 +1890,12 @@ class OscarDecoder:
                 acts += [self._push(each, channel, payload) for channel, payload in owed]
                 owed.clear()
 
+    def _leased_up(self) -> bool:
+        """Whether this session has had its share of ports: who offers without end takes none from others."""
+        limits = self._limits
+        self._leases = [at for at in self._leases if at > self._now - limits.lease_seconds]
+        return len(self._leases) >= limits.oscar_leases
+
     def _leased(self, path: _Path, at: float) -> list[Change]:
         """An address of ours in place of the one in the frame, where the connection would not pass us otherwise."""
         address = self._memory.lease(path.expect, path.reader, at)
@@ -1876,6 +1911,7 @@ class OscarDecoder:
                 changes.append((at_end, at_end, pack(0x8D, path.certificate.encode("latin-1")), (FLAP_LENGTH,)))
             return changes
         packed = _ipv4(address.ip)
+        self._leases.append(self._now)
         if packed is not None:
             for start, mask in path.hosts:
                 changes.append((start, start + 4, bytes(byte ^ mask for byte in packed), ()))
@@ -2412,7 +2448,7 @@ SPEC = Spec(
     ),
     applications=("aim", "icq"),
     not_decoded=(
-        "TOC", "OSCAR inside HTTP", "side connections (files, direct IM, ICQ peers)", "icons", "directory searches",
+        "TOC", "OSCAR inside HTTP", "side connections of ICQ clients", "icons", "directory searches",
         "advertisements", "RTF as such",
     ),
 )

@@ -901,6 +901,20 @@ def test_icq_messages_by_type() -> None:
     assert not rtf.texts[0].editable
 
 
+def test_icq_file_requests_are_offers() -> None:
+    """From client to client, through the server or in an old block: with name and size where they stand."""
+    tail = bytes(4) + struct.pack("<H", 9) + b"tool.exe\0" + struct.pack("<II", 4711, 0)
+    request = relay(b"please take it", 3)
+    said = offer("654321", guid("1349"), pack(0x0A, u16(1)), pack(0x2711, request + tail))
+    event = event_of(said, DOWN, ICQ[:4])
+    assert isinstance(event, FileOffer)
+    assert (event.sender, event.file_name, event.size, event.method) == ("654321", "tool.exe", 4711, "icq")
+    assert plain(event, "description") == ["please take it"]
+    event = event_of(snac(4, 6, COOKIE + u16(4) + s8("654321") + icq4(1, b"take it\xfetool.exe", 3)), UP, ICQ[:4])
+    assert isinstance(event, FileOffer)
+    assert (event.file_name, event.size, event.recipients) == ("tool.exe", None, ("654321",))
+
+
 def test_icq_plugins_show_their_words() -> None:
     """Type 0x1A: what is readable in the plug-in's data, not to be changed in place."""
     tail = b"\x3a\0" + bytes(20) + b"<N><QUERY>&lt;Q&gt;</QUERY></N>"
@@ -1209,6 +1223,31 @@ def test_a_refused_or_proxied_proposal_leases_nothing() -> None:
     payload = offer("bob", guid("1343"), pack(0x10, b""), pack(2, b"\xc0\0\2\1"), pack(5, u16(4711)))
     assert session.say(DOWN, payload) == [(DOWN, 2, payload)]
     assert memory.leased == []
+
+
+def test_who_offers_without_end_takes_no_ports_from_others() -> None:
+    """So many leases a session at a time; then a proposal is refused and cancelled, until the first are over."""
+    memory = Leases(*(Address("203.0.113.4", 9400 + number) for number in range(100)))
+    session = Session(edits=PATH, memory=memory)
+    for number in range(20):
+        sent = session.say(DOWN, offer(f"peer{number}", guid("1343"), *file_tlvs()))
+        assert any(way is DOWN for way, _, _ in sent) is (number < Limits().oscar_leases)
+    assert len(memory.leased) == Limits().oscar_leases
+    session.at += Limits().lease_seconds + 1
+    assert [way for way, _, _ in session.say(DOWN, offer("late", guid("1343"), *file_tlvs()))] == [DOWN]
+
+
+@pytest.mark.parametrize("twice", [
+    pack(0x2711, struct.pack(">HHI", 1, 1, 5) + b"b.exe\0"), pack(0x0A, u16(2)), pack(0x2712, b"us-ascii") * 2,
+])
+def test_what_a_proposal_says_twice_is_a_lie(twice: bytes) -> None:
+    """Readers differ in which they take; so is a second proposal in one frame."""
+    session = Session(edits=frozenset({DROP_LYING}))
+    (frame,) = session.feed(UP, session.write(UP, offered("bob", guid("1343"), *file_tlvs(), twice)))
+    assert frame.edit == DROP_LYING
+    two = proposal(guid("1343"), *file_tlvs())
+    (frame,) = session.feed(UP, session.write(UP, offered("bob", guid("1343"), *file_tlvs(), more=two)))
+    assert frame.edit == DROP_LYING
 
 
 def test_a_warned_proposal_still_keeps_to_our_path() -> None:

@@ -18,7 +18,7 @@ from bench import realistic_rules
 from bench.figures import spread, table
 from bench.file_ends import METHODS
 from bench.gateways import Gateway
-from bench.processes import HOUSE, Process, cpu_seconds, family, free_port, inspector, python
+from bench.processes import HOUSE, TICK, Process, cpu_seconds, family, free_port, inspector, python
 
 CHATS = 20
 SMALL = (8 << 10, 64 << 10)
@@ -137,6 +137,12 @@ class Chats:
         return 1000 * float(json.loads(self.process.line())["p99"])
 
 
+def spent(pid: int) -> float:
+    """CPU seconds of a process tree, with those of its children that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return cpu_seconds(family(pid)) + (int(fields[13]) + int(fields[14])) / TICK
+
+
 def transfer(gateway: Relay | Taker, method: str, size: int) -> float:
     """Seconds of one transfer. Raises RuntimeError."""
     ports = [gateway.ports[method]]
@@ -250,9 +256,9 @@ def many(folder: Path, rounds: int, seconds: float, file_rules: int) -> None:
                 load = Process("load", command, folder / "load.log", talk=True)
                 try:
                     load.line()
-                    before, mine = cpu_seconds(family(gateway.pid)), cpu_seconds([gateway.pid])
+                    before, mine = spent(gateway.pid), cpu_seconds([gateway.pid])
                     seen = json.loads(load.line())
-                    after, later = cpu_seconds(family(gateway.pid)), cpu_seconds([gateway.pid])
+                    after, later = spent(gateway.pid), cpu_seconds([gateway.pid])
                 finally:
                     load.stop()
                 if seen["failed"] or not seen["files"]:

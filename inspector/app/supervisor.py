@@ -197,8 +197,9 @@ class Supervisor:
             self.judging.second = None
             return
         place = str(clamd.path) if clamd.endpoint is None else (clamd.endpoint.host, clamd.endpoint.port)
-        self.judging.second = Clamd(
+        second = self.judging.second = Clamd(
             place, lambda: self.config.limits.file_seconds, lambda sentence: logs.tell("warning", sentence))
+        self._spawn(second.try_out())
 
     def _greet(self) -> None:
         upstreams = {listener.address: listener.upstream for listener in self.gateway.settings.listeners}

@@ -64,6 +64,15 @@ class Clamd:
             self._log("clamd judges files again")
         return found
 
+    async def try_out(self) -> None:
+        """Ask about nothing, so that an administrator knows at the start, and not with the first file."""
+        descriptor = os.memfd_create("nothing")
+        try:
+            with contextlib.suppress(OSError, ValueError):
+                await self.ask(descriptor, 0)
+        finally:
+            os.close(descriptor)
+
     def _troubled(self, why: str) -> None:
         if self.trouble != why:
             self.trouble = why

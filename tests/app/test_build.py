@@ -129,6 +129,20 @@ def test_listeners_and_tls_reach_the_driver(tmp_path: Path) -> None:
     assert settings.stock_io
 
 
+def test_leases_and_the_spool_reach_the_driver(tmp_path: Path) -> None:
+    """Ports and addresses of side connections; files wait beside the rest of the state."""
+    loaded = files(tmp_path, more=(
+        "listeners:\n"
+        '  - {mode: reverse, address: "[::1]:15222", upstream: "chat.example.net:5222", lease_ports: "9400-9409", '
+        'lease_address: {up: "192.0.2.1", down: "::1"}}\n'
+        '  - {mode: socks5, address: "127.0.0.1:1081"}\n'))
+    settings = build.gateway_settings(loaded)
+    reverse, socks = settings.listeners
+    assert (reverse.lease_ports, reverse.lease_up, reverse.lease_down) == ((9400, 9409), "192.0.2.1", "::1")
+    assert (socks.lease_ports, socks.lease_up, socks.lease_down) == (None, None, None)
+    assert settings.spool == build.spool_folder(loaded) == tmp_path / "var" / "spool"
+
+
 def test_state_folders_are_made_private(tmp_path: Path) -> None:
     """0700, also where the folder was there before."""
     build.private_folder(tmp_path / "a" / "b")

@@ -235,6 +235,20 @@ def test_a_reload_with_faults_changes_nothing_and_is_seen(running: Callable[...,
     assert status["healthy"]
 
 
+def test_a_clamd_that_does_not_answer_is_seen(running: Callable[..., Running]) -> None:
+    """At the start, not with the first file; a reload may take it away."""
+    gateway = running(more="files: {clamd: \"unix:nowhere.ctl\"}\n").up()
+    gateway.until(lambda: not (gateway.status() or {"healthy": True})["healthy"])
+    status = gateway.status()
+    assert status is not None
+    assert status["problems"] == [
+        "clamd cannot be reached: no such file or directory: files are not judged by it"]
+    assert status["files"]["workers"] <= 2
+    gateway.path.write_text(gateway.text.partition("files:")[0])
+    ask(gateway.control, "reload")
+    assert (gateway.status() or {})["healthy"]
+
+
 def test_a_reload_that_would_need_a_restart_is_refused(running: Callable[..., Running]) -> None:
     """A changed listener is a fault with its line; limits marked so are taken."""
     gateway = running().up()

@@ -153,6 +153,25 @@ def test_clamd_that_is_not_there(place: str | tuple[str, int]) -> None:
     run(scenario)
 
 
+def test_a_first_try_asks_about_nothing(tmp_path: Path) -> None:
+    """Whether it is there is known before the first file comes; that it is not raises nothing."""
+
+    async def fine(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await stream(reader) == b""
+        writer.write(b"stream: OK\0")
+        await writer.drain()
+
+    async def scenario() -> None:
+        client = Clamd(str(tmp_path / "clamd.ctl"), lambda: 5.0, lambda sentence: None)
+        await client.try_out()
+        assert client.trouble == "clamd cannot be reached: no such file or directory"
+        async with clamd(tmp_path, fine):
+            await client.try_out()
+        assert client.trouble is None
+
+    run(scenario)
+
+
 def test_a_file_that_shrinks_is_an_error(tmp_path: Path) -> None:
     """What was not seen whole is not clean."""
 

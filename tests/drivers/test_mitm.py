@@ -15,7 +15,22 @@ from cryptography.hazmat.primitives import serialization
 from inspector.drivers.destinations import Destinations
 from inspector.drivers.mitm_server import ListenerSettings, TlsException, TlsSettings
 from inspector.drivers.mitm_tls import Authority
-from inspector.model import DOWN, UP, Chunk, Cut, Effect, Input, Limits, Secured, Send, Spliced, StartTls, Troubled
+from inspector.engine.world import World
+from inspector.model import (
+    DOWN,
+    UP,
+    Chunk,
+    Cut,
+    Effect,
+    Expect,
+    Input,
+    Limits,
+    Secured,
+    Send,
+    Spliced,
+    StartTls,
+    Troubled,
+)
 from tests.drivers.mitm_harness import Running, Script, echo, running, serving, until
 
 
@@ -196,6 +211,35 @@ def test_tls_that_is_left_alone_is_relayed_unread(
             [session] = run.sessions
             assert isinstance(session.inputs[0], Spliced)
             assert not any(isinstance(given, Chunk) and b"hello" in given.data for given in session.inputs)
+            writer.close()
+            await until(lambda: not run.gateway.links)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("announced", "opened"), [
+    ("chat.test:%d", True), ("127.0.0.1:%d", True), ("127.0.0.1:%d 127.0.0.1", True), ("127.0.0.1:%d 127.0.0.9", False),
+    ("other.test:%d", False),
+])
+def test_tls_that_was_announced_is_opened(
+    tmp_path: Path, pki: Pki, stock_io: bool, announced: str, opened: bool,
+) -> None:
+    """An upload slot's host and port, or a redirect's, told in another session: known as IM, for whom it is for."""
+
+    async def scenario() -> None:
+        world = World(Limits())
+        async with (
+            serving(echo, ssl=pki.server("chat.test")) as upstream,
+            running(tmp_path, reverse(upstream), tls=pki.settings(intercept="im"), stock_io=stock_io,
+                    world=world) as run,
+        ):
+            address, _, client = (announced % upstream[1]).partition(" ")
+            world.expect(Expect(address, "http_upload", client=client or None), run.gateway.clock() + 60)
+            trusted = pki.client() if opened else pki.client(pki.ca_file)
+            reader, writer = await tls_to(run, trusted, "chat.test")
+            writer.write(b"hello")
+            assert await reader.readexactly(5) == b"HELLO"
+            assert run.sessions[0].flow.tls is opened
             writer.close()
             await until(lambda: not run.gateway.links)
 

@@ -51,7 +51,11 @@ TALKS: dict[str, Said] = {
     "upload": [*SHAKE, (UP, SEEDS[:1000]), (UP, SEEDS[1000:])],
     "many-methods": [(UP, b"\x05\x03\x02\x00\x01"), *SHAKE[1:3], (DOWN, REPLY + SEEDS)],
 }
-EXPECTED = dict.fromkeys(TALKS, ANNOUNCED)
+EXPECTED = dict.fromkeys(TALKS, ANNOUNCED) | {
+    # Of pcaps/bytestream: the names are others, the sizes end the files.
+    name: msgspec.structs.replace(ANNOUNCED, key=None, offer=msgspec.structs.replace(OFFER, size=size))
+    for name, size in (("proxy-1", 1720), ("proxy-2", 29))
+}
 
 
 def decoder(

@@ -63,9 +63,7 @@ class Taker(Gateway):
         signatures.mkdir(exist_ok=True)
         realistic_rules.write_pack(signatures, self.rules)
         if self.file_rules:
-            from bench import file_rules
-
-            file_rules.write_pack(signatures, self.file_rules)
+            write_file_rules(signatures, self.file_rules)
         policy = {
             "enforce": True, "inside": ["127.0.0.0/8", "::1/128"],
             "files": [{"when": {"direction": "internal"}, "mode": self.mode}],
@@ -86,6 +84,17 @@ class Taker(Gateway):
 
     def environment(self) -> dict[str, str]:
         return {"INSPECTOR_LOOP": "uvloop"}
+
+
+def write_file_rules(folder: Path, count: int) -> None:
+    """A pack of rules that look at files: strings and expressions like those for messages, others than those."""
+    pack = folder / "filebench"
+    pack.mkdir(exist_ok=True)
+    source = realistic_rules.rules(count, seed=11).replace("realistic", "filebench")
+    (pack / "rules.yar").write_text(source.replace('scope = "message"', 'scope = "file"'))
+    (pack / "pack.yaml").write_text(
+        "name: filebench\nversion: '1'\ndescription: Rules for the benchmarks\nlicense: Apache-2.0\n"
+        "content:\n  - {file: rules.yar, kind: yara}\n")
 
 
 class Watch(threading.Thread):
@@ -269,8 +278,10 @@ def many(folder: Path, rounds: int, seconds: float, file_rules: int) -> None:
                 own.append(1000 * (later - mine) / seen["files"])
                 waits.append(1000 * seen["p99"])
             if rates:
-                rows.append([f"{size >> 10} KiB", spread(rates, 0), spread(costs, 2), spread(own, 2),
-                             f"{2000 / statistics.median(costs):,.0f}", spread(waits, 0)])
+                # The worker's loop is one thread; the file workers have what is left of the two cores.
+                least = min(2000 / statistics.median(costs), 1000 / statistics.median(own))
+                rows.append([f"{size >> 10} KiB", spread(rates, 0), spread(costs, 2), spread(own, 2), f"{least:,.0f}",
+                             spread(waits, 0)])
     finally:
         print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
         gateway.stop()

@@ -23,6 +23,11 @@ DICTIONARY = 64 * 1024 * 1024
 """Bytes that a decompressor may ask for at once: what the largest preset of xz and the usual ones of 7z need."""
 
 
+_STEP = 16 * 1024
+"""Packed bytes that are given to a decompressor in one go where many small streams may stand in a row: what is behind
+the end of one is copied for each."""
+
+
 class Damaged(Exception):
     """The content is not what its format says. The text is for the finding."""
 
@@ -76,7 +81,8 @@ class Box(Protocol):
 Opener = Callable[[Content, Box], None]
 
 
-# -- decompressors: pieces of packed bytes in, blocks of at most BLOCK out
+# -- decompressors: pieces of packed bytes in, blocks of at most BLOCK out. A block may be empty: so a budget of time is
+# seen where many streams hold nothing.
 
 
 def inflated(pieces: Iterable[memoryview | bytes], window: int = -15) -> Iterator[bytes]:
@@ -114,6 +120,7 @@ def bunzipped(pieces: Iterable[memoryview | bytes]) -> Iterator[bytes]:
                 if not bytes(data[:3]).startswith(b"BZh"[:len(data)]):
                     return
                 made = bz2.BZ2Decompressor()
+                yield b""
             try:
                 out = made.decompress(data, BLOCK)
             except OSError as exc:  # what bz2 raises for bad data
@@ -139,6 +146,7 @@ def unlzmaed(pieces: Iterable[memoryview | bytes], make: Callable[[], lzma.LZMAD
                 if len(data) < 6 or data[:6] != b"\xfd7zXZ\0":
                     return
                 made = make()
+                yield b""
             try:
                 out = made.decompress(data, BLOCK)
             except lzma.LZMAError as exc:
@@ -272,8 +280,9 @@ def _gunzipped(content: Content, ended: list[int]) -> Iterator[bytes]:
     at = 0
     while at < content.size and content.read(at, 3) == b"\x1f\x8b\x08":
         made = zlib.decompressobj(31)
+        yield b""
         here = at
-        for piece in blocks(content, at):
+        for piece in blocks(content, at, step=_STEP):
             here += len(piece)
             data: Any = piece
             while data and not made.eof:
@@ -290,17 +299,18 @@ def _gunzipped(content: Content, ended: list[int]) -> Iterator[bytes]:
 
 
 def open_bzip2(content: Content, box: Box) -> None:
-    box.member(stem(box.name, "bz2", "bz"), bunzipped(blocks(content)), content.size, named=False)
+    box.member(stem(box.name, "bz2", "bz"), bunzipped(blocks(content, step=_STEP)), content.size, named=False)
 
 
 def open_xz(content: Content, box: Box) -> None:
-    made = unlzmaed(blocks(content), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2 * DICTIONARY))
+    made = unlzmaed(blocks(content, step=_STEP), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2 * DICTIONARY))
     box.member(stem(box.name, "xz"), made, content.size, named=False)
 
 
 def open_lzma(content: Content, box: Box) -> None:
     """The old format of one LZMA stream, "alone"."""
-    made = unlzmaed(blocks(content), lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=2 * DICTIONARY))
+    pieces = blocks(content, step=_STEP)
+    made = unlzmaed(pieces, lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=2 * DICTIONARY))
     box.member(stem(box.name, "lzma"), made, content.size, named=False)
 
 

@@ -42,8 +42,11 @@ def open_cab(content: Content, box: Box) -> None:
         places.append(_FOLDER.unpack(content.read(at, _FOLDER.size)))
         at += _FOLDER.size + folder_extra
     members = _files(content.read(files_at, _FILES_BYTES), files)
+    in_folder: dict[int, list[tuple[int, int, str]]] = {}
+    for offset, size, folder, name in members:
+        in_folder.setdefault(folder, []).append((offset, size, name))
     for number, (start, count, method) in enumerate(places):
-        inside = sorted((offset, size, name) for offset, size, folder, name in members if folder == number)
+        inside = sorted(in_folder.get(number, ()))
         if method & 15 not in (0, 1):
             box.tell("unopened_archive", "medium", f"packed by {_METHODS.get(method & 15, 'nothing known')}")
             for _, _, name in inside:
@@ -116,6 +119,7 @@ class Stream:
 
     def _next(self, most: int) -> bytes:
         while not self._kept:
+            self._box.spend(0)
             try:
                 self._kept = next(self._made)
             except StopIteration:

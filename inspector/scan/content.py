@@ -111,17 +111,34 @@ def blocks(content: Content, at: int = 0, end: int | None = None, step: int = BL
 
 def find(content: Content, what: bytes, at: int = 0, end: int | None = None) -> int:
     """Where `what` stands first, looking from `at` to `end`; -1: nowhere. Raises OSError."""
-    stop = content.size if end is None else min(end, content.size)
-    over = len(what) - 1
-    while at < stop:
-        piece = content.read(at, min(BLOCK + over, stop - at))
-        found = piece.find(what)
-        if found >= 0:
-            return at + found
-        if len(piece) <= over:
-            return -1
-        at += len(piece) - over
-    return -1
+    return Finder(content, what, end).find(at)
+
+
+class Finder:
+    """Looks for bytes again and again, further on each time: each block is read once, however often it is asked."""
+
+    __slots__ = ("_content", "_end", "_piece", "_start", "_what")
+
+    def __init__(self, content: Content, what: bytes, end: int | None = None) -> None:
+        self._content = content
+        self._what = what
+        self._end = content.size if end is None else min(end, content.size)
+        self._start = 0
+        self._piece = b""
+
+    def find(self, at: int) -> int:
+        """Where it stands at `at` or behind; -1: nowhere before the end. Raises OSError."""
+        over = len(self._what) - 1
+        while at < self._end:
+            if not self._start <= at < self._start + len(self._piece) - over:
+                self._start, self._piece = at, self._content.read(at, min(BLOCK + over, self._end - at))
+                if len(self._piece) <= over:
+                    return -1
+            found = self._piece.find(self._what, at - self._start)
+            if found >= 0:
+                return self._start + found
+            at = self._start + len(self._piece) - over
+        return -1
 
 
 class Part:

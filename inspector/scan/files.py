@@ -104,10 +104,12 @@ class Found:
     ) -> None:
         worst, first, label, words, places, count = self._rows.get(
             (detector, rule), (severity, title, pack, tags, {}, 0))
-        if len(places) < _PLACES and place:
-            places[place] = None
+        if place not in places:
+            count += 1
+            if place and len(places) < _PLACES:
+                places[place] = None
         worst = severity if _ORDER[severity] < _ORDER[worst] else worst
-        self._rows[detector, rule] = (worst, first, label, words, places, count + 1)
+        self._rows[detector, rule] = (worst, first, label, words, places, count)
 
     def findings(self, most: int) -> tuple[Finding, ...]:
         """The worst first, then by name; at most `most`."""
@@ -314,6 +316,8 @@ class _Box:
         try:
             for block in made:
                 self._judging.spend(len(block))
+                if not block:
+                    continue
                 if out is not None:
                     out += block
                 elif first:

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from inspector.scan.content import Content, find
+from inspector.scan.content import Content, Finder
 
 KINDS = (
     "executable", "installer", "script", "shortcut", "macro_document", "disk_image", "archive", "web", "document",
@@ -350,13 +350,14 @@ def _end_record(tail: bytes, size: int) -> bool:
 def embedded(content: Content, magic: bytes) -> int:
     """Where an archive (RAR, SEVENZIP) begins, at once or behind a stub; -1: nowhere. The magic alone is in many a
     program: the header behind it must have the right checksum."""
-    at = find(content, magic, 0, _STUB)
+    finder = Finder(content, magic, _STUB)
+    at = finder.find(0)
     for _ in range(_TRIES):
         if at < 0:
             break
         if _header_is_right(content, magic, at):
             return at
-        at = find(content, magic, at + 1, _STUB)
+        at = finder.find(at + 1)
     return -1
 
 

@@ -180,30 +180,40 @@ def _tail(clean: bytes) -> bytes:
 
 def _uuencoded(raw: bytes, box: Box) -> None:
     """Files in a text between "begin MODE NAME" and "end"."""
-    at = raw.find(b"begin ")
-    while at >= 0:
-        stop = raw.find(b"\n", at)
-        words = raw[at:stop if stop >= 0 else at].strip().split(b" ", 2)
-        close = raw.find(b"\nend", at)
-        if (at == 0 or raw[at - 1:at] == b"\n") and len(words) == 3 and words[1].isdigit() and stop >= 0:
+    at = 0 if raw.startswith(b"begin ") else raw.find(b"\nbegin ") + 1
+    while at or raw.startswith(b"begin "):
+        stop = raw.find(b"\n", at, at + 1024)
+        words = raw[at:max(stop, at)].strip().split(b" ", 2)
+        if len(words) == 3 and words[1].isdigit():
+            close = raw.find(b"\nend", stop)
+            close = len(raw) if close < 0 else close
             out = bytearray()
-            for line in raw[stop + 1:close if close >= 0 else len(raw)].split(b"\n"):
+            for line in raw[stop + 1:close].split(b"\n"):
                 try:
                     out += binascii.a2b_uu(line.rstrip(b"\r"))
                 except binascii.Error:
                     break
             if out:
                 box.member(words[2].decode("utf-8", "replace"), [bytes(out)], len(out))
-        at = raw.find(b"begin ", max(at + 6, close))
+            stop = close
+        at = raw.find(b"\nbegin ", max(stop, at)) + 1
+        if not at:
+            return
 
 
 def open_rtf(content: Content, box: Box) -> None:
     """Objects in an RTF: hexadecimal digits behind \\objdata, whatever stands between them."""
     data = content.read(0, _MOST)
     number = 0
-    for piece in data.split(b"\\objdata")[1:257]:
+    at = data.find(b"\\objdata")
+    while at >= 0:
+        begin = at + 8
+        at = data.find(b"\\objdata", begin)
         # What follows the object gives digits too; they come behind its end and do no harm.
-        digits = _NO_DIGITS.sub(b"", piece[:_OBJECT_BYTES])
+        stop = min(begin + _OBJECT_BYTES, at if at >= 0 else len(data))
+        if stop - begin < 32:
+            continue
+        digits = _NO_DIGITS.sub(b"", data[begin:stop])
         digits = digits[: len(digits) // 2 * 2]
         box.spend(len(digits))
         if len(digits) < 32:

@@ -141,7 +141,7 @@ def _stream(row: bytes, path: str) -> _Stream | None:
 def open_ole(content: Content, box: Box) -> None:
     """All streams; macros, encryption and what the file is are told."""
     compound = Compound(content)
-    names = {one.path.lower() for one in compound.streams}
+    paths = {one.path: one for one in compound.streams}
     last = {one.name.lower() for one in compound.streams}
     if compound.clsid == _MSI:
         box.become("ole", "msi")
@@ -166,7 +166,7 @@ def open_ole(content: Content, box: Box) -> None:
         if lowered == "\x01ole10native":
             _package(data, box)
         elif one.path.startswith("__attach_version") and lowered == "__substg1.0_37010102":
-            box.member(_attachment(compound, one), [data], len(data))
+            box.member(_attachment(compound, paths, one), [data], len(data))
         elif data:
             box.member(one.path.replace("\x01", "").replace("\x05", ""), [data], len(data), named=False)
             if budget > 0 and b"\0Attribut" in data:
@@ -175,7 +175,7 @@ def open_ole(content: Content, box: Box) -> None:
                 for source in sources(data):
                     box.spend(len(source))
                     box.derived(f"{one.name} (source)", source)
-    if macros and "__properties_version1.0" not in names:
+    if macros and "__properties_version1.0" not in paths:
         box.become("ole", "ole_macro")
         box.tell("macro", "medium", box.name or "the document")
 
@@ -220,13 +220,13 @@ def _package(data: bytes, box: Box) -> None:
     box.member(name, [data[at + 4:at + 4 + size]], max(1, size))
 
 
-def _attachment(compound: Compound, one: _Stream) -> str:
+def _attachment(compound: Compound, paths: dict[str, _Stream], one: _Stream) -> str:
     """The name of an attachment of Outlook mail (MS-OXMSG 2.2.2): long, or short."""
     folder = one.path.rpartition("/")[0]
     for tag in ("3707001F", "3704001F", "3001001F"):
-        for other in compound.streams:
-            if other.path == f"{folder}/__substg1.0_{tag}":
-                return compound.data(other)[:1024].decode("utf-16-le", "replace") or "attachment"
+        other = paths.get(f"{folder}/__substg1.0_{tag}")
+        if other is not None:
+            return compound.data(other)[:1024].decode("utf-16-le", "replace") or "attachment"
     return "attachment"
 
 

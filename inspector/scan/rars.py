@@ -46,6 +46,7 @@ def _five(content: Content, box: Box, at: int) -> int:
     """RAR 5: blocks of checksum, size, type, flags, extra, data. Returns how many compressed files there are."""
     packed = 0
     while at + 7 <= content.size:
+        box.spend(0)
         size, here = _number(content.read(at + 4, 10), 0)
         if not 0 < size <= _HEADER_BYTES:
             raise Damaged("a header of a wrong size")
@@ -97,6 +98,7 @@ def _four(content: Content, box: Box, at: int) -> int:
     """RAR 1.5 to 4: blocks of checksum, type, flags, size. Returns how many compressed files there are."""
     packed = 0
     while at + 7 <= content.size:
+        box.spend(0)
         _, kind, flags, size = struct.unpack("<HBHH", content.read(at, 7))
         if size < 7:
             raise Damaged("a header of a wrong size")

@@ -67,9 +67,11 @@ class Streams(msgspec.Struct):
 class _Reader:
     """Numbers and bytes of a header. Raises Damaged at its end."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, box: Box) -> None:
         self.data = data
         self.at = 0
+        self._box = box
+        self._reads = 0
 
     def byte(self) -> int:
         return self.take(1)[0]
@@ -82,6 +84,9 @@ class _Reader:
 
     def number(self) -> int:
         """The leading ones of the first byte say how many bytes follow."""
+        self._reads += 1
+        if not self._reads & 0xfff:
+            self._box.spend(0)
         first = self.byte()
         mask, value = 0x80, 0
         for i in range(8):
@@ -121,7 +126,7 @@ def open_7z(content: Content, box: Box) -> None:
     data = content.read(at + 32 + offset, size)
     if zlib.crc32(data) != crc:
         raise Damaged("the checksum of the 7z header is wrong")
-    reader = _Reader(data)
+    reader = _Reader(data, box)
     kind = reader.byte()
     for _ in range(4):
         if kind != 0x17:
@@ -140,7 +145,7 @@ def open_7z(content: Content, box: Box) -> None:
             box.spend(len(block))
             if len(out) > _HEADER_BYTES:
                 raise Damaged("the 7z header is too long")
-        reader = _Reader(bytes(out))
+        reader = _Reader(bytes(out), box)
         kind = reader.byte()
     if kind != 1:
         raise Damaged("no header in the 7z")
@@ -277,7 +282,7 @@ def _files(content: Content, box: Box, reader: _Reader, base: int) -> None:
     if kind == 5:
         count = reader.count()
         while (inner := reader.byte()) != 0:
-            part = _Reader(reader.take(reader.number()))
+            part = _Reader(reader.take(reader.number()), box)
             if inner == 17 and part.byte() == 0:
                 names = part.data[1:].decode("utf-16-le", "replace").split("\0")[:count]
             elif inner == 14:

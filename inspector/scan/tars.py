@@ -12,7 +12,7 @@ import struct
 
 from inspector.model.verdicts import Severity
 from inspector.scan.archives import Box, Damaged
-from inspector.scan.content import Content, Part, find
+from inspector.scan.content import Content, Finder, Part
 from inspector.scan.filenames import safe
 from inspector.scan.filetypes import tar_header
 
@@ -27,13 +27,16 @@ def open_tar(content: Content, box: Box) -> None:
     at = 0
     long_name = long_link = ""
     pax: dict[str, str] = {}
+    finder = Finder(content, b"ustar")
     while at + _BLOCK <= content.size:
+        box.spend(0)
         head = content.read(at, _BLOCK)
         if not tar_header(head):
             # Readers may go on behind the end's empty blocks (tar --ignore-zeros): so do we, where a header is.
-            mark = find(content, b"ustar", at + 257)
+            mark = finder.find(at + 257)
             while mark >= 0 and ((mark - 257) % _BLOCK or not tar_header(content.read(mark - 257, _BLOCK))):
-                mark = find(content, b"ustar", mark + 5)
+                box.spend(0)
+                mark = finder.find(mark + 5)
             if head.strip(b"\0"):
                 box.tell("damaged", "low", "a block of the tar that is no header")
             if mark < 0:
@@ -193,6 +196,7 @@ def _tree(content: Content, box: Box, where: int, size: int, joliet: bool, seen:
             continue
         visited.add(where)
         data = content.read(where * _SECTOR, min(size, 4 * 1024 * 1024))
+        box.spend(len(data))
         at = 0
         while at + 34 <= len(data):
             length = data[at]

@@ -28,7 +28,7 @@ from inspector.scan.archives import (
     unlzmaed,
     unzstd,
 )
-from inspector.scan.content import Content, Part, blocks, find
+from inspector.scan.content import Content, Finder, Part, blocks, find
 
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
@@ -36,8 +36,8 @@ _LOCATOR = struct.Struct("<4sLQL")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _TAIL = 22 + 65535 + 20
-_DIRECTORY_BYTES = 32 * 1024 * 1024
-"""Longest directory that is read: of some 300,000 files, far above what is looked at."""
+_DIRECTORY_BYTES = 8 * 1024 * 1024
+"""Longest directory that is read: of some 100,000 files, far above what is looked at."""
 _NAMES = 4096
 """Names that are looked at to tell what is made of a zip."""
 _FAR = 0xffffffff
@@ -294,12 +294,18 @@ def _gaps(taken: list[tuple[int, int]], size: int) -> list[tuple[int, int]]:
 def _hidden(content: Content, box: Box, gaps: list[tuple[int, int]], told: bool = False) -> None:
     """Files with a local header that the directory does not name: readers of streams see them."""
     for at, stop in gaps:
+        finder = Finder(content, b"PK\x03\x04", stop)
         while True:
-            at = find(content, b"PK\x03\x04", at, stop)
+            at = finder.find(at)
             if at < 0:
                 break
+            box.spend(0)
+            head = content.read(at, _LOCAL.size)
+            if len(head) < _LOCAL.size or head[9] or head[8] > 99 or not 0 < head[26] | head[27] << 8 <= 1024:
+                at += 4
+                continue
             local = _local(content, at)
-            if local is None or not 0 < len(local.name) <= 1024 or local.method > 99 or not local.name.isprintable():
+            if local is None or not local.name.isprintable():
                 at += 4
                 continue
             if not told:

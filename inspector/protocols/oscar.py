@@ -14,8 +14,9 @@ connection that begins with a cookie we saw issued are authenticated.
 
 Never in an event: passwords, digests, cookies of a login (only a hash of them is remembered).
 
-Not decoded: TOC and OSCAR inside HTTP (told, `undecryptable`), side connections of ICQ clients (those of AIM are
-oft.py's), icons, directory and white-pages searches, advertisements, the words of an RTF message as such.
+Not decoded: TOC and OSCAR inside HTTP (told, `undecryptable`), the login by web pages of AIM 6.2 and later (what
+follows it is read, its user known from 01/0F), side connections of ICQ clients (those of AIM are oft.py's), icons,
+directory and white-pages searches, advertisements, the words of an RTF message as such.
 """
 
 from __future__ import annotations
@@ -1898,7 +1899,7 @@ class OscarDecoder:
 
     def _leased(self, path: _Path, at: float) -> list[Change]:
         """An address of ours in place of the one in the frame, where the connection would not pass us otherwise."""
-        address = self._memory.lease(path.expect, path.reader, at)
+        address = self._memory.lease(self._signed(path.expect), path.reader, at)
         if address is None:
             return []
         changes: list[Change] = []
@@ -1919,10 +1920,16 @@ class OscarDecoder:
                 changes.append((start, start + 2, bytes(byte ^ mask for byte in _U16.pack(address.port)), ()))
         return changes
 
+    def _signed(self, expect: Expect) -> Expect:
+        """The announcement of a user who was not known yet when its frame was read."""
+        if expect.by is not None or self._user is None:
+            return expect
+        return msgspec.structs.replace(expect, by=self._user, identity=self._identity)
+
     def _passed(self, case: _Case, acts: list[Act]) -> None:
         """What follows from a frame that went on."""
-        acts += case.expects
-        for expect in case.expects:
+        for expect in map(self._signed, case.expects):
+            acts.append(expect)
             if expect.offer is not None and expect.offer.method == "ars" and expect.key is not None:
                 # At the relay it is known by its cookie.
                 self._memory.put(expect_key("oft", expect.key), expect, case.at + self._limits.expect_seconds)
@@ -2448,7 +2455,7 @@ SPEC = Spec(
     ),
     applications=("aim", "icq"),
     not_decoded=(
-        "TOC", "OSCAR inside HTTP", "side connections of ICQ clients", "icons", "directory searches",
+        "TOC", "OSCAR inside HTTP", "web login", "side connections of ICQ clients", "icons", "directory searches",
         "advertisements", "RTF as such",
     ),
 )

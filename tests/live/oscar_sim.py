@@ -363,6 +363,11 @@ class Server:
             assert not got.request & PUSH, f"{got.family:04x}/{got.sub:04x} with a request id of the server's"
             return got
 
+    def migrate(self, name: str) -> None:
+        """01/12: send a user to go on elsewhere."""
+        body = u16(2) + u16(1) + u16(4) + self._redirect(name, self._ticket(name))[4 + len(name):]
+        self.users.pop(name).end.snac(1, 0x12, body, self.push())
+
     def _redirect(self, name: str, cookie: bytes) -> bytes:
         secure = pack(0x8E, b"\2") if self.secure is not None else b""
         return pack(1, name.encode()) + pack(5, f"{self.host}:{self.session_port}".encode()) + pack(6, cookie) + secure
@@ -552,8 +557,8 @@ _ANSWERS = {
     (0x17, 6): (0x17, 7), (0x17, 2): (0x17, 3), (1, 0x17): (1, 0x18), (1, 6): (1, 7), (1, 0x0E): (1, 0x0F),
     (1, 4): (1, 5), (4, 6): (4, 0x0C),
 }
-_PUSHED = {(1, 3), (1, 0x0A), (1, 0x0F), (1, 0x13), (3, 0x0B), (3, 0x0C), (4, 7), (4, 0x14), (0x0E, 2), (0x0E, 3),
-           (0x0E, 4), (0x0E, 6)}
+_PUSHED = {(1, 3), (1, 0x0A), (1, 0x0F), (1, 0x12), (1, 0x13), (3, 0x0B), (3, 0x0C), (4, 7), (4, 0x14),
+           (0x0E, 2), (0x0E, 3), (0x0E, 4), (0x0E, 6)}
 
 
 class Connection:
@@ -727,6 +732,14 @@ class Client:
 
     def close(self) -> None:
         self.bos.end.close()
+
+    def migrate(self) -> None:
+        """Go on where the server's 01/12 says."""
+        body = self.bos.until(1, 0x12).body
+        cookie = self._sent_on(body[2 + 2 * int.from_bytes(body[:2]):])
+        self.bos.end.close()
+        self.bos = Connection(self._go_on(), 0x0100, HELLO + pack(6, cookie)).ready()
+        self.bos.settle()
 
     def say(self, to: str, text: bytes, charset: int = 0, *, acknowledge: bool = True) -> int:
         """A message; returns its request id."""

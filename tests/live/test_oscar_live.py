@@ -207,6 +207,23 @@ def test_an_icq_login(world: World) -> None:
         assert (row["user"], row["identity"]) == ("123456", "authenticated")
 
 
+def test_a_client_that_is_sent_elsewhere_stays_in_our_path(talk: Talk) -> None:
+    """01/12 in the middle of a session: the next connection is leased anew, and its user known."""
+    world, amy, ben = talk
+    world.server.migrate("amy")
+    amy.migrate()
+    assert len(amy.redirected) == 2
+    if world.mode == "reverse":
+        assert amy.redirected[1][1] in world.leased
+        assert amy.redirected[1] != amy.redirected[0]
+    amy.say("ben", b"greetings from elsewhere")
+    assert ben.message() == ("amy", b"greetings from elsewhere")
+    amy.bos.settle()
+    row = world.row("message", text="greetings from elsewhere", way="up")
+    assert (row["user"], row["identity"]) == ("amy", "authenticated")
+    exchange(amy, ben)
+
+
 def test_a_card_number_is_masked(talk: Talk) -> None:
     """In the text's own charset, with the HTML around it; the server acknowledges it as usual."""
     _, amy, ben = talk

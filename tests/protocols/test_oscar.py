@@ -1215,6 +1215,16 @@ def test_addresses_of_a_proposal_lead_to_leased_ports(way: Way) -> None:
     assert expect in session.expects
 
 
+def test_an_offer_that_waited_for_the_sign_on_is_announced_by_its_user() -> None:
+    """A client may offer before the server said who he is: the frame waits, and the announcement knows him."""
+    memory = Leases(Address("203.0.113.4", 9402))
+    session = Session(BOS[:4], edits=PATH, memory=memory)
+    (waiting,) = session.feed(UP, session.write(UP, offered("bob", guid("1343"), *file_tlvs())))
+    session.say(DOWN, snac(1, 0x0F, info("Alice Adams"), 0))
+    session.apply(waiting)
+    assert {(e.by, e.identity) for e in (*session.expects, memory.leased[0][0])} == {("aliceadams", "authenticated")}
+
+
 def test_a_refused_or_proxied_proposal_leases_nothing() -> None:
     """A lease is taken only for what is passed on and would connect to the address that it names."""
     memory = Leases(Address("203.0.113.4", 9402))

@@ -250,7 +250,13 @@ class Workers:
         if key in self._blobs:
             return
         self._blobs[key] = None
-        self._blobs[key] = await asyncio.to_thread(sealed, rules)
+        try:
+            self._blobs[key] = await asyncio.to_thread(sealed, rules)
+        except OSError as error:
+            del self._blobs[key]
+            why = f"the rules for files cannot be handed on: {(error.strerror or str(error)).lower()}"
+            self._log(why)
+            self._refuse(key, why)
         self._dispatch()
 
     def _forget_rules(self) -> None:
@@ -377,6 +383,7 @@ class Workers:
                 self._spawn()
         elif isinstance(message, Crashed):
             self._log(f"a process that judges files ends because of an internal error: {message.where[:400]}")
+            self._died(worker)
             return
         else:
             self._died(worker)
@@ -491,7 +498,13 @@ class Judging:
         both.take_back = self.workers.judge(effect.about, content, rules, both.judged)
         task = asyncio.get_running_loop().create_task(self._ask(self.second, copy, both))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def over(task: asyncio.Task[None]) -> None:
+            # Not in the task: one that is cancelled before it has begun never gets to a `finally`
+            os.close(copy)
+            self._tasks.discard(task)
+
+        task.add_done_callback(over)
         both.task = task
         return both.cancel
 
@@ -503,8 +516,6 @@ class Judging:
             both.asked((), str(error) or type(error).__name__)
         else:
             both.asked(() if finding is None else (finding,), None)
-        finally:
-            os.close(content)
 
 
 class _Both:

@@ -396,8 +396,35 @@ def test_two_opinions(
             report, why = await said
             assert why == failure
             assert (None if report is None else report.findings) == findings
+            open_files = len(os.listdir("/proc/self/fd"))
             take_back = judging.judge(effect, content(b"content"), lambda *answer: said.set_result(answer))
             take_back()
+            await until(lambda: len(os.listdir("/proc/self/fd")) == open_files)
+
+    run(scenario)
+
+
+def test_rules_that_cannot_be_handed_on_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory for them: files are answered, not kept waiting; one sentence."""
+
+    class Other:
+        key, blob = "other", b"x"
+
+    def full(*args: object) -> int:
+        raise OSError(12, "Cannot allocate memory")
+
+    async def scenario() -> None:
+        async with asking(monkeypatch, program=None) as asker:
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "memfd_create", full)
+                descriptor = os.open("/dev/null", os.O_RDONLY)
+                said: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                asker.workers.judge(File(), descriptor, Other(), lambda *answer: said.set_result(answer))
+                why = "the rules for files cannot be handed on: cannot allocate memory"
+                assert await said == (None, why)
+                assert asker.sentences == [why]
+            report, _ = await asker.ask(b"fine")
+            assert report.size == 4
 
     run(scenario)
 

@@ -65,6 +65,7 @@ class Limits:
     xmpp_rooms: int = _bound(256, "rooms remembered as entered: the user's own words come back from them")
     xmpp_events: int = _bound(1000, "events of one stanza (contacts, copies, files); each costs a row")
     xmpp_offers: int = _bound(256, "file offers, bytestreams and upload slots of a session that are remembered")
+    xmpp_leases: int = _bound(16, "ports leased for one session's bytestreams at a time; further hosts are taken out")
     xmpp_streamhosts: int = _bound(16, "addresses of one bytestream offer that are told apart; more are taken out")
     # -- OSCAR
     oscar_events: int = _bound(1000, "events of one frame (contacts, presence); each costs a row")

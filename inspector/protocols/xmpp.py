@@ -22,6 +22,7 @@ import base64
 import binascii
 import hashlib
 import unicodedata
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from xml.etree.ElementTree import Element
@@ -337,7 +338,7 @@ class _Block(msgspec.Struct):
 class _Files:
     """Offers and in-band bytestreams of one session; made with the first of them."""
 
-    __slots__ = ("count", "due", "limit", "offers", "streams")
+    __slots__ = ("count", "due", "leases", "limit", "offers", "streams")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -347,6 +348,8 @@ class _Files:
         """By (peer, sid)."""
         self.due: tuple[list[FileEnd], list[FileEnd]] = ([], [])
         """Files that have ended by what the other way said."""
+        self.leases: deque[float] = deque()
+        """When ports were leased for its hosts."""
         self.count = 0
 
     def put(self, key: tuple[object, ...], offer: _Offer) -> None:
@@ -2097,8 +2100,8 @@ class XmppDecoder:
         """Send it with its masks; tell the sender what a rule wants him told."""
         if note.offer is not None and note.offer.refused:
             return self._refused_iq(frame, note, verdicts, PASSED)
-        changes, expected = self._leased(frame, note)
-        acts: list[Act] = [Send(frame.way, self._rewritten(frame, note, verdicts, changes)), *expected]
+        changes, surplus, expected = self._leased(frame, note)
+        acts: list[Act] = [Send(frame.way, self._rewritten(frame, note, verdicts, changes, surplus)), *expected]
         if frame.way is UP and note.element.get("type") not in ("error", "result"):
             for verdict in verdicts:
                 if verdict.notice and verdict.action is not Action.PASS:
@@ -2108,6 +2111,7 @@ class XmppDecoder:
 
     def _rewritten(
         self, frame: Frame, note: _Note, verdicts: Sequence[Verdict], written: Sequence[tuple[Element, str, str]] = (),
+        surplus: Sequence[Element] = (),
     ) -> bytes:
         """The frame's bytes with removals made, masks put and attributes written; of an answer that is refused every
         text is masked."""
@@ -2119,7 +2123,7 @@ class XmppDecoder:
             span = xml.attribute(raw, places[id(element)], name)
             if span is not None:
                 changes.append((*span, escape(value).encode()))
-        for element in note.removals:
+        for element in (*note.removals, *surplus):
             place = places[id(element)]
             changes.append((place.start, place.end, b""))
         for verdict, spots in zip(verdicts, note.spots, strict=False):
@@ -2178,24 +2182,41 @@ class XmppDecoder:
         """Pass a stanza that says where content will travel: our address in place of others where there is one."""
         if note.offer is not None and note.offer.refused:
             return self._refused_iq(frame, note, (), PASSED)
-        changes, expected = self._leased(frame, note)
-        raw = self._rewritten(frame, note, (), changes) if changes or note.removals else frame.raw
+        changes, surplus, expected = self._leased(frame, note)
+        raw = frame.raw
+        if changes or surplus or note.removals:
+            raw = self._rewritten(frame, note, (), changes, surplus)
         return [Send(frame.way, raw), *expected]
 
-    def _leased(self, frame: Frame, note: _Note) -> tuple[list[tuple[Element, str, str]], list[Act]]:
-        """(attributes to write, what is expected) of the addresses in a stanza."""
+    def _leased(
+        self, frame: Frame, note: _Note,
+    ) -> tuple[list[tuple[Element, str, str]], list[Element], list[Act]]:
+        """(attributes to write, hosts that get no port of ours and must go, what is expected) of a stanza.
+
+        A session has its share of ports: who offers without end takes none from others.
+        """
         changes: list[tuple[Element, str, str]] = []
+        surplus: list[Element] = []
         acts: list[Act] = []
-        until = frame.at + self._limits.expect_seconds
+        if not note.hosts:
+            return changes, surplus, acts
+        at, leases = frame.at, self._known_files().leases
+        until = at + self._limits.expect_seconds
+        while leases and leases[0] <= at - self._limits.lease_seconds:
+            leases.popleft()
         for host in note.hosts:
             if host.element is not None:
-                ours = self._memory.lease(host.expect, frame.way, frame.at)
+                if len(leases) >= self._limits.xmpp_leases:
+                    surplus.append(host.element)
+                    continue
+                ours = self._memory.lease(host.expect, frame.way, at)
                 if ours is not None:
+                    leases.append(at)
                     changes += [(host.element, "host", ours.ip), (host.element, "port", str(ours.port))]
             acts.append(host.expect)
             for key in host.keys:
                 self._memory.put(expect_key(host.expect.what, key), host.expect, until)
-        return changes, acts
+        return changes, surplus, acts
 
     def _refuse_offers(self, note: _Note) -> None:
         """Remember that the files of a stanza were refused: so is their content, whoever sends it all the same."""

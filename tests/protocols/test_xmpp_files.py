@@ -792,6 +792,22 @@ class TestSideConnections:
             ("192.0.2.7:5086", way), ("proxy.example:7777", way)]
         assert [act.address for act in acts if isinstance(act, Expect)] == ["192.0.2.7:5086", "proxy.example:7777"]
 
+    def test_a_session_has_its_share_of_leases(self) -> None:
+        """Who offers hosts without end takes no ports from others: those beyond his share are taken out for a while."""
+        memory = Leases()
+        dec = signed(memory)
+        most = Limits().xmpp_leases
+        for number in range(most - 1):
+            passed(dec, one(dec, *self.query(UP, (ME, "192.0.2.7", "5086"), sid=f"s{number}")))
+        acts = passed(dec, one(dec, *self.query(UP, (ME, "192.0.2.7", "1"), (ME, "192.0.2.8", "2"), sid="last")))
+        assert b"port='9416'" in sent(acts, UP)
+        assert b"192.0.2." not in sent(acts, UP)
+        assert [act.address for act in acts if isinstance(act, Expect)] == ["192.0.2.7:1"]
+        assert len(memory.asked) == most
+        said = self.query(UP, (ME, "192.0.2.9", "3"), sid="later")[1].encode()
+        (frame,) = dec.feed(Chunk(UP, 3.0 + Limits().lease_seconds, said))
+        assert b"port='9417'" in sent(passed(dec, frame), UP)
+
     def test_nothing_is_leased_for_what_is_refused(self) -> None:
         """A bytestream that is refused expects nothing."""
         memory = Leases()

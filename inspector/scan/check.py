@@ -13,10 +13,11 @@ from pathlib import Path
 
 import yara  # type: ignore[import-not-found]
 
-from inspector.model.events import Text
+from inspector.model.events import File, Text
 from inspector.model.limits import Limits
 from inspector.model.ports import ScanFailed
 from inspector.scan.compiling import Built, Unit, build_in_child, compile_units, units_of
+from inspector.scan.files import FileJudge
 from inspector.scan.linearity import worst_texts
 from inspector.scan.packs import Pack, PackError, folders, read_packs
 from inspector.scan.rules import PackRule, read_rules
@@ -64,6 +65,7 @@ def _samples(
 ) -> list[Fault]:
     faults: list[Fault] = []
     scanner = PackScanner(built, limits)
+    judge = FileJudge(scanner.files.blob)
     names = {f"{rule.namespace}:{rule.rule.name}": rule for rule in rules}
     whole = [unit for messages in (True, False) for unit in units_of(rules, messages)[0]]
     everything = compile_units(_once(whole)) if whole else None
@@ -73,12 +75,16 @@ def _samples(
             faults += missing(pack, ids)
         lists = {one.rule for one in built.indicators if one.pack == pack.label}
         for sample in read_samples(pack, {*ids, *lists}, faults):
-            matched: set[str] = set()
+            # What a rule for files says of a sample is what the judge of files says: of what is inside it, too.
+            matched = {one.rule for one in judge.judge(sample.data, File()).findings}
             if everything is not None:
-                matched = {names[f"{m.namespace}:{m.rule}"].id for m in everything.match(data=sample.data)}
+                found = {names[f"{m.namespace}:{m.rule}"].id for m in everything.match(data=sample.data)}
                 if _is_text(sample.data):
                     # What a message rule says of a text is what the scanner says: it sees the other forms too.
-                    matched -= {row.id for row in built.rows if row.scope != "file"}
+                    messages = {row.id for row in built.rows if row.scope != "file"}
+                    found -= messages
+                    matched -= messages
+                matched |= found
             if _is_text(sample.data):
                 try:
                     matched |= {one.rule for one in scanner.full((Text("body", sample.data.decode("utf-8")),))}

@@ -1,7 +1,7 @@
 """Fuzzes one target: `python -m tests.fuzz irc -max_total_time=600`; the other arguments are libFuzzer's.
 
 A target is a protocol's name (the invariant that all decoders share), or the name of a module beside this one that has
-`seeds(folder)` and `one(data)`: fuzz_irc, fuzz_xmpp. Only what is fuzzed is instrumented: that takes a second, all
+`seeds(folder)` and `one(data)`: fuzz_irc, fuzz_archives … Only what is fuzzed is instrumented: that takes a second, all
 functions of the process take minutes.
 """
 

@@ -437,3 +437,17 @@ def rtf(data: bytes) -> bytes:
     half = len(digits) // 2
     return (b"{\\rtf1\\ansi hello {\\object\\objemb{\\*\\objclass Package}{\\*\\objdata "
             + digits[:half] + b"\r\n\\par " + digits[half:] + b"}}}")
+
+
+def seeds() -> list[bytes]:
+    """A small file of each kind that is opened: where fuzzing and spoiling begin."""
+    return [
+        zipped({"a/e.com": EICAR, "b.zip": zipped({"c": b"c" * 500})}), tarred({"a": EICAR, "d" * 150: b"x"}),
+        cab({"a": EICAR * 20, "b": b"b"}), sevenzip({"a": EICAR, "b": b"x" * 300}),
+        sevenzip({"a": EICAR}, "bcj", encoded=True), rar4({"a": EICAR}), rar5({"a": EICAR}), mail({"a.exe": EICAR}),
+        iso({"A": EICAR}, {"a": b"b"}), ole({"a": bytes(5000), "b/c": EICAR}), rtf(EICAR), odt(True),
+        vba_project(b"Sub AutoOpen()\r\nEnd Sub\r\n" * 20), docx(vba_project(b"x")),
+        pdf([(b"/Filter /FlateDecode", EICAR), (b"/Type /EmbeddedFile", EICAR)]), *compressed(EICAR * 30).values(),
+        b"!<arch>\n" + b"a/".ljust(48) + b"4".ljust(10) + b"`\nabcd", ole({"x/\x01Ole10Native": package("a", b"b")}),
+        pe(),
+    ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from inspector.scan import check
 from tests.scan import making
+from tests.scan.making_files import zipped
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,6 +58,18 @@ def test_samples_must_match_and_must_not(tmp_path: Path) -> None:
         't/match/t.bin/2.hex: not hexadecimal digits',
         't/nomatch/t.a.txt: the rule t.a matches this sample, which it must not',
     ]
+
+
+def test_samples_of_file_rules_are_judged_as_files(tmp_path: Path) -> None:
+    """A rule for files matches what is inside a sample; one for messages and files must match a text as a message."""
+    rules = making.rule("inner", '$a = "needle" $b = "PK" wide', "$a and not $b", scope="file") + (
+        making.rule("both", '$a = "a  needle"', "$a", scope="both"))
+    folder = making.write(tmp_path, rules)
+    for name, data in (("t.inner", zipped({"a": b"a needle"})), ("t.both", b"a <b></b> needle")):
+        (folder / "match").mkdir(exist_ok=True)
+        (folder / "match" / f"{name}.hex").write_text(data.hex())
+    faults = [one.text for one in check([folder], project_packs=False)]
+    assert faults == ["the rule t.both does not match this sample, which it must"]
 
 
 def test_slow_rules_are_refused(tmp_path: Path) -> None:

@@ -31,19 +31,17 @@ from tests.scan.making_files import (
     PNG,
     cab,
     compressed,
-    docx,
     iso,
     mail,
-    odt,
     ole,
     pdf,
     pe,
     rar4,
     rar5,
     rtf,
+    seeds,
     sevenzip,
     tarred,
-    vba_project,
     zipped,
 )
 
@@ -206,14 +204,7 @@ def test_every_rule_is_in_the_list() -> None:
     assert {format_of(name).name for name in OPENERS} == set(OPENERS)
 
 
-SEEDS = [
-    zipped({"a/e.com": EICAR, "b.zip": zipped({"c": b"c" * 500})}), tarred({"a": EICAR, "d" * 150: b"x"}),
-    cab({"a": EICAR * 20, "b": b"b"}), sevenzip({"a": EICAR, "b": b"x" * 300}),
-    sevenzip({"a": EICAR}, "bcj", encoded=True), rar4({"a": EICAR}), rar5({"a": EICAR}), mail({"a.exe": EICAR}),
-    iso({"A": EICAR}, {"a": b"b"}), ole({"a": bytes(5000), "b/c": EICAR}), rtf(EICAR), odt(True),
-    vba_project(b"Sub AutoOpen()\r\nEnd Sub\r\n" * 20), docx(vba_project(b"x")),
-    pdf([(b"/Filter /FlateDecode", EICAR), (b"/Type /EmbeddedFile", EICAR)]), *compressed(EICAR * 30).values(), pe(),
-]
+SEEDS = seeds()
 BOUNDS = Limits(archive_bytes=2 << 20, archive_members=100, archive_seconds=5)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import pytest
 
 from inspector import policy
 from inspector.model import DOWN, UP, Action, Address, Context, File, Flow, Limits
-from inspector.scan.compiling import build_in_child
+from inspector.scan.compiling import build_in_child, compile_units, units_of
 from inspector.scan.filerules import FileRules
 from inspector.scan.files import FileJudge
+from inspector.scan.linearity import worst_texts
 from inspector.scan.packs import folders, read_packs
-from inspector.scan.rules import read_rules
+from inspector.scan.rules import PackRule, read_rules
 from inspector.scan.samples import Sample, read_samples
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +68,38 @@ def test_every_sample_is_found_in_a_zip_in_a_tar(sample: Sample, judge: FileJudg
         assert sample.rule in found
         rule = RULES[sample.rule]
         assert (found[sample.rule].severity, found[sample.rule].tags) == (rule.severity, rule.tags)
+
+
+WORST_BYTES = 256 * 1024
+WORST_SECONDS = 0.5
+"""CPU time for the worst text of a rule: linear ones take a fifth of it, quadratic ones many times as much."""
+
+
+def beginnings(rule: PackRule) -> set[bytes]:
+    """What a file must begin with for the condition to be looked at at all, as far as it says so."""
+    tokens = [token.text for token in rule.rule.condition]
+    found = {b""}
+    for at, token in enumerate(tokens):
+        if token == "uint32be" and tokens[at + 1:at + 5] == ["(", "0", ")", "=="]:
+            found.add(int(tokens[at + 5], 16).to_bytes(4))
+    return found
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_no_file_rule_is_catastrophic(name: str) -> None:
+    """On texts made to be worst for it, its strings over and over behind what it wants first, a rule stays quick."""
+    rule = RULES[name]
+    compiled = compile_units(units_of([rule], False)[0])
+    for text in worst_texts(rule.rule, WORST_BYTES):
+        for beginning in beginnings(rule):
+            taken = []
+            for _ in range(3):  # the machine may be busy
+                started = time.thread_time()
+                compiled.match(data=beginning + text, fast=True, timeout=20)
+                taken.append(time.thread_time() - started)
+                if taken[-1] < WORST_SECONDS:
+                    break
+            assert min(taken) < WORST_SECONDS, text[:60]
 
 
 def test_the_test_file_of_scanners_is_refused_everywhere(judge: FileJudge) -> None:

@@ -74,9 +74,10 @@ rule xlm_auto_open
         tags = "macro, auto_open"
     strings:
         $workbook = "<workbook"
-        $name = /<definedName [^<>]{0,128}name="_xlnm\.Auto_?(Open|Close|Activate)[^"<>]{0,32}"/ nocase
+        $defined = "<definedName "
+        $name = /[ \t\r\n]name="_xlnm\.Auto_?(Open|Close|Activate)/ nocase
     condition:
-        $workbook and $name
+        $workbook and $defined and $name
 }
 
 rule xlm_hidden_sheet
@@ -91,9 +92,9 @@ rule xlm_hidden_sheet
     strings:
         $workbook = "Workbook" wide
         // Record 0x0085, its length, the offset of a sheet, hidden or very hidden, a macro sheet, the name's length.
-        $sheet = { 85 00 ?? 00 ?? ?? ?? 00 ( 01 | 02 ) 01 ( 01 | 02 | 03 | 04 | 05 | 06 | 07 | 08 | 09 | 0A | 0B | 0C | 0D | 0E | 0F | 1? ) ( 00 | 01 ) }
+        $sheet = { 85 00 ( 0? | 1? | 2? | 3? | 4? ) 00 ?? ?? ?? 00 ( 01 | 02 ) 01 ( 0? | 1? ) ( 00 | 01 ) }
     condition:
-        uint32be(0) == 0xD0CF11E0 and $workbook and for any i in (1..#sheet) : ( uint8(@sheet[i] + 2) >= 9 and uint8(@sheet[i] + 2) <= 70 )
+        uint32be(0) == 0xD0CF11E0 and $workbook and $sheet
 }
 
 rule odf_auto_open

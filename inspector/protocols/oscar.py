@@ -103,8 +103,8 @@ BLOCKS = 16
 """Blocks of one message that are read, but for plain texts, which all are; no client writes two."""
 TEXTS = 64
 """Texts of one event that are told apart."""
-PLACES = 8
-"""Addresses of one proposal that are looked at; clients write three."""
+PLACES = 4
+"""Addresses of one proposal that are expected: clients and server write three, and we know where the client is."""
 LINKS = 32
 """Links of one text that are told."""
 PLACEHOLDER_BYTES = 1000
@@ -131,8 +131,9 @@ _SERVICES = {
     _guid("748F2420-6287-11D1-8222-444553540000"): "chat",
     _guid("F2E7C7F4-FEAD-4DFB-B235-36798BDF0000"): "trilliancrypt",
 }
-_ONCE = frozenset({0x0A, 0x0D, 0x10, 0x2711, 0x2712})
-"""What a proposal says once: its stage, a charset, that it is proxied, the service's own data, that one's charset."""
+_ONCE = frozenset({0x02, 0x03, 0x04, 0x05, 0x0A, 0x0D, 0x10, 0x16, 0x17, 0x2711, 0x2712})
+"""What a proposal says once: addresses, port, stage, a charset, that it is proxied, the service's own data, that one's
+charset."""
 _UTF8_GUID = b"{0946134E-"
 _RTF_GUID = b"{97B12751-"
 _SCHEMES = {
@@ -1262,10 +1263,10 @@ class OscarDecoder:
             return [f"{host}:{ARS_PORT}" for host in hosts]
         if way is UP and _ipv4(self._flow.client.ip) is not None and self._flow.client.ip not in hosts and ports:
             # What the server will write: where it sees the client.
-            hosts.append(self._flow.client.ip)
+            hosts = [*hosts[:PLACES - 1], self._flow.client.ip]
         if not ports or not ports[0]:
             return hosts
-        return [f"{host}:{port}" for port in dict.fromkeys(ports[:2]) if port for host in hosts]
+        return [f"{host}:{ports[0]}" for host in hosts]
 
     def _rendezvous_path(self, case: _Case, tlvs: list[Tlv], way: Way, expect: Expect) -> _Path:
         """Where a proposal's address stands. Of our own client we know better than he where he is."""

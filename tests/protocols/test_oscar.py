@@ -1249,6 +1249,7 @@ def test_who_offers_without_end_takes_no_ports_from_others() -> None:
 
 @pytest.mark.parametrize("twice", [
     pack(0x2711, struct.pack(">HHI", 1, 1, 5) + b"b.exe\0"), pack(0x0A, u16(2)), pack(0x2712, b"us-ascii") * 2,
+    pack(5, u16(80)), pack(4, b"\xc0\0\2\1"), pack(0x16, bytes(4)) * 2,
 ])
 def test_what_a_proposal_says_twice_is_a_lie(twice: bytes) -> None:
     """Readers differ in which they take; so is a second proposal in one frame."""

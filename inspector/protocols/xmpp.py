@@ -298,8 +298,8 @@ class _Stream(msgspec.Struct):
 
     number: int
     key: tuple[str, str]
-    peer: str
-    """As the stanza that opened it names him."""
+    peers: tuple[str, ...]
+    """As the stanza that opened it names him, and as the answer to it does."""
     way: Way
     """Of the one who opened it."""
     offer: _Offer
@@ -1722,6 +1722,7 @@ class XmppDecoder:
                 continue
             if stream.opening == ident and stream.way is not way:
                 stream.opening = None
+                stream.peers = (stream.peers[0], self._peer_of(way, element))
                 if typed == "error":
                     files.drop(stream, way)
                 break
@@ -1761,6 +1762,9 @@ class XmppDecoder:
             note.stream = stream
             events = (content.end(by_sender=True),) if content is not None else ()
             return Frame(way, at, raw, f"xmpp.{name}", events, note=note)
+        if stream is not None and peer not in stream.peers:
+            # A server may take it for somebody else: what reached nobody must not count as content.
+            return self._stray(way, at, raw, note, "item-not-found")
         number, data = child.get("seq", ""), _decoded(child.text)
         seq = int(number) if number.isascii() and number.isdigit() and len(number) <= 5 else -1
         if stream is None:
@@ -1856,8 +1860,8 @@ class XmppDecoder:
         files.count += 1
         known = offer is not None
         stream = files.streams[who, sid] = _Stream(
-            files.count, (who, sid), peer, way, offer or _Offer(self._offer_of(way, peer, sid), way), known, block, at,
-            expected=[0, 0], last=[None, None], contents=[None, None],
+            files.count, (who, sid), (peer,), way, offer or _Offer(self._offer_of(way, peer, sid), way), known, block,
+            at, expected=[0, 0], last=[None, None], contents=[None, None],
         )
         return stream
 

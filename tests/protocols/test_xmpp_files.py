@@ -581,15 +581,21 @@ class TestNotBelieving:
         assert not of(FilePart, [frame])
         assert sent(passed(dec, frame), UP) == after.encode()
 
-    def test_one_name_of_a_peer_however_it_is_spelled(self) -> None:
-        """Servers compare names without case and width: so do we, or a block would belong to no stream or to two."""
+    def test_a_peer_is_named_as_he_was_or_as_he_answers(self) -> None:
+        """Servers compare names without case and width, so a stream is one however its peer is spelled; but a block
+        under another name than those may reach nobody, and is refused."""
         dec = signed()
-        opened(dec, UP)
-        for number, name in enumerate(("BOB@example.org/phone", "bob@EXAMPLE.org/phone", "ｂｏｂ@example.org/phone")):
-            stanza = f"<iq type='set' id='{number}' to='{name}'>{data('s', number, b'abc')}</iq>"
-            assert len(of(FilePart, say(dec, (UP, stanza)))) == 1
-        other = one(dec, UP, f"<iq type='set' id='x' to='bob@example.org/PHONE'>{data('s', 3, b'abc')}</iq>")
-        assert other.events == ()
+        say(dec, (UP, f"<iq type='set' id='o' to='Bob@Example.org/phone'>{opening('s')}</iq>"),
+            iq(DOWN, "o", typed="result"))
+        block_to = "<iq type='set' id='b' to='{}'>{}</iq>"
+        for seq, name in enumerate(("Bob@Example.org/phone", BOB)):
+            assert len(of(FilePart, say(dec, (UP, block_to.format(name, data("s", seq, b"abc")))))) == 1
+        for name in ("BOB@example.org/phone", "ｂｏｂ@example.org/phone", "bob@example.org/PHONE"):
+            frame = one(dec, UP, block_to.format(name, data("s", 2, b"abc")))
+            assert (frame.events, frame.edit) == ((), REFUSE_BLOCKS)
+            again = one(dec, UP, f"<iq type='set' id='p' to='{name}'>{opening('s')}</iq>")
+            assert (again.edit is not None) is not name.endswith("PHONE")
+        assert len(of(FilePart, say(dec, iq(UP, "e", data("s", 2, b"abc"))))) == 1
 
     def test_two_peers_with_one_name_of_a_stream(self) -> None:
         """Their blocks are not mixed."""

@@ -281,15 +281,32 @@ def _with_its_file(reader: Reader, rows: list[bytes]) -> list[bytes]:
     """The rows, and where one is a file, those of its offer, or of the content that came of it."""
     more: list[bytes] = []
     for line in map(json.loads, rows):
-        if line["event"] == "file" and line.get("offer"):
-            more += [found for _, found in reader.about(line["offer"])]
-        elif line["event"] == "file" and line.get("state") == "offered":
-            at = when(line["t"], 0)
-            for _, found in reader.select(since=at, until=at + _FILE_SECONDS, events=("file",)):
-                other = json.loads(found)
-                if other.get("offer") == line["id"]:
-                    more += [one for _, one in reader.about(other["id"])]
+        if line["event"] != "file":
+            continue
+        at = when(line["t"], 0)
+        if line["state"] == "offered":
+            others = [json.loads(one) for _, one in reader.select(since=at, until=at + _FILE_SECONDS, events=("file",))]
+            found = [other["id"] for other in others if other["offer"] == line["id"]]
+            # What does not say what announced it belongs to the last offer of the same file before it.
+            found = found or [other["id"] for other in others if _came_of(other, line)][:1]
+        elif line["offer"]:
+            found = [line["offer"]]
+        else:
+            since = reader.select(since=at - _FILE_SECONDS, until=at + 1, events=("file",))
+            others = [json.loads(one) for _, one in since]
+            found = [other["id"] for other in others if _came_of(line, other)][-1:]
+        for ident in found:
+            more += [one for _, one in reader.about(ident)]
     return sorted(dict.fromkeys((*rows, *more)), key=lambda one: str(json.loads(one)["t"])) if more else rows
+
+
+def _came_of(content: Line, offer: Line) -> bool:
+    """Whether a file that does not say what announced it looks like this offer's."""
+    same = ("name", "sender", "method", "protocol", "gateway")
+    return bool(
+        content["state"] == "transferred" and content["offer"] is None and content["name"]
+        and offer["state"] == "offered" and all(content[field] == offer[field] for field in same)
+    )
 
 
 def reference(text: str) -> str:

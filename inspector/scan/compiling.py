@@ -177,9 +177,12 @@ def units_of(
     units: list[Unit] = []
     needed: dict[tuple[str, str], Atoms | None] = {}
     for space, members in files.items():
+        if not any(rule.for_messages if messages else rule.for_files for rule in members):
+            continue
         found: dict[str, Atoms | None] = {}
         for rule in members:
-            found[rule.rule.name] = _needed(rule, found)
+            # There is no prefilter for files, so nothing is needed of their rules.
+            found[rule.rule.name] = _needed(rule, found) if messages else None
         for rule in members:
             # What makes no finding need not run for its own sake; it is compiled with the rules that name it.
             reports = rule.for_messages and "private" not in rule.rule.flags

@@ -74,7 +74,7 @@ class Transfer:
 
     __slots__ = (
         "bytes", "closed", "complete", "deadline", "done", "end", "id", "item", "mode", "offer", "pending", "rules",
-        "sent", "spooled", "start", "tail", "tail_bytes", "unspooling", "way",
+        "sent", "spooled", "start", "tail", "tail_bytes", "told", "unspooling", "way",
     )
 
     def __init__(self, ident: str, way: Way, start: FileStart, rules: Rules) -> None:
@@ -85,6 +85,8 @@ class Transfer:
         self.rules = rules
         """The rules that decided how it is taken judge it."""
         self.mode: FileMode | str = "pass"
+        self.told: str = "pass"
+        """The mode as the log has it: of a capture what the policy would have done."""
         self.bytes = 0
         """Content seen."""
         self.complete = not start.offset
@@ -224,6 +226,7 @@ class FileDesk:
             if mode == "spool" and (start.offer.size or 0) > kit.limits.spool_bytes:
                 mode = "stream"
             transfer.mode = "watch" if watching and mode != "pass" else mode
+            transfer.told = mode if session.dry else transfer.mode
         self._open[way, start.transfer] = self._all[transfer.id] = transfer
         return transfer
 
@@ -387,7 +390,7 @@ class FileDesk:
             md5=report.md5 if report else None, kinds=report.kinds if report else (),
             media_type=report.media_type if report else None, complete=complete,
             members=report.members if report else 0, encrypted=report.encrypted if report else False,
-            mode=transfer.mode, sent=transfer.sent, texts=offer.texts,
+            mode=transfer.told, sent=0 if self._session.dry else transfer.sent, texts=offer.texts,
         )
 
     # -- answers

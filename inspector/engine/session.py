@@ -854,7 +854,9 @@ class Session:
         if type(event) is SignOn and action >= Action.REDACT:
             action = Action.CUT
         notice = asked.notice
-        if notice is None and way is UP:
+        # In a session our user writes UP; in a direct conversation the decoder knows which of the two he is.
+        ours = way is UP if spec.parent is None else getattr(event, "answerable", True)
+        if notice is None and ours:
             if asked.action is Action.WARN:
                 notice = NOTICE_WARN
             elif action is Action.BLOCK:

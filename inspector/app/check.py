@@ -123,6 +123,8 @@ def _check_file(path: Path, checked: Checked) -> None:
         return
     top = document.value
     kind = "config" if top is None else kind_of(top) if isinstance(top, dict) else None
+    if kind == "config" and top and isinstance(top.get("files"), list) and not set(top) & CONFIG_KEYS - {"files"}:
+        kind = "policy"  # both have files; a policy's is a list
     if kind == "config":
         _check_config(path, checked)
     elif kind == "policy":

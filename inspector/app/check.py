@@ -17,7 +17,7 @@ from inspector.wire.located import Fault, Faults, load_yaml, shown
 
 CONFIG_KEYS = frozenset({
     "listeners", "tls", "policy", "signatures", "store", "archive", "user", "privacy", "workers", "control",
-    "control_group", "metrics", "limits", "edits", "log",
+    "control_group", "metrics", "limits", "edits", "log", "files",
 })
 POLICY_KEYS = frozenset({"enforce", "inside", "on_trouble", "groups", "files", "rules"})
 TESTS_KEYS = frozenset({"tests", "given"})

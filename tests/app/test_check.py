@@ -109,7 +109,7 @@ def test_told_by_content_never_by_name(tmp_path: Path) -> None:
 def test_a_policy_that_only_says_how_files_are_taken(tmp_path: Path) -> None:
     """`files` is a key of both; a list is the policy's."""
     (tmp_path / "p.yaml").write_text("files: [{when: {direction: inbound}, mode: spol}]")
-    (tmp_path / "c.yaml").write_text("files: {clamd: nowhere}")
+    (tmp_path / "c.yaml").write_text("files: {clamd: 5}")
     policy, config = (check_paths([tmp_path / name]).faults for name in ("p.yaml", "c.yaml"))
     assert [fault.text for fault in policy] == ['unknown mode "spol" (did you mean "spool"?)']
     assert len(config) == 1 and config[0].text.startswith("clamd is ")

@@ -311,6 +311,8 @@ class FileDesk:
         assert decoder is not None
         acts: list[Act] = decoder.apply(
             frame, [HELD if isinstance(event, FILE_CONTENT) else PASSED for event in frame.events])
+        if not session._arranged(acts, frame.at, world, out):
+            return
         own: list[bytes] = []
         answers: list[Send] = []
         for act in acts:
@@ -323,7 +325,6 @@ class FileDesk:
                 session._cut(frame.at, world, out, polite=False, reason=act.reason)
                 return
             elif isinstance(act, Expect):
-                session._expect(act, frame.at, world)
                 out.append(act)
         raw = own[0] if len(own) == 1 else b"".join(own)
         if transfer.mode == "spool":

@@ -174,8 +174,8 @@ class Session:
     """One flow. `step` takes one input and returns the finished list of its effects."""
 
     __slots__ = (
-        "_away", "_bytes", "_closed", "_decoder", "_desk", "_ended", "_exhausted", "_finished", "_groups", "_guess",
-        "_ids", "_kit", "_late", "_n", "_named_im", "_paths", "_probe", "_queued", "_queues", "_signed", "_spec",
+        "_away", "_bytes", "_closed", "_decoder", "_desk", "_ended", "_finished", "_groups", "_guess", "_ids",
+        "_kit", "_late", "_leasing", "_n", "_named_im", "_paths", "_probe", "_queued", "_queues", "_signed", "_spec",
         "_state", "_tally", "_told", "_wake", "context", "dry", "flow",
     )
 
@@ -193,7 +193,7 @@ class Session:
         self._named_im = named_im
         self._paths = paths
         self._desk: FileDesk | None = None
-        self._exhausted = paths.pool.exhausted if paths is not None else 0
+        self._leasing: LeasingMemory | None = None
         self._state = PROBING
         self._probe: _Probing | None = _Probing()
         self._guess: Guess | None = None
@@ -434,8 +434,9 @@ class Session:
                 self._feed(chunk, world, out)
 
     def _new_decoder(self, spec: Spec, flow: Flow, world: World) -> Decoder:
-        memory = world.memory if self._paths is None else LeasingMemory(world.memory, self._paths)
-        return spec.decoder(flow, self._kit.limits, memory, self._kit.edits)
+        if self._paths is not None and self._leasing is None:
+            self._leasing = LeasingMemory(world.memory, self._paths)
+        return spec.decoder(flow, self._kit.limits, self._leasing or world.memory, self._kit.edits)
 
     # -- decoding
 
@@ -535,7 +536,8 @@ class Session:
                 if type(act) is Send and act.way is way:
                     out.append(act)
                     return
-            self._act(acts, frame, world, out)
+            if self._arranged(acts, frame.at, world, out):
+                self._act(acts, frame, world, out)
         else:
             self._deliver(frame, _PASSED, 0, world, out)
 
@@ -913,10 +915,12 @@ class Session:
             out.append(Send(way, frame.raw[left:]))
             return
         acts = decoder.apply(frame, verdicts)
+        if not self._arranged(acts, frame.at, world, out):
+            return
         if self.flow.expected is not None and verdicts and not self.dry:
             self._tell_conversation(frame, verdicts, out)
         if self.dry or left:
-            self._look(acts, frame, left, world, out)
+            self._look(acts, frame, left, out)
         else:
             self._act(acts, frame, world, out)
         if not self._signed and any(type(event) is SignOn for event in frame.events):
@@ -926,7 +930,6 @@ class Session:
     def _act(self, acts: list[Act], frame: Frame, world: World, out: list[Effect]) -> None:
         """Carry out what the decoder wants for a frame."""
         way = frame.way
-        expects = False
         for act in acts:
             if isinstance(act, Send):
                 if act.way is way or (
@@ -939,14 +942,9 @@ class Session:
                 self._cut(frame.at, world, out, polite=False, reason=act.reason)
                 return
             else:
-                if isinstance(act, Expect):
-                    self._expect(act, frame.at, world)
-                    expects = True
                 out.append(act)
         if self._away[way] is not None:
             self._speak(way, out)
-        if expects:
-            self._check_leases(frame.at, world, out)
 
     def _tell_conversation(self, frame: Frame, verdicts: tuple[Verdict, ...], out: list[Effect]) -> None:
         """A direct conversation may have no place for words of ours: its writer is told where it was offered."""
@@ -965,12 +963,10 @@ class Session:
         spec, events = self._spec, frame.events
         return bool(events) and spec is not None and spec.parent is not None and isinstance(events[-1], FILE_CONTENT)
 
-    def _look(self, acts: list[Act], frame: Frame, left: int, world: World, out: list[Effect]) -> None:
+    def _look(self, acts: list[Act], frame: Frame, left: int, out: list[Effect]) -> None:
         """A frame of a capture, or one that had left (in part) before its protocol was known."""
         for act in acts:
-            if isinstance(act, Expect):
-                self._expect(act, frame.at, world)
-            elif isinstance(act, StartTls):
+            if isinstance(act, StartTls):
                 if self.dry:
                     self._give_up_reading()
                 else:
@@ -979,7 +975,21 @@ class Session:
         if not self.dry and left < len(frame.raw):
             out.append(Send(frame.way, frame.raw[left:]))
 
-    def _expect(self, act: Expect, at: float, world: World) -> None:
+    def _arranged(self, acts: list[Act], at: float, world: World, out: list[Effect]) -> bool:
+        """Remember what a frame announces, before any of it leaves: a side connection that we could not lead through us
+        or would not know must not be announced. False: the session has ended."""
+        for act in acts:
+            if isinstance(act, Expect) and not self._expect(act, at, world):
+                self._trouble("overload", "no room for an announced connection", at, world, out)
+                if self._state != DECODING:
+                    return False
+        leasing = self._leasing
+        if leasing is not None and leasing.failed:
+            leasing.failed = 0
+            self._trouble("overload", "no port to lease for a side connection", at, world, out)
+        return self._state == DECODING
+
+    def _expect(self, act: Expect, at: float, world: World) -> bool:
         client, ip = act.client, self.flow.client.ip
         own = f"[{ip}]:" if ":" in ip else f"{ip}:"
         if client is None and not self.dry and not act.address.startswith(own):
@@ -987,14 +997,9 @@ class Session:
             client = ip
         if act.flow is None or client != act.client:
             act = msgspec.structs.replace(act, flow=act.flow or self.flow.id, client=client)
-        world.expect(act, at + self._kit.limits.expect_seconds)
-
-    def _check_leases(self, at: float, world: World, out: list[Effect]) -> None:
-        """An address that should have led through us does not: no port was free."""
-        pool = self._paths.pool if self._paths is not None else None
-        if pool is not None and pool.exhausted > self._exhausted:
-            self._exhausted = pool.exhausted
-            self._trouble("overload", "no port to lease for a side connection", at, world, out)
+        spec = self._kit.specs.get(act.what)
+        return world.expect(
+            act, at + self._kit.limits.expect_seconds, ip, at, redirect=spec is not None and spec.parent is None)
 
     def _be_told(self, inp: Told, out: list[Effect]) -> None:
         """Say to the people of this session what became of a file that was offered here."""

@@ -10,6 +10,9 @@ import msgspec
 from inspector.engine.windows import Window
 from inspector.model import DOWN, Address, Expect, Flow, Limits, Way
 
+_SHARE = 4
+"""One client's announcements may take this part of the room for all: the table has room for several who flood it."""
+
 
 class Table[K, V]:
     """A bounded mapping with times: the least recently put entry leaves first and is counted."""
@@ -54,6 +57,48 @@ class Table[K, V]:
     def pop(self, key: K) -> V | None:
         entry = self._entries.pop(key, None)
         return None if entry is None else entry[0]
+
+
+class Expectations(Table[str, Expect]):
+    """Announced connections. One that was announced must not be forgotten before its time, or what comes on it would be
+    read by nobody: so what finds no room is refused, and no client may take the room of all others."""
+
+    __slots__ = ("_counts", "_owners")
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self._owners: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, key: str, value: Expect, until: float, owner: str, at: float) -> bool:
+        """Put an entry of `owner` (a client's address); False: there is no room for it."""
+        while self._entries:
+            oldest = next(iter(self._entries))
+            if self._entries[oldest][1] >= at:
+                break
+            self._remove(oldest)
+        if key in self._entries:
+            self._remove(key)
+        if len(self._entries) >= self.limit or self._counts.get(owner, 0) >= max(1, self.limit // _SHARE):
+            self.dropped += 1
+            return False
+        self._entries[key] = (value, until)
+        self._owners[key] = owner
+        self._counts[owner] = self._counts.get(owner, 0) + 1
+        return True
+
+    def get(self, key: str, at: float) -> Expect | None:
+        entry = self._entries.get(key)
+        return None if entry is None or entry[1] < at else entry[0]
+
+    def _remove(self, key: str) -> None:
+        del self._entries[key]
+        owner = self._owners.pop(key)
+        left = self._counts[owner] - 1
+        if left:
+            self._counts[owner] = left
+        else:
+            del self._counts[owner]
 
 
 class SharedMemory(Table[str, object]):
@@ -179,7 +224,7 @@ class Tally:
 class World:
     """Everything a worker's sessions share."""
 
-    __slots__ = ("expectations", "legs", "memory", "tallies", "users", "windows")
+    __slots__ = ("expectations", "legs", "memory", "redirects", "tallies", "users", "windows")
 
     def __init__(self, limits: Limits) -> None:
         self.memory = SharedMemory(limits.memory_entries)
@@ -189,14 +234,23 @@ class World:
         """hash of protocol, way, writer and conversation -> his last short texts there."""
         self.users: Table[str, tuple[str, ...]] = Table(limits.user_entries)
         """user -> flows where he is signed on."""
-        self.expectations: Table[str, Expect] = Table(limits.memory_entries)
+        self.expectations = Expectations(limits.memory_entries)
         """host:port, or "host:port client" -> what is expected there (DCC, bytestreams …)."""
+        self.redirects: Table[str, Expect] = Table(limits.memory_entries)
+        """The same, of connections to another server of the same protocol: they are known by their bytes, too."""
         self.tallies: dict[str, Tally] = {}
 
-    def expect(self, expect: Expect, until: float) -> None:
-        """Remember an announced connection; one that is for one client alone hides no other's."""
+    def expect(
+        self, expect: Expect, until: float, owner: str = "", at: float = 0.0, *, redirect: bool = False,
+    ) -> bool:
+        """Remember an announced connection; one that is for one client alone hides no other's. `owner`: the client in
+        whose session it was announced. False: it could not be remembered, and must not be made."""
         address = expect.address.lower()
-        self.expectations.put(f"{address} {expect.client}" if expect.client else address, expect, until)
+        key = f"{address} {expect.client}" if expect.client else address
+        if redirect:
+            self.redirects.put(key, expect, until)
+            return True
+        return self.expectations.add(key, expect, until, owner, at)
 
     def expected(self, flow: Flow, at: float) -> Expect | None:
         """What announced this connection, by the address connected to or by the name asked for."""
@@ -205,13 +259,14 @@ class World:
 
     def expected_at(self, hosts: Iterable[str], port: int, client: str, at: float) -> Expect | None:
         """What announced a connection of `client` to one of these hosts (addresses or names)."""
-        if not self.expectations:
+        if not self.expectations and not self.redirects:
             return None
         for host in hosts:
             place = f"[{host}]:{port}" if ":" in host else f"{host.lower()}:{port}"
-            found = self.expectations.get(f"{place} {client}", at) or self.expectations.get(place, at)
-            if found is not None:
-                return found
+            for table in (self.expectations, self.redirects):
+                found = table.get(f"{place} {client}", at) or table.get(place, at)
+                if found is not None:
+                    return found
         return None
 
     def tally(self, protocol: str | None) -> Tally:

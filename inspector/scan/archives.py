@@ -323,5 +323,24 @@ def open_lzip(content: Content, box: Box) -> None:
     box.member(stem(box.name, "lz"), made, content.size, named=False)
 
 
+def open_swf(content: Content, box: Box) -> None:
+    """Flash: what stands behind the head of eight bytes may be compressed (SWF file format 19, "The SWF header")."""
+    head = content.read(0, 17)
+    body: Iterator[bytes] = iter(())
+    if head[:3] == b"CWS":
+        body = inflated(blocks(content, 8), 15)
+    elif head[:3] == b"ZWS":
+        size = max(0, int.from_bytes(head[4:8], "little") - 8)
+        body = raw_lzma(blocks(content, 17), [lzma_filter(head[12:17], size)], size)
+    out = bytearray(head[:8])
+    try:
+        for block in body:
+            box.spend(len(block))
+            out += block
+    finally:
+        if len(out) > 8:
+            box.derived("unpacked", bytes(out))
+
+
 def open_zstd(content: Content, box: Box) -> None:
     box.member(stem(box.name, "zst"), unzstd(blocks(content)), content.size, named=False)

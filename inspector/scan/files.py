@@ -29,6 +29,7 @@ from inspector.scan.archives import (
     open_gzip,
     open_lzip,
     open_lzma,
+    open_swf,
     open_xz,
     open_zstd,
 )
@@ -37,7 +38,7 @@ from inspector.scan.content import Content, Held, Part, Source, blocks, content_
 from inspector.scan.filerules import FileMatcher
 from inspector.scan.filetypes import Format
 from inspector.scan.mails import open_mail, open_rtf
-from inspector.scan.ole import open_ole
+from inspector.scan.ole import open_ole, open_onenote
 from inspector.scan.pdfs import open_pdf
 from inspector.scan.rars import open_rar
 from inspector.scan.sevenzips import open_7z
@@ -75,12 +76,13 @@ RULES: dict[str, str] = {
 OPENERS: dict[str, Opener] = {
     "zip": open_zip, "gzip": open_gzip, "bzip2": open_bzip2, "xz": open_xz, "lzma": open_lzma, "lzip": open_lzip,
     "zstd": open_zstd, "tar": open_tar, "ar": open_ar, "deb": open_ar, "iso": open_iso, "7z": open_7z, "rar": open_rar,
-    "cab": open_cab, "ole": open_ole, "pdf": open_pdf, "mail": open_mail, "rtf": open_rtf,
+    "cab": open_cab, "ole": open_ole, "pdf": open_pdf, "mail": open_mail, "rtf": open_rtf, "onenote": open_onenote,
+    "swf": open_swf,
 }
 """What opens each format."""
 _CLOSED = frozenset({
-    "rpm", "xar", "crx", "udf", "vhd", "vhdx", "vmdk", "qcow", "dmg", "wim", "squashfs", "lz4", "compress", "cpio",
-    "szdd", "lzh", "ace", "arj", "zoo", "sit", "tnef", "onenote",
+    "rpm", "xar", "udf", "vhd", "vhdx", "vmdk", "qcow", "dmg", "wim", "squashfs", "lz4", "compress", "cpio",
+    "szdd", "lzh", "ace", "arj", "zoo", "sit", "tnef",
 })
 """Containers that nothing here opens: their names and bytes are judged, what is in them is not."""
 _INNER = frozenset({"executable", "script", "macro_document"})

@@ -22,6 +22,11 @@ _OBJECT_BYTES = 16 * 1024 * 1024
 _ENCODED_WORD = linear.pattern(rb"=\?([A-Za-z0-9_\-]{1,40})\?([BbQq])\?([^?]{0,400})\?=")
 _NO_DIGITS = linear.pattern(rb"\\[A-Za-z]+-?[0-9]* ?|\\'[0-9A-Fa-f]{2}|\\|[^0-9A-Fa-f\\]+")
 """What may stand between the digits of an object: control words, escapes, anything else."""
+_CHARSETS = {
+    b"utf-8": "utf-8", b"us-ascii": "utf-8", b"iso-8859-1": "latin-1", b"windows-1252": "cp1252", b"utf-7": "utf-7",
+    b"utf-16": "utf-16", b"utf-16le": "utf-16-le", b"utf-16be": "utf-16-be",
+}
+"""Charsets of names that are told apart; of others the ASCII, which is what an ending is made of."""
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _OTHERS = bytes(set(range(256)) - set(_LETTERS))
 
@@ -150,10 +155,7 @@ def _decoded_name(raw: bytes) -> str:
             data = binascii.a2b_base64(body) if match.group(2) in b"Bb" else quopri.decodestring(body, header=True)
         except binascii.Error:
             data = body
-        try:
-            out += data.decode(match.group(1).decode("ascii"), "replace")
-        except LookupError:
-            out += data.decode("utf-8", "replace")
+        out += data.decode(_CHARSETS.get(match.group(1).lower(), "utf-8"), "replace")
         at = match.end()
     rest = raw[at:]
     if b"%" in rest:

@@ -1,4 +1,5 @@
-"""OLE compound files (MS-CFB): Office documents until 2003, macros (MS-OVBA), installers, Outlook mail, packages.
+"""OLE compound files (MS-CFB): Office documents until 2003, macros (MS-OVBA), installers, Outlook mail, packages;
+and the sections of OneNote, which are none but hold files in the same way.
 
 Told: macros, Excel 4 macro sheets (MS-XLS 2.4.28), encryption (MS-OFFCRYPTO 2.3, FILEPASS, fEncrypted of the FIB).
 Read: every stream, macros decompressed (2.4.1), files in packages (\\x01Ole10Native), attachments of mail.
@@ -13,12 +14,13 @@ import struct
 import msgspec
 
 from inspector.scan.archives import Box, Damaged
-from inspector.scan.content import Content
+from inspector.scan.content import Content, Finder, Part
 
 MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _FREE = 0xfffffffa
 """Sector numbers from here on are marks."""
 _DIRECTORY_BYTES = 4 * 1024 * 1024
+_FILE_DATA = bytes.fromhex("e716e3bd65261145a4c48d4d0b7a9eac")
 _MSI = bytes.fromhex("84100c0000000000c000000000000046")
 _SOURCE_BYTES = 1024 * 1024
 """Decompressed source of one module, and compressed source of one file that is looked at."""
@@ -178,6 +180,19 @@ def open_ole(content: Content, box: Box) -> None:
     if macros and "__properties_version1.0" not in paths:
         box.become("ole", "ole_macro")
         box.tell("macro", "medium", box.name or "the document")
+
+
+def open_onenote(content: Content, box: Box) -> None:
+    """Files in a OneNote section: each behind a mark of its own, whatever points to it (MS-ONESTORE 2.6.13)."""
+    finder = Finder(content, _FILE_DATA)
+    at = finder.find(0)
+    number = 0
+    while at >= 0:
+        size = int.from_bytes(content.read(at + 16, 8), "little")
+        number += 1
+        box.tell("embedded_object", "medium", f"file {number} in the notes")
+        box.member(f"file {number}", Part(content, at + 36, size), named=False)
+        at = finder.find(at + 16)
 
 
 def _workbook(data: bytes) -> tuple[bool, bool]:

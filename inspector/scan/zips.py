@@ -224,6 +224,8 @@ def _member(content: Content, box: Box, entry: Entry) -> None:
         held = box.member(entry.name, _checked(made, entry), packed)
     if held is not None and entry.name.lower().endswith(".rels"):
         _relations(held, box)
+    elif held is not None and entry.name == "META-INF/manifest.xml" and b":encryption-data" in held.read(0, 256 * 1024):
+        box.encrypted("the document")  # OpenDocument 1.2, part 3, 4.3: its zip has no flag of it
 
 
 def _checked(made: Iterator[bytes], entry: Entry) -> Iterator[bytes]:

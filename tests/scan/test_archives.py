@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import random
+import zlib
 
 import pytest
 import zstandard
@@ -128,3 +129,16 @@ def test_zstandard_gives_little_at_a_time() -> None:
 def test_what_a_compressed_file_is_called(name: str, inner: str) -> None:
     """The ending of the compressor is taken off; another name says nothing."""
     assert stem(name, "gz") == inner
+
+
+def test_flash_is_seen_unpacked() -> None:
+    """Both ways of packing it; a broken one as far as it goes."""
+    body = EICAR + bytes(300)
+    head = b"\x0a" + (8 + len(body)).to_bytes(4, "little")
+    raw = lzma.compress(body, lzma.FORMAT_RAW, filters=[
+        {"id": lzma.FILTER_LZMA1, "dict_size": 1 << 16, "lc": 3, "lp": 0, "pb": 2}])
+    for data in (b"CWS" + head + zlib.compress(body), b"CWS" + head + zlib.compress(body, 0)[:-100],
+                 b"ZWS" + head + len(raw).to_bytes(4, "little") + b"\x5d\0\0\1\0" + raw):
+        report = making.judged(data, "a.swf")
+        assert report.kinds == ("web",)
+        assert "t.eicar" in making.told(report)

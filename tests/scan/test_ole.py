@@ -8,7 +8,7 @@ import struct
 from inspector.scan.content import Held
 from inspector.scan.ole import Compound, decompressed, sources
 from tests.scan import making
-from tests.scan.making_files import EICAR, ole, package, pe, vba_compressed, vba_project
+from tests.scan.making_files import EICAR, ole, package, pe, vba_compressed, vba_project, zipped
 
 MSI = bytes.fromhex("84100c0000000000c000000000000046")
 
@@ -113,3 +113,15 @@ def test_damage_is_told() -> None:
     wrong = bytearray(data)
     wrong[30] = 40
     assert making.told(making.judged(bytes(wrong))) == {"file.damaged": "low"}
+
+
+def test_files_in_notes() -> None:
+    """Each file of a OneNote section is told and judged."""
+    mark = bytes.fromhex("e716e3bd65261145a4c48d4d0b7a9eac")
+    notes = bytes.fromhex("e4525c7b8cd8a74daeb15378d02996d3") + bytes(100) + b"".join(
+        mark + struct.pack("<QLQ", len(data), 0, 0) + data + bytes(16) for data in (zipped({"e.com": EICAR}), pe(70_000)))
+    report = making.judged(notes, "a.one")
+    assert report.kinds == ("document",)
+    assert report.members == 3
+    assert making.told(report) == {"t.eicar": "high", "file.embedded_object": "medium"}
+    assert making.inner(report) == {"executable"}

@@ -281,3 +281,11 @@ def test_a_tar_in_a_stored_zip() -> None:
     report = making.judged(zipped({"a.tar": tarred({"e": EICAR})}, zipfile.ZIP_STORED))
     assert making.told(report) == {"t.eicar": "high"}
     assert report.members == 2
+
+
+def test_an_encrypted_open_document() -> None:
+    """Its manifest says it, no flag does."""
+    members = {"mimetype": b"application/vnd.oasis.opendocument.text", "content.xml": bytes(40),
+               "META-INF/manifest.xml": b"<manifest:file-entry><manifest:encryption-data/></manifest:file-entry>"}
+    report = making.judged(zipped(members, zipfile.ZIP_STORED))
+    assert (report.kinds, report.encrypted) == (("document",), True)

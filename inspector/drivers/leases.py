@@ -34,22 +34,24 @@ class Pool(LeasePool):
 
     __slots__ = ()
 
-    def leased(self, port: int) -> bool:
-        """Whether a connection to this port is expected now (or was, until a moment ago)."""
+    def leased(self, port: int, at: float) -> bool:
+        """Whether a connection to this port is expected now."""
+        self._expire(at)
         return port in self._leased
 
-    @property
-    def in_use(self) -> int:
+    def in_use(self, at: float) -> int:
         """Leases that stand."""
+        self._expire(at)
         return len(self._leased)
 
 
 class Leases:
     """All pools of a gateway, and who announced what."""
 
-    __slots__ = ("_announcers", "pools", "refused", "unclaimed", "used")
+    __slots__ = ("_announcers", "_clock", "pools", "refused", "unclaimed", "used")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self.pools: dict[str, Pool] = {}
         """By the listener's address."""
         self.used = 0
@@ -79,7 +81,8 @@ class Leases:
         if port < 1024 and expect.what in BETWEEN_CLIENTS:
             return f"port {port} is none of a client's"
         if any(own(one, port) for one in embedded(ip)):
-            if any(pool.leased(port) for pool in self.pools.values()):
+            now = self._clock()
+            if any(pool.leased(port, now) for pool in self.pools.values()):
                 return None
             return f"{address} port {port} is the gateway itself"
         client, server = self._announcers.get(expect.flow or "", (None, None))
@@ -96,7 +99,8 @@ class Leases:
     @property
     def in_use(self) -> int:
         """Leases that stand now."""
-        return sum(pool.in_use for pool in self.pools.values())
+        now = self._clock()
+        return sum(pool.in_use(now) for pool in self.pools.values())
 
     @property
     def exhausted(self) -> int:

@@ -274,7 +274,7 @@ class Gateway:
         self.links: set[Any] = set()
         self.log = log
         self.disk = Spool(settings.spool, lambda: self.limits)
-        self.leases = Leases()
+        self.leases = Leases(self.clock)
         self.judges = judges
         """None: files cannot be judged."""
         self._conversations: dict[str, Conversation] = {}

@@ -5,7 +5,7 @@ release. Raw that is the same bytes as its content is not stored twice. Content 
 (made 0600 in a 0700 folder and unlinked at once), so that nothing is left when the process ends; a crash in between
 leaves an empty name, which the next start deletes.
 
-What is remembered of the records are the borders of batches of about 64 KiB: 20 bytes each, 300 KB for 1 GB.
+What is remembered of the records are the borders of batches of about 64 KiB: 16 bytes each, 260 KB for 1 GB.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def leased(
     address: str, way: Way, client: str, server: str, what: str = "dcc", leases: Leases | None = None,
 ) -> tuple[Leases, Expect]:
     """The Expect that a session's decoder leased for, as it is when the connection comes."""
-    leases = leases or Leases()
+    leases = leases or Leases(lambda: 101.0)
     pool = leases.pools.get("l") or leases.make("l", (9400, 9401), 60.0)
     paths = leases.paths("f1", pool, OWN_HOST, OWN_HOST, client, server)
     memory = LeasingMemory(SharedMemory(10), paths)
@@ -70,7 +70,7 @@ def test_where_a_lease_may_lead(address: str, way: Way, client: str, server: str
 
 def test_two_users_of_one_gateway() -> None:
     """The offer of one was led to a lease, which the other's session leases for: that way leads to the gateway."""
-    leases = Leases()
+    leases = Leases(lambda: 101.0)
     pool = leases.make("l", (9400, 9401), 60.0)
     offerer = LeasingMemory(SharedMemory(10), leases.paths("f1", pool, OWN_HOST, None, "10.0.0.5", "8.8.8.8"))
     assert offerer.lease(Expect("10.0.0.5:5000", "dcc", flow="f1"), UP, 100.0) == Address(OWN_HOST, 9400)
@@ -96,13 +96,15 @@ def test_who_announced_is_remembered_beyond_the_session(monkeypatch: pytest.Monk
 
 def test_exhaustion_is_counted() -> None:
     """A lease that cannot be had is counted; an expired one is free again."""
-    leases = Leases()
+    now = 101.0
+    leases = Leases(lambda: now)
     pool = leases.make("l", (9400,), 60.0)
     assert pool.take(Expect("192.0.2.1:5000", "dcc"), 100.0) == 9400
     assert pool.take(Expect("192.0.2.1:5001", "dcc"), 101.0) is None
-    assert (leases.exhausted, pool.leased(9400)) == (1, True)
-    assert pool.claim(9400, "192.0.2.7", 161.0) is None
-    assert (leases.in_use, pool.leased(9400)) == (0, False)
+    assert (leases.exhausted, leases.in_use, pool.leased(9400, now)) == (1, 1, True)
+    now = 161.0
+    assert (leases.in_use, pool.leased(9400, now)) == (0, False)
+    assert pool.take(Expect("192.0.2.1:5001", "dcc"), now) == 9400
 
 
 @pytest.mark.parametrize(("address", "place"), [

@@ -72,7 +72,7 @@ def test_what_sessions_did_is_told_by_protocol_action_and_rule() -> None:
 def test_files_and_leases_are_told(tmp_path: Path) -> None:
     """What is in the spool, who judges, what is leased; no name of a file or user anywhere."""
     limits = Limits()
-    spool, leases = Spool(tmp_path / "spool", lambda: limits), Leases()
+    spool, leases = Spool(tmp_path / "spool", lambda: limits), Leases(lambda: 1.0)
     workers = Workers(lambda: limits, print, tmp_path)
     spool.start()
     spool.open().append(b"12345", b"123")

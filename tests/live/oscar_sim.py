@@ -23,7 +23,7 @@ from typing import Protocol
 
 from inspector.wire.tlv import pack, walk, walk_counted
 
-SECONDS = 10.0
+SECONDS = 20.0
 HELLO = b"\0\0\0\1"
 SIGN_ON, DATA, CLOSE, KEEP_ALIVE = 1, 2, 4, 5
 SEND_FILE = bytes.fromhex("094613434c7f11d18222444553540000")
@@ -199,12 +199,16 @@ class Socks(Direct):
 
     def connect(self, host: str, port: int) -> socket.socket:
         sock = super().connect("127.0.0.1", self.proxy)
-        sock.sendall(b"\5\1\0")
-        assert exactly(sock, 2) == b"\5\0"
-        sock.sendall(b"\5\1\0\1" + socket.inet_aton(host) + u16(port))
-        answer = exactly(sock, 10)
-        if answer[1]:
-            raise ConnectionRefusedError(answer[1])
+        try:
+            sock.sendall(b"\5\1\0")
+            assert exactly(sock, 2) == b"\5\0"
+            sock.sendall(b"\5\1\0\1" + socket.inet_aton(host) + u16(port))
+            answer = exactly(sock, 10)
+            if answer[1]:
+                raise ConnectionRefusedError(answer[1])
+        except BaseException:
+            sock.close()
+            raise
         return sock
 
 
@@ -692,7 +696,11 @@ class Client:
         sock = self.net.connect(host, port)
         if self.secure is None:
             return sock
-        return self.secure[0].wrap_socket(sock, server_hostname=self.certificate)
+        try:
+            return self.secure[0].wrap_socket(sock, server_hostname=self.certificate)
+        except BaseException:
+            sock.close()
+            raise
 
     def _go_on(self) -> socket.socket:
         """A connection to where the last redirect leads."""

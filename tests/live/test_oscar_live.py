@@ -41,7 +41,7 @@ POLICY = {
         {"name": "end", "when": {"event": "message", "text": "cut the line"}, "then": "cut"},
     ],
 }
-SECONDS = 10.0
+SECONDS = 20.0
 ROOM = "!aol://2719:10-4-garden"
 EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$" + b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 OFT_PORT = 4443

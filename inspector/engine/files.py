@@ -7,7 +7,7 @@ The decoder tells a file's content apart: FileStart, FilePart, FileEnd. The poli
 - *spool*: nothing leaves before the verdict. What would leave is written to the spool by the driver, record by record.
 - *stream*: all but the last `limits.file_tail_bytes` leaves while it comes; the tail waits here.
 - *pass*: it is not read.
-- *watch* (captures, a policy that does not enforce, bytes that had left already): it leaves at once and is judged.
+- *watch* (captures, a policy that does not enforce): it leaves at once and is judged.
 - *refused*: the offer was refused, or the file lied: the decoder is told to refuse each frame.
 
 While a file is held its sender must not wait for its receiver: the decoder answers him (HOLD in `apply`). The frame of
@@ -64,7 +64,10 @@ NOTICE_FILE_WARN = "The file {name} was delivered, but it is against company pol
 
 HELD = Verdict(Action.HOLD)
 REFUSED = Verdict(Action.BLOCK)
+CUT = Verdict(Action.CUT)
 
+_WRAPPED = 4
+"""Bytes of a streamed file's tail for each byte of it that is content, above which it is spooled."""
 _SHOWN = 80
 """Characters of a file's name that a notice repeats."""
 
@@ -73,8 +76,9 @@ class Transfer:
     """One file under way."""
 
     __slots__ = (
-        "bytes", "closed", "complete", "deadline", "done", "end", "id", "item", "mode", "offer", "pending", "rules",
-        "sent", "spooled", "start", "tail", "tail_bytes", "told", "unspooling", "way",
+        "bytes", "closed", "complete", "deadline", "done", "end", "id", "item", "mode", "moved", "offer", "pending",
+        "rules", "sent", "spooled", "start", "tail", "tail_bytes", "tail_content", "told", "unread", "unspooling",
+        "way",
     )
 
     def __init__(self, ident: str, way: Way, start: FileStart, rules: Rules) -> None:
@@ -94,8 +98,14 @@ class Transfer:
         """Bytes that left before the verdict."""
         self.spooled = 0
         """Bytes the driver keeps for release."""
-        self.tail: deque[bytes] = deque()
+        self.tail: deque[tuple[bytes, int]] = deque()
+        """(bytes, how many of them are content) in order."""
         self.tail_bytes = 0
+        self.tail_content = 0
+        self.moved = 0.0
+        """When its sender last sent, or its reader last took, something."""
+        self.unread = False
+        """It is too long to be judged: its content is not spooled any more."""
         self.pending = b""
         """In-band bytes that wait for a unit boundary."""
         self.end: FileEnd | None = None
@@ -171,8 +181,10 @@ class FileDesk:
                     transfer.complete = False
             elif type(event) is FileEnd:
                 transfer.end = event
-        if self._lied(transfer):
-            self._lie(transfer, frame, left, world, out)
+        transfer.moved = frame.at
+        why = self._too_much(transfer)
+        if why:
+            self._lie(transfer, why, frame, left, world, out)
         elif transfer.mode == "refused":
             self._refuse(frame, left, world, out)
             if transfer.end is not None:
@@ -180,11 +192,10 @@ class FileDesk:
         elif transfer.mode in ("pass", "watch"):
             self._watch(transfer, frame, left, content, world, out)
         elif transfer.end is None:
-            self._hold(transfer, frame, content, world, out)
+            self._hold(transfer, frame, left, content, world, out)
         else:
-            if content:
-                out.append(Spool(transfer.id, content))
-            self._ended(transfer, frame, left, out)
+            self._read(transfer, content, out)
+            self._ended(transfer, frame, left, world, out)
 
     def _begin(
         self, frame: Frame, start: FileStart, left: int, world: World, out: list[Effect],
@@ -193,8 +204,8 @@ class FileDesk:
         kit, rules, way = session._kit, session._kit.rules, frame.way
         self._ids += 1
         transfer = Transfer(f"{session.flow.id}-f{self._ids}", way, start, rules)
-        watching = session.dry or not rules.policy.enforce or left > 0
-        if len(self._all) >= kit.limits.files_open and not watching:
+        watching = session.dry or not rules.policy.enforce
+        if not watching and sum(each.way is way for each in self._all.values()) >= kit.limits.files_open:
             session._note_trouble("overload", "too many files at a time", "block", frame.at, out)
             self._refuse(frame, left, world, out)
             return None
@@ -228,7 +239,13 @@ class FileDesk:
             transfer.mode = "watch" if watching and mode != "pass" else mode
             transfer.told = mode if session.dry else transfer.mode
         self._open[way, start.transfer] = self._all[transfer.id] = transfer
+        if transfer.mode != "pass":
+            self._watch_over(frame.at, out)
         return transfer
+
+    def _watch_over(self, at: float, out: list[Effect]) -> None:
+        if not self._session.dry:
+            self._session._wake_at(at + self._session._kit.limits.file_idle_seconds, out)
 
     def _judge_offers(
         self, item: Item, offers: list[Event], at: float, world: World, out: list[Effect],
@@ -236,6 +253,7 @@ class FileDesk:
         """Nobody offered this file before: what is known of it is judged now."""
         session, frame, rules = self._session, item.frame, item.rules
         item.frame = msgspec.structs.replace(frame, events=tuple(offers))
+        item.solid = True
         for event in offers:
             try:
                 found = rules.scanner.full(event.texts) if event.texts and not session._unread() else ()
@@ -245,24 +263,34 @@ class FileDesk:
         session._decide(item, at, world, out)
         item.frame = frame
 
-    def _lied(self, transfer: Transfer) -> bool:
-        size = transfer.offer.size
-        return (
-            size is not None and transfer.mode not in ("refused", "pass")
-            and transfer.start.offset + transfer.bytes > size + self._session._kit.limits.file_over_bytes
-        )
+    def _too_much(self, transfer: Transfer) -> str:
+        """Why more came than can be taken, "" as a rule."""
+        limits, size = self._session._kit.limits, transfer.offer.size
+        if transfer.mode in ("refused", "pass"):
+            return ""
+        if size is not None and transfer.start.offset + transfer.bytes > size + limits.file_over_bytes:
+            return f"a file is longer than the {size} bytes that were offered"
+        if transfer.mode == "spool":
+            # A file without a size, or wrapped in more than it holds, must not take the room of all others.
+            if size is None and transfer.bytes > limits.spool_bytes:
+                return f"a file of unknown size is longer than the {limits.spool_bytes} bytes that are spooled"
+            if transfer.spooled > 2 * limits.spool_bytes:
+                return "what a file is wrapped in takes too much of the spool"
+        return ""
 
-    def _lie(self, transfer: Transfer, frame: Frame, left: int, world: World, out: list[Effect]) -> None:
-        """More came than was offered (design section 8)."""
+    def _lie(
+        self, transfer: Transfer, why: str, frame: Frame, left: int, world: World, out: list[Effect],
+    ) -> None:
+        """More came than was offered (design section 8), or than can be taken."""
         session = self._session
-        why = f"a file is longer than the {transfer.offer.size} bytes that were offered"
+        name = "malformed" if "offered" in why else "overload"
         if transfer.mode == "watch":
             if transfer.complete:
-                session._note_trouble("malformed", why, "pass", frame.at, out)
+                session._note_trouble(name, why, "pass", frame.at, out)
             transfer.complete = False
             self._watch(transfer, frame, left, b"", world, out)
             return
-        session._note_trouble("malformed", why, "cut", frame.at, out)
+        session._note_trouble(name, why, "cut", frame.at, out)
         self._note_unjudged(transfer, frame.at, out)
         if transfer.inband:
             transfer.mode = "refused"
@@ -272,13 +300,16 @@ class FileDesk:
                 self._forget(transfer)
             return
         self._drop(transfer, out)
-        session._cut(frame.at, world, out, reason="a file longer than offered")
+        session._cut(frame.at, world, out, reason="a file longer than can be taken")
 
     def _refuse(self, frame: Frame, left: int, world: World, out: list[Effect]) -> None:
         """A frame of a file that is not taken."""
         session = self._session
         item = session._item(frame, left)
-        item.verdicts = [PASSED if session.dry else REFUSED] * len(frame.events)
+        verdict = REFUSED if session._kit.rules.policy.enforce and not session.dry else PASSED
+        if verdict is REFUSED and 0 < left < len(frame.raw):
+            verdict = CUT  # half of the unit has left: the other half must not follow
+        item.verdicts = [verdict] * len(frame.events)
         session._enqueue(item)
         session._pump(frame.way, world, out, frame.at)
 
@@ -287,8 +318,8 @@ class FileDesk:
     ) -> None:
         """The frame leaves as it came; its content is looked at, or not."""
         session = self._session
-        if transfer.mode == "watch" and content:
-            out.append(Spool(transfer.id, content))
+        if transfer.mode == "watch":
+            self._read(transfer, content, out)
         item = session._item(frame, left)
         item.verdicts = [PASSED] * len(frame.events)
         transfer.sent += len(frame.raw)
@@ -297,15 +328,27 @@ class FileDesk:
                 # Nothing can be done about it any more; a capture says what would have been done.
                 gone = frame if session.dry else msgspec.structs.replace(frame, raw=frame.raw or b"-")
                 transfer.item = session._item(gone, 0 if session.dry else len(gone.raw))
-                self._judge(transfer, frame.at, out)
+                self._judge(transfer, frame.at, world, out)
             else:
                 self._note_unjudged(transfer, frame.at, out)
                 self._forget(transfer)
         session._enqueue(item)
         session._pump(frame.way, world, out, frame.at)
 
-    def _hold(self, transfer: Transfer, frame: Frame, content: bytes, world: World, out: list[Effect]) -> None:
-        """Keep what would leave; answer the sender."""
+    def _read(self, transfer: Transfer, content: bytes, out: list[Effect]) -> None:
+        """Content to be judged, unless it is too long to be."""
+        if transfer.unread or not content:
+            return
+        if transfer.mode != "spool" and transfer.bytes > self._session._kit.limits.file_scan_bytes:
+            transfer.unread = True
+            out.append(Discard(transfer.id))
+        else:
+            out.append(Spool(transfer.id, content))
+
+    def _hold(
+        self, transfer: Transfer, frame: Frame, left: int, content: bytes, world: World, out: list[Effect],
+    ) -> None:
+        """Keep what would leave (all but `left` bytes, which have left already); answer the sender."""
         session, way = self._session, frame.way
         decoder = session._decoder
         assert decoder is not None
@@ -327,16 +370,19 @@ class FileDesk:
             elif isinstance(act, Expect):
                 out.append(act)
         raw = own[0] if len(own) == 1 else b"".join(own)
+        if left:
+            raw = raw[left:]
+            transfer.sent += left
         if transfer.mode == "spool":
             if content or raw:
                 out.append(Spool(transfer.id, content, raw))
             transfer.spooled += len(raw)
         else:
-            if content:
-                out.append(Spool(transfer.id, content))
+            self._read(transfer, content, out)
             if raw:
-                transfer.tail.append(raw)
+                transfer.tail.append((raw, len(content)))
                 transfer.tail_bytes += len(raw)
+                transfer.tail_content += len(content)
         for answer in answers:  # the sender is told that we have it once we have it
             if transfer.inband:
                 session._aside(answer, out)
@@ -346,29 +392,43 @@ class FileDesk:
             self._flow(transfer, out)
 
     def _flow(self, transfer: Transfer, out: list[Effect]) -> None:
-        """Let the older part of a streamed file go, as far as a tail stays."""
-        session, way = self._session, transfer.way
-        if session._queues[way] and not transfer.inband:
-            return  # what came before must leave before
+        """Let the older part of a streamed file go, as far as a tail of its content stays."""
+        session, way, tail = self._session, transfer.way, transfer.tail
         most = session._kit.limits.file_tail_bytes
-        while transfer.tail and transfer.tail_bytes - len(transfer.tail[0]) >= most:
-            data = transfer.tail.popleft()
+        while tail and not (session._queues[way] and not transfer.inband):  # what came before must leave before
+            data, content = tail[0]
+            if transfer.tail_bytes - len(data) < most or transfer.tail_content - content < most:
+                break
+            tail.popleft()
             transfer.tail_bytes -= len(data)
+            transfer.tail_content -= content
             transfer.sent += len(data)
             out.append(Send(way, data))
+        if transfer.tail_bytes > _WRAPPED * most and not transfer.unread:
+            # Little content in large wrappings: the tail is too long for memory, so it goes to the disk.
+            for data, _ in tail:
+                out.append(Spool(transfer.id, b"", data))
+            transfer.spooled = transfer.tail_bytes
+            transfer.mode = "spool"
+            tail.clear()
+            transfer.tail_bytes = transfer.tail_content = 0
 
-    def _ended(self, transfer: Transfer, frame: Frame, left: int, out: list[Effect]) -> None:
+    def _ended(self, transfer: Transfer, frame: Frame, left: int, world: World, out: list[Effect]) -> None:
         """All of it is here: it is judged, and its last frame waits for the verdict."""
         session = self._session
         transfer.item = item = session._item(frame, left)
         item.file = transfer
         if not transfer.inband:
             session._enqueue(item)
-        self._judge(transfer, frame.at, out)
+        self._judge(transfer, frame.at, world, out)
 
-    def _judge(self, transfer: Transfer, at: float, out: list[Effect]) -> None:
+    def _judge(self, transfer: Transfer, at: float, world: World, out: list[Effect]) -> None:
         self._open.pop(transfer.name, None)
         transfer.deadline = at + self._session._kit.limits.file_seconds
+        if transfer.unread:
+            most = self._session._kit.limits.file_scan_bytes
+            self.judged(Judged(transfer.id, at, None, f"longer than the {most} bytes that are judged"), world, out)
+            return
         if not transfer.bytes:
             out.append(Spool(transfer.id, b""))  # an empty file is a file, too
         out.append(Judge(transfer.id, self._file(transfer, None), transfer.rules))
@@ -436,6 +496,7 @@ class FileDesk:
             session._cut(inp.at, world, out, reason="store_failed")
             return
         transfer.done = inp.end
+        transfer.moved = inp.at
         if transfer.inband:
             transfer.pending += inp.data
             self.speak(transfer.way, inp.at, world, out)
@@ -489,9 +550,9 @@ class FileDesk:
         if verdict.action >= Action.BLOCK:
             transfer.pending = b""
         elif transfer.mode == "stream":
-            data = b"".join(transfer.tail)
+            data = b"".join(raw for raw, _ in transfer.tail)
             transfer.tail.clear()
-            transfer.tail_bytes = 0
+            transfer.tail_bytes = transfer.tail_content = 0
             if data and transfer.inband and not self._ready(way):
                 transfer.pending, transfer.done = data, True
                 return False
@@ -503,6 +564,7 @@ class FileDesk:
             if not transfer.unspooling:
                 transfer.unspooling = True
                 out.append(Unspool(transfer.id, way))
+                self._watch_over(transfer.moved, out)
             return False
         if transfer.pending:
             return False
@@ -522,14 +584,41 @@ class FileDesk:
         out.append(Tell(expected.flow, Notice(notice_of(transfer.offer, verdict), transfer.offer)))
 
     def woke(self, at: float, world: World, out: list[Effect]) -> None:
-        """No verdict in time is a failed scan."""
+        """No verdict in time is a failed scan; a file that does not move is given up."""
         for transfer in tuple(self._all.values()):
-            if transfer.deadline is None:
+            if transfer.closed or self._session.over:
                 continue
-            if transfer.deadline <= at:
+            if transfer.deadline is None:
+                self._stuck(transfer, at, world, out)
+            elif transfer.deadline <= at:
                 self.judged(Judged(transfer.id, at, None, "no answer in time"), world, out)
             else:
                 self._session._wake_at(transfer.deadline, out)
+
+    def _stuck(self, transfer: Transfer, at: float, world: World, out: list[Effect]) -> None:
+        """Whoever sends or takes nothing for long gives back the room that is held for him."""
+        session = self._session
+        if transfer.mode == "pass" or (transfer.end is not None and not transfer.unspooling) or transfer.done:
+            return
+        idle = session._kit.limits.file_idle_seconds
+        if at < transfer.moved + idle:
+            session._wake_at(transfer.moved + idle, out)
+            return
+        if transfer.mode == "refused":
+            self._drop(transfer, out)
+            return
+        why = f"a file did not move for {idle:g} seconds"
+        if transfer.mode == "watch":
+            session._note_trouble("overload", why, "pass", at, out)
+            out.append(Discard(transfer.id))
+            transfer.mode, transfer.complete = "pass", False
+            return
+        session._note_trouble("overload", why, "cut", at, out)
+        if transfer.end is None:
+            self._note_unjudged(transfer, at, out)
+        self._drop(transfer, out)
+        if not transfer.inband or transfer.unspooling:
+            session._cut(at, world, out, reason="a file that does not move")
 
     def end(self, at: float, out: list[Effect]) -> None:
         """The session is over: what was not decided was delivered to nobody."""
@@ -553,7 +642,7 @@ class FileDesk:
         if not transfer.closed:
             transfer.closed = True
             transfer.tail.clear()
-            transfer.tail_bytes = 0
+            transfer.tail_bytes = transfer.tail_content = 0
             transfer.pending = b""
             out.append(Discard(transfer.id))
 

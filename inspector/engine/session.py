@@ -109,7 +109,8 @@ class Item:
     """A frame that waits."""
 
     __slots__ = (
-        "deadline", "file", "findings", "frame", "group", "kept", "left", "rules", "scans", "signing", "verdicts",
+        "deadline", "file", "findings", "frame", "group", "kept", "left", "rules", "scans", "signing", "solid",
+        "verdicts",
     )
 
     def __init__(self, frame: Frame, rules: Rules, left: int) -> None:
@@ -127,6 +128,8 @@ class Item:
         """Ids of durable notes not yet on disk."""
         self.signing = False
         """Waits for the user's sign-on."""
+        self.solid = False
+        """Nothing of it can be masked: content of a file goes with it."""
         self.deadline: float | None = None
         self.group: _Group | None = None
         self.file: Transfer | None = None
@@ -757,6 +760,8 @@ class Session:
             return Verdict(Action.PASS)
         if 0 < item.left == len(item.frame.raw):
             return Verdict(Action.PASS)
+        if item.solid and (asked.masks or asked.action is Action.REDACT):
+            asked = msgspec.structs.replace(asked, action=max(asked.action, Action.BLOCK), masks=())
         did = self._degrade(asked, event, item.frame.way)
         if item.left and did.action >= Action.REDACT:
             # Half of the unit has left: what keeps it from its reader is that the other half never comes.
@@ -1143,10 +1148,11 @@ class Session:
                 self._wake_at(over, out)
         if self._desk is not None and self._state == DECODING:
             self._desk.woke(at, world, out)
-            for item in self._desk.beside():
+            for item in self._desk.beside() if self._desk is not None else ():
                 if item.kept and item.deadline is not None and item.deadline <= at:
                     self._store_failed(item, at, world, out)
-                    self._desk.kept(item, at, world, out)
+                    if self._desk is not None:
+                        self._desk.kept(item, at, world, out)
         if self._groups:
             for name, group in tuple(self._groups.items()):
                 if group.until <= at and self._state == DECODING:

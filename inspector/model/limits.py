@@ -90,7 +90,9 @@ class Limits:
     file_tail_bytes: int = _bound(64 * 1024, "of a streamed file this much is withheld until the verdict")
     file_over_bytes: int = _bound(64 * 1024, "bytes beyond the offered size before a file is cut as a lie")
     file_seconds: float = _bound(60, "no verdict of a file within this is scanner_failed")
-    files_open: int = _bound(16, "files that one session transfers at a time")
+    file_idle_seconds: float = _bound(
+        300, "a held file whose sender sends nothing, or whose reader takes nothing, for so long is given up")
+    files_open: int = _bound(16, "files that one session transfers at a time, each way")
     spool_bytes: int = _bound(256 << 20, "largest file that is spooled; a larger one is streamed")
     spool_total_bytes: int = _bound(4 << 30, "bytes of all spooled files; above it new files are overload")
     spool_free_bytes: int = _bound(256 << 20, "free bytes of the spool's disk below which nothing is spooled any more")

@@ -27,7 +27,7 @@ SECONDS = 20.0
 HELLO = b"\0\0\0\1"
 SIGN_ON, DATA, CLOSE, KEEP_ALIVE = 1, 2, 4, 5
 SEND_FILE = bytes.fromhex("094613434c7f11d18222444553540000")
-CHAT_SERVICE = bytes.fromhex("748f2420628711d18222444553540000")
+DIRECT_IM = bytes.fromhex("094613454c7f11d18222444553540000")
 MD5_SALT = b"AOL Instant Messenger (SM)"
 ROAST = bytes.fromhex("f32681c43986db9271a3b9e6537a957c")
 PUSH = 0x80000000
@@ -514,7 +514,7 @@ class Server:
         assert content[2:10] == cookie
         assert int.from_bytes(content[:2]) in (PROPOSE, CANCEL, ACCEPT)
         tlvs = lists(content, 26)
-        if int.from_bytes(content[:2]) != PROPOSE or content[10:26] != SEND_FILE:
+        if int.from_bytes(content[:2]) != PROPOSE or content[10:26] not in (SEND_FILE, DIRECT_IM):
             return content
         seen = socket.inet_aton(signed.seen_at)
         host, port = one(tlvs, 2), one(tlvs, 5)
@@ -791,23 +791,23 @@ class Client:
     # files
 
     def propose(self, to: str, listener: socket.socket, name: str, size: int, *, cookie: bytes = b"7654321\0",
-                number: int = 1) -> bytes:
-        """Offer a file (or, as request number 2, another way to it); returns the cookie."""
+                number: int = 1, service: bytes = SEND_FILE) -> bytes:
+        """Offer a file (or, as request number 2, another way to it), or direct IM; returns the cookie."""
         port: int = listener.getsockname()[1]
         # As captured: only the entry that the server overwrites holds an address.
         tlvs = [(0x0A, u16(number)), (0x0F, b""), (2, bytes(4)), (0x16, b"\xff" * 4),
                 (3, socket.inet_aton(self.net.address)), (5, u16(port)), (0x17, u16(port ^ 0xFFFF))]
-        if number == 1:
+        if number == 1 and service == SEND_FILE:
             tlvs.append((0x2711, struct.pack(">HHI", 1, 1, size) + name.encode() + b"\0"))
-        block = u16(PROPOSE) + cookie + SEND_FILE + b"".join(pack(kind, value) for kind, value in tlvs)
+        block = u16(PROPOSE) + cookie + service + b"".join(pack(kind, value) for kind, value in tlvs)
         self.bos.request(4, 6, cookie + u16(2) + string8(to) + pack(3, b"") + pack(5, block))
         return cookie
 
-    def proposed(self) -> Proposal:
-        """The next offer of a file."""
+    def proposed(self, service: bytes = SEND_FILE) -> Proposal:
+        """The next offer of a file, or of direct IM."""
         sender, block = self.rendezvous()
         assert block[:2] == u16(PROPOSE), f"no proposal: {block!r}"
-        assert block[10:26] == SEND_FILE
+        assert block[10:26] == service
         tlvs = lists(block, 26)
         hosts = [value for kind in (4, 3, 2) if (value := one(tlvs, kind)) is not None and any(value)]
         number, port, data = one(tlvs, 0x0A), one(tlvs, 5), one(tlvs, 0x2711) or bytes(9)

@@ -10,6 +10,7 @@ import json
 import shutil
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -442,6 +443,42 @@ def test_a_virus_is_refused_and_both_sides_are_told(
     row = world.row("verdict", rule="viruses", did="block")
     assert row["protocol"] == "oscar"
     exchange(amy, ben)
+
+
+def direct(sender: str, text: bytes, flags: int = 0) -> bytes:
+    """A frame of direct IM (sheet 9)."""
+    head = b"ODC2" + struct.pack(">HHHH8s8xIHxxxxH", 76, 1, 6, 0, bytes(8), len(text), 0, flags)
+    return (head.ljust(44, b"\0") + sender.encode()).ljust(76, b"\0") + text
+
+
+def test_direct_im_belongs_to_the_conversation_that_announced_it(across: Talk) -> None:
+    """Announced on the session, made by our client: its words are his and his peer's, and judged like any others."""
+    world, amy, cleo = across
+    with cleo.net.listen(OFT_PORT) as listener, ExitStack() as stack:
+        cleo.propose("amy", listener, "", 0, service=sim.DIRECT_IM)
+        proposal = amy.proposed(sim.DIRECT_IM)
+        if world.mode == "reverse":
+            assert proposal.port in world.leased
+        near = stack.enter_context(sim.reach(amy.net, proposal))
+        far = stack.enter_context(listener.accept()[0])
+        for sock in (near, far):
+            sock.settimeout(SECONDS)
+        for sock, other, name in ((near, far, "amy"), (far, near, "cleo")):
+            sock.sendall(direct(name, b"", 0x60))
+            assert sim.exactly(other, 76) == direct(name, b"", 0x60)
+        passed = direct("amy", b"between the two of us, face to face")
+        near.sendall(direct("amy", b"forbidden fruit") + direct("amy", b"4111 1111 1111 1111") + passed)
+        masked = direct("amy", b"*******************")
+        assert sim.exactly(far, len(masked)) == masked
+        assert sim.exactly(far, len(passed)) == passed
+        row = world.row("message", text="between the two of us, face to face")
+        assert (row["protocol"], row["user"], row["identity"]) == ("oscar", "amy", "authenticated")
+        assert (row["sender"], row["recipients"]) == ("amy", ["cleo"])
+    # What was refused there is told where clients do not take our words for the peer's.
+    sender, words = amy.message()
+    assert sender == "policy-gateway"
+    assert b"Refused" in words
+    exchange(amy, cleo)
 
 
 def test_tls_from_the_first_byte_through_redirects(servers: Servers, start_gateway: Start) -> None:

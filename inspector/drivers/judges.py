@@ -364,12 +364,13 @@ class Workers:
             worker.timer = None
         if isinstance(message, Ready) and not worker.ready:
             worker.ready = True
-            self._failed_starts = 0
             for what in message.lacking:
                 self._say(what, f"this system does not give the processes that judge files {what}")
         elif isinstance(message, Loaded) and worker.loading:
             worker.key, worker.loading = worker.loading, ""
-            if message.failure is not None:
+            if message.failure is None:
+                self._failed_starts = 0  # not before: rules can be what ends a worker
+            else:
                 self._log(message.failure)
                 self._refuse(worker.key, message.failure)
         elif isinstance(message, Answer) and worker.job is not None:

@@ -324,18 +324,30 @@ def test_after_a_reload_files_are_judged_with_the_rules_they_were_asked_about(
     run(scenario)
 
 
-def test_a_program_that_does_not_start_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+DIES_OF_ITS_RULES = """
+import os
+import inspector.scan
+from inspector.drivers.judge_child import main
+inspector.scan.FileJudge = lambda blob: os.kill(os.getpid(), 9)
+main()
+"""
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit(1)", DIES_OF_ITS_RULES], ids=["start", "rules"])
+def test_a_program_that_does_not_start_is_told_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, program: str,
+) -> None:
     """Files are failures meanwhile, not kept waiting; one sentence; once it starts, files are judged."""
 
     async def scenario() -> None:
-        async with asking(monkeypatch, program="raise SystemExit(1)") as asker:
+        async with asking(monkeypatch, program=program) as asker:
             waiting = asker.ask(b"fine")
             assert await waiting == (None, "no process that judges files can be started")
             assert asker.workers.broken
             assert await asker.failure(b"fine") == "no process that judges files can be started"
             assert asker.sentences == ["a process that judges files cannot be started: it ends before it is ready"]
             monkeypatch.setattr(module, "PROGRAM", ("-m", "inspector.drivers.judge_child"))
-            await until(lambda: asker.workers.alive > 0, 30)
+            await until(lambda: not asker.workers.broken, 30)
             report, _ = await asker.ask(b"fine")
             assert report.size == 4
 

@@ -246,13 +246,21 @@ def stem(name: str, *endings: str) -> str:
 
 
 def open_gzip(content: Content, box: Box) -> None:
-    """RFC 1952: members behind one another are one content; anything else behind the last is told."""
+    """RFC 1952: members behind one another are one content; anything else behind the last is told. A header that zlib
+    refuses (reserved flags, a wrong checksum) does not stop every reader: what it hides is judged too."""
     name, _ = gzip_head(content, 0)
     ended: list[int] = []
     box.member(name or stem(box.name, "gz"), _gunzipped(content, ended), content.size, named=bool(name))
+    if not ended and gzip_odd(content):
+        box.member("content", inflated(blocks(content, gzip_head(content, 0)[1])), content.size, named=False)
     rest = content.size - ended[0] if ended else 0
     if rest > 0 and bytes(content.read(ended[0], 4096)).strip(b"\0"):
         box.tell("hidden_content", "medium", f"{rest} bytes behind the compressed data")
+
+
+def gzip_odd(content: Content) -> bool:
+    """Whether a gzip header has what zlib refuses before it looks at the data."""
+    return bool(content.read(3, 1)[0] & 0xe2)
 
 
 def gzip_head(content: Content, at: int) -> tuple[str, int]:

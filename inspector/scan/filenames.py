@@ -169,9 +169,20 @@ def _path(name: str) -> tuple[Severity, str] | None:
     return None
 
 
-def mismatch(name: str, kinds: tuple[str, ...]) -> tuple[Severity, str] | None:
-    """How far the content (its kinds) is worse than what the name claims; None: not, or the name claims nothing."""
-    claimed = claims(name)
+def _declared(media: str | None) -> frozenset[str]:
+    """What a media type claims, so far as it claims to be harmless."""
+    main = (media or "").strip().lower().partition("/")[0]
+    return frozenset({main}) if main in ("image", "audio", "video", "font", "text") else frozenset()
+
+
+def mismatch(
+    name: str, kinds: tuple[str, ...], declared: str | None = None,
+) -> tuple[Severity, str] | None:
+    """How far the content (its kinds) is worse than what the name claims; None: not, or nothing is claimed.
+
+    `declared`: a media type, which claims where the name does not.
+    """
+    claimed = claims(name) or _declared(declared)
     if not claimed or not kinds:
         return None
     found = ending(name)
@@ -188,7 +199,7 @@ def mismatch(name: str, kinds: tuple[str, ...]) -> tuple[Severity, str] | None:
             continue  # many documents are archives of their own kind
         if kind == "document" and not claimed <= {"image", "audio", "video", "font"}:
             continue
-        return severity, f"{safe(name)} holds {_ARTICLE.get(kind, kind)}"
+        return severity, f"{safe(name or declared or 'it')} holds {_ARTICLE.get(kind, kind)}"
     return None
 
 

@@ -176,7 +176,7 @@ class _Judging:
         except _Spent:
             pass
         kinds = filetypes.kinds_of(box.formats)
-        self.mismatch(about.file_name, kinds)
+        self.mismatch(about.file_name, kinds, about.declared_type)
         return FileReport(
             size=content.size, sha256=digests["sha256"], sha1=digests["sha1"], md5=digests["md5"], kinds=kinds,
             media_type=media_type(filetypes.ordered(box.formats)), members=self.members, encrypted=self.encrypted,
@@ -248,8 +248,8 @@ class _Judging:
             if kind in _INNER:
                 self.found.add("file", f"file.inner_{kind}", "low", place=filenames.safe(place))
 
-    def mismatch(self, name: str, kinds: tuple[str, ...]) -> None:
-        wrong = filenames.mismatch(name, kinds)
+    def mismatch(self, name: str, kinds: tuple[str, ...], declared: str | None = None) -> None:
+        wrong = filenames.mismatch(name, kinds, declared)
         if wrong is not None:
             self.found.add("file", "file.type_mismatch", wrong[0], place=wrong[1])
 

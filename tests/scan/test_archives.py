@@ -142,3 +142,10 @@ def test_flash_is_seen_unpacked() -> None:
         report = making.judged(data, "a.swf")
         assert report.kinds == ("web",)
         assert "t.eicar" in making.told(report)
+
+
+def test_a_header_that_zlib_refuses_hides_nothing() -> None:
+    """Reserved flags and a wrong checksum of the header (RFC 1952 2.3.1): some readers do not mind."""
+    packed = gzip.compress(EICAR, mtime=0)
+    for data in (packed[:3] + b"\x80" + packed[4:], packed[:3] + b"\x02" + packed[4:10] + b"\xff\xff" + packed[10:]):
+        assert making.told(making.judged(data)) == {"t.eicar": "high", "file.damaged": "low"}

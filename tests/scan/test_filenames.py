@@ -109,3 +109,12 @@ def test_names_for_people() -> None:
     assert safe("a\x1b[2Jb\u202ec\n") == "a\\u001b[2Jb\\u202ec\\u000a"
     shortened = safe("x" * 5000 + ".exe")
     assert len(shortened) <= 120 and shortened.endswith(".exe")
+
+
+def test_a_declared_type_claims_where_the_name_does_not() -> None:
+    """A program that is called an image by its media type alone."""
+    assert mismatch("upload", ("executable",), "image/png") == ("high", "upload holds a program")
+    assert mismatch("", ("executable",), "image/png") == ("high", "image/png holds a program")
+    assert mismatch("setup.exe", ("executable",), "image/png") is None
+    assert mismatch("upload", ("executable",), "application/octet-stream") is None
+    assert mismatch("upload", ("image",), "text/plain") is None

@@ -202,6 +202,8 @@ def test_every_rule_is_in_the_list() -> None:
                "file.inner_macro_document"}
     assert {one for one in said if one.count(".") == 1 and one not in ("file.", "file.inner_")} | derived == set(RULES)
     assert {format_of(name).name for name in OPENERS} == set(OPENERS)
+    page = (ROOT / "docs" / "files.md").read_text()
+    assert [rule for rule in RULES if f"`{rule}`" not in page] == []
 
 
 SEEDS = seeds()

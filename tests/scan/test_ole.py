@@ -118,8 +118,9 @@ def test_damage_is_told() -> None:
 def test_files_in_notes() -> None:
     """Each file of a OneNote section is told and judged."""
     mark = bytes.fromhex("e716e3bd65261145a4c48d4d0b7a9eac")
+    files = (zipped({"e.com": EICAR}), pe(70_000))
     notes = bytes.fromhex("e4525c7b8cd8a74daeb15378d02996d3") + bytes(100) + b"".join(
-        mark + struct.pack("<QLQ", len(data), 0, 0) + data + bytes(16) for data in (zipped({"e.com": EICAR}), pe(70_000)))
+        mark + struct.pack("<QLQ", len(data), 0, 0) + data + bytes(16) for data in files)
     report = making.judged(notes, "a.one")
     assert report.kinds == ("document",)
     assert report.members == 3

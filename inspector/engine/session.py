@@ -367,12 +367,9 @@ class Session:
         spec = self._kit.specs.get(expected.what) if expected is not None else None
         if spec is None or expected is None:
             return None
-        if not spec.expected_only:
-            match = spec.probe(bytes(probe.upto[UP]), bytes(probe.upto[DOWN]))
-            if match is Match.NO:
-                return None
-            if match is Match.MORE:
-                return Guess(None, match)
+        # Bytes that could still become it are it: whoever makes the connection may wait for an answer to them.
+        if not spec.expected_only and spec.probe(bytes(probe.upto[UP]), bytes(probe.upto[DOWN])) is Match.NO:
+            return None
         evidence = Evidence(f"{spec.name}.announced", f"announced as {spec.title} in a conversation", 0.99)
         return Guess(spec, Match.STRONG, 0.99, True, (evidence,))
 

@@ -239,7 +239,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     encrypted: bool = False
     """Whether (part of) it cannot be opened without a password."""
     mode: str | None = None
-    """How it was taken: spool, stream, pass, watch (a capture, or a policy that does not enforce)."""
+    """How it was taken: spool, stream, pass, watch (a policy that does not enforce)."""
     sent: int = 0
     """Bytes that had left before the verdict."""
     texts: tuple[Text, ...] = ()

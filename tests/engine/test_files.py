@@ -27,6 +27,7 @@ from inspector.model import (
     Judged,
     Kept,
     Limits,
+    Match,
     Note,
     Send,
     Spool,
@@ -442,3 +443,11 @@ def test_refused_words_of_a_direct_conversation_are_told_where_it_was_offered() 
     assert isinstance(told, Tell)
     assert told.flow == "talk"
     assert "was not delivered" in told.notice.text
+
+
+def test_an_announced_connection_is_read_from_its_first_bytes() -> None:
+    """A probe that wants more withholds nothing where the connection was announced: its maker waits for an answer."""
+    spec = msgspec.structs.replace(FILES, probe=lambda up, down: Match.MORE)
+    session, world, _ = file_session("pass", expected=announced(), spec=spec)
+    p = Play(session, world)
+    p >> up(b"hello\n") << sent_up(b"hello\n")

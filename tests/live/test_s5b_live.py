@@ -155,9 +155,6 @@ async def give(alice: Client, bob: Client, sid: str, name: str, content: bytes, 
     return got, told
 
 
-@pytest.mark.xfail(strict=True, reason=(
-    "the engine withholds an announced connection while its probe says MORE, and a SOCKS5 client waits for an answer "
-    "to its first three bytes: Session._by_announcement"))
 @pytest.mark.parametrize("mode", ["spool", "stream"])
 @pytest.mark.parametrize("route", ["leased", "socks5"])
 def test_files_beside_the_stream(site: Site, route: str, mode: str) -> None:

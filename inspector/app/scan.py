@@ -8,6 +8,7 @@ last, those of a flow that is forgotten in between come then.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import heapq
 import json
@@ -106,7 +107,7 @@ class _Content:
     def judge(self, effect: Judge, file: Spooled, at: float) -> Judged:
         """Ask, and wait for the answer."""
         if self._rules is not effect.rules:
-            self.close()
+            self._end_judge()
             self._rules = effect.rules
         if self._judge is None:
             self._judge = OneJudge(rules_of(effect.rules), self._limits, self.disk.empty)
@@ -121,14 +122,18 @@ class _Content:
         return Judged(effect.file, at, None, said) if isinstance(said, str) else Judged(effect.file, at, said)
 
     def close(self) -> None:
-        """End the process. (What is in the spool has no name; the folder goes with its last file.)"""
+        """End the process and remove the folder. (What is in the spool has no name: the folders are empty.)"""
+        self._end_judge()
+        disk, self._disk = self._disk, None
+        if disk is not None:
+            with contextlib.suppress(OSError):
+                disk.empty.rmdir()
+                disk.folder.rmdir()
+
+    def _end_judge(self) -> None:
         judge, self._judge = self._judge, None
         if judge is not None:
             judge.close()
-        if self._disk is not None and not self._disk.files:
-            self._disk.empty.rmdir()
-            self._disk.folder.rmdir()
-            self._disk = None
 
 
 class Inspection:

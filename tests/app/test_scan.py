@@ -413,3 +413,22 @@ def test_files_of_captures_leave_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     inspection.content.close()
     assert child.returncode is not None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_inspection_that_is_broken_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a file, by whatever stops a program."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    made: list[Any] = []
+
+    def stop(self: Any, effect: Any, file: Any, at: float) -> Any:
+        made.append(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("inspector.app.scan._Content.judge", stop)
+    inspection = Inspection(golden_rules(), classifier(SPECS), SPECS, Limits(), lambda row: None)
+    with pytest.raises(KeyboardInterrupt):
+        inspection.capture(Capture(io.BytesIO(pcap(dcc(b"x" * 5000))), "x.pcap", Limits()))
+    assert len(list(tmp_path.glob("inspector-*"))) == 1
+    (content,) = made
+    content.close()  # what its finalizer calls, at the end of the program at the latest
+    assert list(tmp_path.glob("inspector-*")) == []

@@ -2,7 +2,8 @@
 
     python -m bench.file_ends server SIZE                    prints the ports of all methods as one JSON line
     python -m bench.file_ends METHOD PORT[,PORT] SOCKS SIZE  one transfer; prints its seconds
-    python -m bench.file_ends small PORT CONNECTIONS SECONDS SIZE    small uploads, in turn on each connection
+    python -m bench.file_ends small PORT CONNECTIONS SECONDS SIZE    small uploads, in turn on each connection;
+        SIZE 0: documents, pictures, archives and programs of 20 KiB
 
 METHOD: dcc (IRC, then the server's end sends down), oft, bytestream, http, ibb (all up). SOCKS: the port of a SOCKS5
 listener to go through, or 0. A transfer begins with its first byte and ends when its receiver has all of it and has
@@ -47,6 +48,14 @@ def content(size: int) -> Iterator[bytes]:
     """The content, in pieces."""
     for start in range(0, size, BLOCK):
         yield block()[:min(BLOCK, size - start)]
+
+
+@cache
+def mixed() -> list[tuple[str, bytes]]:
+    """Small files of the kinds that people send."""
+    from bench import file_rules
+
+    return file_rules.files(200)
 
 
 def oft_header(kind: int, size: int, received: int = 0) -> bytes:
@@ -319,9 +328,13 @@ class Uploader(asyncio.Protocol):
     def next(self) -> None:
         self.count += 1
         self.began = time.perf_counter()
-        at = self.count * 7919 % (BLOCK - self.size)
-        body = b"%016x" % self.count + block()[at:at + self.size - 16]
-        head = b"PUT /file%d.bin HTTP/1.1\r\nHost: bench.test\r\nContent-Length: %d\r\n\r\n" % (self.count, self.size)
+        if self.size:
+            at = self.count * 7919 % (BLOCK - self.size)
+            name, body = "file.bin", b"%016x" % self.count + block()[at:at + self.size - 16]
+        else:
+            name, body = mixed()[self.count * 7 % len(mixed())]
+            name = "file." + name.rpartition(".")[2]
+        head = b"PUT /%s HTTP/1.1\r\nHost: bench.test\r\nContent-Length: %d\r\n\r\n" % (name.encode(), len(body))
         self.transport.write(head + body)
 
     def data_received(self, data: bytes) -> None:
@@ -344,6 +357,7 @@ class Uploader(asyncio.Protocol):
 async def small(port: int, connections: int, seconds: float, size: int) -> None:
     """Uploads for `seconds` after a warm-up; prints "go" at its start and a JSON line at its end."""
     loop = asyncio.get_running_loop()
+    mixed()
     clients: list[Uploader] = []
     for number in range(connections):
         client = Uploader(number + 1, size)

@@ -14,15 +14,15 @@ from typing import Any
 
 import yaml
 
-from bench import realistic_rules
+from bench import file_rules, realistic_rules
 from bench.figures import spread, table
 from bench.file_ends import METHODS
 from bench.gateways import Gateway
 from bench.processes import HOUSE, TICK, Process, cpu_seconds, family, free_port, inspector, python
 
 CHATS = 20
-SMALL = (8 << 10, 64 << 10)
-"""Sizes of small files."""
+SMALL = {"documents, pictures, archives, programs of 20 KiB": 0, "random bytes, 64 KiB": 64 << 10}
+"""Sizes of small files; 0: what bench.file_rules makes."""
 CONNECTIONS = 8
 
 
@@ -63,7 +63,7 @@ class Taker(Gateway):
         signatures.mkdir(exist_ok=True)
         realistic_rules.write_pack(signatures, self.rules)
         if self.file_rules:
-            write_file_rules(signatures, self.file_rules)
+            file_rules.write_pack(signatures, self.file_rules)
         policy = {
             "enforce": True, "inside": ["127.0.0.0/8", "::1/128"],
             "files": [{"when": {"direction": "internal"}, "mode": self.mode}],
@@ -84,17 +84,6 @@ class Taker(Gateway):
 
     def environment(self) -> dict[str, str]:
         return {"INSPECTOR_LOOP": "uvloop"}
-
-
-def write_file_rules(folder: Path, count: int) -> None:
-    """A pack of rules that look at files: strings and expressions like those for messages, others than those."""
-    pack = folder / "filebench"
-    pack.mkdir(exist_ok=True)
-    source = realistic_rules.rules(count, seed=11).replace("realistic", "filebench")
-    (pack / "rules.yar").write_text(source.replace('scope = "message"', 'scope = "file"'))
-    (pack / "pack.yaml").write_text(
-        "name: filebench\nversion: '1'\ndescription: Rules for the benchmarks\nlicense: Apache-2.0\n"
-        "content:\n  - {file: rules.yar, kind: yara}\n")
 
 
 class Watch(threading.Thread):
@@ -181,15 +170,15 @@ def ends(size: int, folder: Path) -> tuple[Process, dict[str, int]]:
     return process, ports
 
 
-def large(folder: Path, rounds: int, size: int, only: set[str], file_rules: int) -> None:
+def large(folder: Path, rounds: int, size: int, only: set[str], file_rule_count: int) -> None:
     """One large file by each transfer; the relay and both modes in turn."""
     server, ports = ends(size, folder)
     reflector = Process("reflector", python("-m", "bench.reflector", "xmpp"), folder / "reflector.log", talk=True)
     upstream = int(reflector.line())
     gateways: dict[str, Relay | Taker] = {
         "relay": Relay("relay", ends=ports),
-        "spool": Taker("spool", ends=ports, mode="spool", file_rules=file_rules),
-        "stream": Taker("stream", ends=ports, mode="stream", file_rules=file_rules),
+        "spool": Taker("spool", ends=ports, mode="spool", file_rules=file_rule_count),
+        "stream": Taker("stream", ends=ports, mode="stream", file_rules=file_rule_count),
     }
     found: dict[tuple[str, str], Figures] = {}
     failed: dict[str, str] = {}
@@ -248,18 +237,18 @@ def large(folder: Path, rounds: int, size: int, only: set[str], file_rules: int)
         print(f"\nnot measured: {name}: {why}")
 
 
-def many(folder: Path, rounds: int, seconds: float, file_rules: int) -> None:
+def many(folder: Path, rounds: int, seconds: float, file_rule_count: int) -> None:
     """Small uploads as fast as they go, load and far end on the same cores."""
     server, ports = ends(0, folder)
     reflector = Process("reflector", python("-m", "bench.reflector", "xmpp"), folder / "reflector.log", talk=True)
-    gateway = Taker("small", ends=ports, mode="spool", file_rules=file_rules)
+    gateway = Taker("small", ends=ports, mode="spool", file_rules=file_rule_count)
     rows = []
     try:
         gateway.start(folder, int(reflector.line()))
-        for size in SMALL:
+        for name, size in SMALL.items():
             rates, costs, waits, own = [], [], [], []
             for number in range(rounds):
-                print(f"\rround {number + 1}/{rounds}: files of {size >> 10} KiB", end="", file=sys.stderr, flush=True)
+                print(f"\rround {number + 1}/{rounds}: {name}", end="", file=sys.stderr, flush=True)
                 command = python("-m", "bench.file_ends", "small", str(gateway.ports["http"]), str(CONNECTIONS),
                                  str(seconds), str(size))
                 load = Process("load", command, folder / "load.log", talk=True)
@@ -271,7 +260,7 @@ def many(folder: Path, rounds: int, seconds: float, file_rules: int) -> None:
                 finally:
                     load.stop()
                 if seen["failed"] or not seen["files"]:
-                    print(f"\nnot measured: {size >> 10} KiB: {seen['failed'] or 'no file came through'}")
+                    print(f"\nnot measured: {name}: {seen['failed'] or 'no file came through'}")
                     break
                 rates.append(seen["files"] / seen["wall"])
                 costs.append(1000 * (after - before) / seen["files"])
@@ -280,7 +269,7 @@ def many(folder: Path, rounds: int, seconds: float, file_rules: int) -> None:
             if rates:
                 # The worker's loop is one thread; the file workers have what is left of the two cores.
                 least = min(2000 / statistics.median(costs), 1000 / statistics.median(own))
-                rows.append([f"{size >> 10} KiB", spread(rates, 0), spread(costs, 2), spread(own, 2), f"{least:,.0f}",
+                rows.append([name, spread(rates, 0), spread(costs, 2), spread(own, 2), f"{least:,.0f}",
                              spread(waits, 0)])
     finally:
         print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
@@ -292,14 +281,14 @@ def many(folder: Path, rounds: int, seconds: float, file_rules: int) -> None:
     ], rows))
 
 
-def run(folder: Path, rounds: int, seconds: float, size: int, only: set[str], file_rules: int) -> None:
+def run(folder: Path, rounds: int, seconds: float, size: int, only: set[str], file_rule_count: int) -> None:
     """Prints both tables."""
     if not only or only & set(METHODS):
         print(f"A file of {size >> 20} MiB by each transfer, {rounds} rounds; the relay is HAProxy. "
-              f"Spool and stream with {file_rules} file rules and 1,000 message rules, clamd off; {CHATS} chats go on "
-              "meanwhile. Median (least-greatest).\n")
-        large(folder, rounds, size, only, file_rules)
+              f"Spool and stream with {file_rule_count} file rules and 1,000 message rules, clamd off; {CHATS} chats "
+              "go on meanwhile. Median (least-greatest).\n")
+        large(folder, rounds, size, only, file_rule_count)
     if not only or "small" in only:
-        print(f"\nSmall files uploaded over HTTP on {CONNECTIONS} connections, spooled, judged with {file_rules} file "
-              "rules, clamd off; load and far end run on the same cores.\n")
-        many(folder, rounds, seconds, file_rules)
+        print(f"\nSmall files uploaded over HTTP on {CONNECTIONS} connections, spooled, judged with {file_rule_count} "
+              "file rules, clamd off; load and far end run on the same cores.\n")
+        many(folder, rounds, seconds, file_rule_count)

@@ -73,6 +73,7 @@ _BOMB_BYTES = 1 << 20
 """Below this a content coding may be as dense as it likes."""
 _NAME = 255
 _DISPOSITION = 2048
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _HEAD, _BODY, _OVER, _DEAD, _LOST = range(5)
@@ -109,6 +110,8 @@ class _Note(msgspec.Struct, frozen=True):
     begins: bool = False
     ends: bool = False
     status: int = 0
+    elsewhere: Expect | None = None
+    """Of a redirect: the connection that whoever follows it makes."""
 
 
 class _Coding:
@@ -585,8 +588,29 @@ class HttpUploadDecoder:
             name = _disposition(fields) or (request.name if request is not None and asked else "")
             events, odd = self._file(side.body, request, fields, name, asked=asked)
             oddities += odd
-        note = _Note(request, begins=True, ends=not events, status=status)
+        elsewhere = self._elsewhere(request, fields) if status in _REDIRECTS else None
+        note = _Note(request, begins=True, ends=not events, status=status, elsewhere=elsewhere)
         return Frame(DOWN, at, raw, kind, events, oddities, note=note)
+
+    def _elsewhere(self, request: _Request | None, fields: list[_Field]) -> Expect | None:
+        """Where a redirect leads (RFC 9110 10.2.2): a client that follows it must not leave our sight."""
+        location = _value(fields, b"location")
+        if request is None or not location.isascii():
+            return None
+        base = request.url or ""
+        scheme, sign, rest = base.partition("://")
+        target = location.decode()
+        if target.startswith("//"):
+            target = f"{scheme}:{target}"
+        elif target.startswith("/"):
+            target = f"{scheme}{sign}{rest.partition('/')[0]}{target}"
+        url = urls.read(target)
+        if url is None:
+            return None
+        announced = request.expected or self._flow.expected or Expect("", "http_upload", flow=self._flow.id)
+        offer = request.expected.offer if request.expected is not None else None
+        return msgspec.structs.replace(
+            announced, address=url.address, what="http_upload", key=url.key, offer=offer, client=None)
 
     def _transfer(self, way: Way) -> str:
         self._transfers += 1
@@ -822,6 +846,10 @@ class HttpUploadDecoder:
             return acts
         if note.status == 100 and request is not None and request.continued:
             return []
+        if note.elsewhere is not None:
+            until = frame.at + self._limits.expect_seconds
+            self._memory.put(expect_key("http_upload", note.elsewhere.key or ""), note.elsewhere, until)
+            acts.append(note.elsewhere)
         if held:
             self._kept += len(frame.raw)
         elif frame.raw and note.status >= 200:

@@ -1334,8 +1334,8 @@ class XmppDecoder:
                 gather.add("description", child)
                 texts.add("description", child)
         offer = FileOffer(
-            sender=sender, recipients=recipients, file_name=_file_name(url), method=method, address=url[:2048] or None,
-            id=ident, texts=texts.texts_now(),
+            sender=sender, recipients=recipients, file_name=_file_name(url), method=method,
+            address=urls.shown(url)[:2048] or None, id=ident, texts=texts.texts_now(),
         )
         return [(offer, texts.spots)]
 
@@ -1355,7 +1355,8 @@ class XmppDecoder:
             namespace, local = _parts(each.tag)
             if local == "file" and (namespace in _JINGLE_FILES or namespace == "urn:xmpp:file:metadata:0"):
                 method = "sfs" if namespace == "urn:xmpp:file:metadata:0" else "sims"
-                read.append(_file(each, method, sender, recipients, ident, address))
+                where = urls.shown(address)[:2048] if address is not None else None
+                read.append(_file(each, method, sender, recipients, ident, where))
         return read
 
     # -- queries

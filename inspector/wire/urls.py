@@ -71,6 +71,16 @@ def read(url: str) -> Url | None:
     return Url(scheme, host, int(number) if number else _PORTS[scheme], spelled(target))
 
 
+def shown(url: str) -> str:
+    """An address of any scheme as the log may have it: who signs on there, what signs it and the key behind it (user
+    information, query, fragment) are secrets."""
+    scheme, sign, rest = url.partition("#")[0].partition("?")[0].partition("://")
+    if not sign:
+        return scheme
+    end = min((at for at in (rest.find("/"), rest.find("\\")) if at >= 0), default=len(rest))
+    return f"{scheme}://{rest[:end].rpartition('@')[2]}{rest[end:]}"
+
+
 def spelled(target: str) -> str:
     """Path and query of a request in one spelling (RFC 3986 6.2.2); the fragment is left out."""
     data = target.partition("#")[0].encode("utf-8", "replace").replace(b"\\", b"/")

@@ -62,3 +62,14 @@ def test_linear() -> None:
     started = time.perf_counter()
     urls.spelled("/" + "%" * 200_000)
     assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(("url", "said"), [
+    ("https://up.example/g/x.png?sig=1#k", "https://up.example/g/x.png"),
+    ("ftp://joe:a@b@files.example/x@y", "ftp://files.example/x@y"),
+    ("http://files.example?a@b/c", "http://files.example"),
+    ("cid:sha1+00@bob.xmpp.org", "cid:sha1+00@bob.xmpp.org"), ("", ""),
+])
+def test_what_the_log_may_have_of_an_address(url: str, said: str) -> None:
+    """No user information, no query, no fragment, whatever the scheme."""
+    assert urls.shown(url) == said

@@ -1,0 +1,115 @@
+"""Attacks on files with the decoders themselves: what people or strangers would get past us, or into the log."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from inspector.engine.world import SharedMemory
+from inspector.model import (
+    DOWN,
+    PASSED,
+    UP,
+    Action,
+    Address,
+    Chunk,
+    Expect,
+    FileOffer,
+    FileStart,
+    Flow,
+    Limits,
+    Send,
+    Text,
+    Verdict,
+)
+from inspector.protocols.http_upload import HttpUploadDecoder
+from tests.protocols.contract import AT
+from tests.protocols.test_xmpp_files import of, say, signed
+from tests.protocols.xmpp_talks import ME
+
+OFFER = FileOffer(
+    sender="amy@garden.example/desk", file_name="plan.txt", size=3, method="http_upload",
+    texts=(Text("file_name", "plan.txt"),))
+SLOT = Expect(
+    "up.garden.example:443", "http_upload", by="amy@garden.example", key="up.garden.example:443/f/7/plan.txt",
+    offer=OFFER, flow="c", identity="authenticated")
+FLOW = Flow(
+    "side", Address("10.0.0.5", 4000), Address("192.0.2.80", 443), opened=AT, server_name="up.garden.example", tls=True,
+    expected=SLOT)
+PUT = b"PUT /f/7/plan.txt HTTP/1.1\r\nHost: up.garden.example\r\nContent-Length: 3\r\n\r\nabc"
+
+
+def redirected(status: bytes, location: bytes, memory: SharedMemory) -> list[object]:
+    """What comes of an upload whose server says: elsewhere."""
+    dec = HttpUploadDecoder(FLOW, Limits(), memory, frozenset())
+    for frame in dec.feed(Chunk(UP, AT, PUT)):
+        dec.apply(frame, [PASSED] * len(frame.events))
+    head = b"HTTP/1.1 " + status + b"\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n"
+    [frame] = dec.feed(Chunk(DOWN, AT, head))
+    acts = dec.apply(frame, [PASSED] * len(frame.events))
+    assert Send(DOWN, head) in acts
+    return [act for act in acts if not isinstance(act, Send)]
+
+
+@pytest.mark.parametrize("status", [b"301 Moved", b"302 Found", b"303 See", b"307 There", b"308 There"])
+def test_a_redirect_of_an_upload_is_announced_too(status: bytes) -> None:
+    """Who follows it makes a connection that is read, with the people of the slot."""
+    memory = SharedMemory(100)
+    [expect] = redirected(status, b"https://Other.example:8443/elsewhere?sig=1", memory)
+    assert expect == msgspec.structs.replace(
+        SLOT, address="other.example:8443", key="other.example:8443/elsewhere?sig=1")
+    flow = msgspec.structs.replace(
+        FLOW, id="next", server=Address("192.0.2.81", 8443), server_name="other.example", expected=expect)
+    dec = HttpUploadDecoder(flow, Limits(), memory, frozenset())
+    frames = dec.feed(Chunk(UP, AT, PUT.replace(b"/f/7/plan.txt", b"/elsewhere?sig=1").replace(
+        b"up.garden.example", b"other.example:8443")))
+    [start] = [event for frame in frames for event in frame.events if isinstance(event, FileStart)]
+    assert start.expected == expect
+
+
+def test_a_redirect_within_the_host_keeps_its_people() -> None:
+    """A path is an address, too."""
+    [expect] = redirected(b"307 There", b"/g/8/plan.txt", SharedMemory(100))
+    assert expect == msgspec.structs.replace(SLOT, key="up.garden.example:443/g/8/plan.txt")
+
+
+@pytest.mark.parametrize("location", [b"ftp://other.example/x", b"https://", b"\xff\xfe", b"https://a b/"])
+def test_a_redirect_to_no_address_of_http_announces_nothing(location: bytes) -> None:
+    """Nobody can follow it to where we do not look by HTTP."""
+    assert redirected(b"302 Found", location, SharedMemory(100)) == []
+
+
+def test_a_redirect_whose_body_is_held_is_announced() -> None:
+    """Its body is a file like any; the redirect leaves when that is judged, from what was held."""
+    dec = HttpUploadDecoder(FLOW, Limits(), SharedMemory(100), frozenset())
+    for frame in dec.feed(Chunk(UP, AT, PUT)):
+        dec.apply(frame, [PASSED] * len(frame.events))
+    head = b"HTTP/1.1 302 Found\r\nLocation: https://other.example/x\r\nContent-Length: 3\r\n\r\n"
+    frame = dec.feed(Chunk(DOWN, AT, head + b"abc"))[0]
+    acts = dec.apply(frame, [Verdict(Action.HOLD)] * len(frame.events))
+    assert [act.address for act in acts if isinstance(act, Expect)] == ["other.example:443"]
+
+
+def test_what_is_no_redirect_announces_nothing() -> None:
+    """201 Created has a Location, too: where the file is, not where to go."""
+    assert redirected(b"201 Created", b"https://other.example/x", SharedMemory(100)) == []
+
+
+@pytest.mark.parametrize(("url", "address"), [
+    ("https://up.example.com/g/x.png?X-Signature=deadbeef", "https://up.example.com/g/x.png"),
+    ("https://up.example.com/g/x.png#key", "https://up.example.com/g/x.png"),
+    ("aesgcm://up.example.com/g/x.png#0011", "aesgcm://up.example.com/g/x.png"),
+    ("ftp://joe:secret@files.example.org/run.exe", "ftp://files.example.org/run.exe"),
+    ("http://files.example.org?a@b", "http://files.example.org"),
+])
+def test_addresses_of_offers_tell_no_secrets(url: str, address: str) -> None:
+    """Signatures, passwords and keys of a link are no part of the address that the log has."""
+    inner = (
+        f"<x xmlns='jabber:x:oob'><url>{url}</url></x>",
+        "<reference xmlns='urn:xmpp:reference:0' type='data'><media-sharing xmlns='urn:xmpp:sims:1'>"
+        "<file xmlns='urn:xmpp:jingle:apps:file-transfer:5'><name>x.png</name></file><sources>"
+        f"<reference xmlns='urn:xmpp:reference:0' type='data' uri='{url}'/></sources></media-sharing></reference>",
+    )
+    for each in inner:
+        frames = say(signed(), (DOWN, f"<message from='eve@example.org/x' to='{ME}' type='chat'>{each}</message>"))
+        assert [offer.address for offer in of(FileOffer, frames)] == [address]

@@ -548,13 +548,11 @@ class _Both:
         if self._waiting:
             return
         report = self._report
-        if report is not None and self._findings:
+        if self._findings:
+            report = report or FileReport(size=0, sha256="", sha1="", md5="")
             report = msgspec.structs.replace(report, findings=(*self._findings, *report.findings))
         # What one of them has found counts although the other has failed: but only whole opinions are clean.
-        if self._failure is not None:
-            self._done(None, self._failure)
-        else:
-            self._done(report, None)
+        self._done(report, self._failure)
 
     def cancel(self) -> None:
         if self.take_back is not None:

@@ -76,9 +76,9 @@ class Transfer:
     """One file under way."""
 
     __slots__ = (
-        "bytes", "closed", "complete", "deadline", "done", "end", "id", "item", "mode", "moved", "offer", "pending",
-        "rules", "sent", "spooled", "start", "tail", "tail_bytes", "tail_content", "told", "unread", "unspooling",
-        "way",
+        "bytes", "closed", "complete", "deadline", "done", "end", "id", "item", "mode", "moved", "offer", "offered",
+        "pending", "rules", "sent", "spooled", "start", "tail", "tail_bytes", "tail_content", "told", "unread",
+        "unspooling", "way",
     )
 
     def __init__(self, ident: str, way: Way, start: FileStart, rules: Rules) -> None:
@@ -89,6 +89,8 @@ class Transfer:
         self.rules = rules
         """The rules that decided how it is taken judge it."""
         self.mode: FileMode | str = "pass"
+        self.offered: str | None = None
+        """The id of the row of its offer."""
         self.told: str = "pass"
         """The mode as the log has it: of a capture what the policy would have done."""
         self.bytes = 0
@@ -238,6 +240,9 @@ class FileDesk:
                 mode = "stream"
             transfer.mode = "watch" if watching and mode != "pass" else mode
             transfer.told = mode if session.dry else transfer.mode
+        transfer.offered = world.offers.get(hash(start.offer), frame.at)
+        if transfer.offered is None and start.expected is not None and start.expected.offer is not None:
+            transfer.offered = world.offers.get(hash(start.expected.offer), frame.at)
         self._open[way, start.transfer] = self._all[transfer.id] = transfer
         if transfer.mode != "pass":
             self._watch_over(frame.at, out)
@@ -451,6 +456,7 @@ class FileDesk:
             md5=report.md5 if report else None, kinds=report.kinds if report else (),
             media_type=report.media_type if report else None, complete=complete,
             members=report.members if report else 0, encrypted=report.encrypted if report else False,
+            offer=transfer.offered,
             mode=transfer.told, sent=0 if self._session.dry else transfer.sent, texts=offer.texts,
         )
 
@@ -466,14 +472,19 @@ class FileDesk:
         context, way = session.context, transfer.way
         if context.policy is not rules.policy:
             session._enter(rules)
-        event = self._file(transfer, inp.report)
-        found: tuple[Finding, ...] = ()
-        if inp.report is None:
+        report = inp.report
+        found: tuple[Finding, ...] = report.findings if report is not None else ()
+        event = self._file(transfer, report if report is not None and report.sha256 else None)
+        asked: Verdict | None = None
+        if report is None or inp.failure is not None:
+            event = msgspec.structs.replace(event, complete=False)
             asked = session._failed_scan(
                 event, inp.failure or "the file was not judged", way, inp.at, policy_rules=rules, out=out)
-        else:
-            found = inp.report.findings
-            asked = rules.policy.decide(event, context, way, inp.at, found)
+        if found or inp.failure is None:
+            # What one judge has found counts although another one has failed.
+            said = rules.policy.decide(event, context, way, inp.at, found)
+            if said is not None and (asked is None or said.action > asked.action):
+                asked = said
         did = PASSED if asked is None else session._did(item, event, asked)
         verdict = session._outcome(item, event, asked, found, inp.at, out, did, did.action)
         item.verdicts = [verdict] * len(item.frame.events)

@@ -97,8 +97,10 @@ def of_event(event: Event, ident: str, at: float, way: Way, context: Context, *,
             row["types"] = list(event.kinds)
             row["media_type"] = event.media_type
             row["complete"] = event.complete
-            row["encrypted"] = event.encrypted
-            row["members"] = event.members
+            read = event.sha256 is not None
+            row["encrypted"] = event.encrypted if read else None
+            row["members"] = event.members if read else None
+            row["offer"] = event.offer
             row["method"] = event.method
             row["address"] = event.address
             row["declared_type"] = event.declared_type

@@ -177,9 +177,9 @@ class Session:
     """One flow. `step` takes one input and returns the finished list of its effects."""
 
     __slots__ = (
-        "_away", "_bytes", "_closed", "_decoder", "_desk", "_ended", "_finished", "_groups", "_guess", "_ids",
-        "_kit", "_late", "_leasing", "_n", "_named_im", "_paths", "_probe", "_queued", "_queues", "_signed", "_spec",
-        "_state", "_tally", "_told", "_wake", "context", "dry", "flow",
+        "_away", "_bytes", "_closed", "_decoder", "_desk", "_ended", "_finished", "_groups", "_guess", "_ids", "_kit",
+        "_late", "_leasing", "_n", "_named_im", "_offered", "_paths", "_probe", "_queued", "_queues", "_signed",
+        "_spec", "_state", "_tally", "_told", "_wake", "context", "dry", "flow",
     )
 
     def __init__(
@@ -196,6 +196,8 @@ class Session:
         self._named_im = named_im
         self._paths = paths
         self._desk: FileDesk | None = None
+        self._offered: tuple[tuple[FileOffer, str], ...] | None = None
+        """Offers whose rows have just been made, and their ids."""
         self._leasing: LeasingMemory | None = None
         self._state = PROBING
         self._probe: _Probing | None = _Probing()
@@ -528,6 +530,8 @@ class Session:
             self._remember(event, way, at, world)  # type: ignore[arg-type]
         if self._logged(event):
             self._archive(event, frame, rules, findings, at, out)
+            if self._offered is not None:
+                self._link_offers(world, at)
         if not self.dry and self._signed and self._away[way] is None:
             # What `_deliver` would do, for the one thing that nearly every message is: sent on as it came.
             acts = self._decoder.apply(frame, _PASSED)  # type: ignore[union-attr]
@@ -731,6 +735,8 @@ class Session:
             for (event, asked, found), did, action in zip(judged_all, dids, done, strict=True)
         ]
         item.verdicts = verdicts
+        if self._offered is not None:
+            self._link_offers(world, frame.at)
         if item.group is not None:
             for other in item.group.items:
                 other.verdicts = verdicts
@@ -865,7 +871,12 @@ class Session:
                 notice = NOTICE_WARN
             elif action is Action.BLOCK:
                 notice = NOTICE_BLOCK
-        if not notice or not can.notify or not driver.notify or not getattr(event, "answerable", True):
+        # Where a direct conversation has no place for words of ours, they are said where it was offered.
+        expected = self.flow.expected
+        sayable = can.notify or (
+            type(event) is Message and spec.parent is not None and expected is not None and event.sender == expected.by
+        )
+        if not notice or not sayable or not driver.notify or not getattr(event, "answerable", True):
             notice = None
         return msgspec.structs.replace(
             asked, action=action, masks=masks if action is Action.REDACT else (), notice=notice,
@@ -951,14 +962,16 @@ class Session:
     def _tell_conversation(self, frame: Frame, verdicts: tuple[Verdict, ...], out: list[Effect]) -> None:
         """A direct conversation may have no place for words of ours: its writer is told where it was offered."""
         expected = self.flow.expected
-        if expected is None or expected.flow is None or expected.flow == self.flow.id:
+        spec = self._spec
+        if expected is None or expected.flow is None or expected.flow == self.flow.id or spec is None:
             return
+        if spec.can.get("message", _NOTHING).notify:
+            return  # said on the spot
         for event, verdict in zip(frame.events, verdicts, strict=False):
-            if type(event) is not Message or not event.answerable or verdict.notice is not None:
-                continue
-            if verdict.action is Action.WARN or verdict.action is Action.BLOCK:
-                text = NOTICE_WARN if verdict.action is Action.WARN else NOTICE_BLOCK
-                out.append(Tell(expected.flow, Notice(text.replace("{reference}", verdict.reference))))
+            if type(event) is not Message or event.sender != expected.by:
+                continue  # the other one's session is not the one where it was offered
+            if verdict.notice is not None and verdict.action is not Action.PASS:
+                out.append(Tell(expected.flow, Notice(verdict.notice)))
 
     def _raw(self, frame: Frame) -> bool:
         """Whether a frame is content of a side connection: its refusal is an answer and always has a place."""
@@ -999,9 +1012,14 @@ class Session:
             client = ip
         if act.flow is None or client != act.client:
             act = msgspec.structs.replace(act, flow=act.flow or self.flow.id, client=client)
-        spec = self._kit.specs.get(act.what)
-        return world.expect(
-            act, at + self._kit.limits.expect_seconds, ip, at, redirect=spec is not None and spec.parent is None)
+        spec, server = self._kit.specs.get(act.what), self.flow.server
+        redirect = spec is not None and spec.parent is None
+        if not redirect and act.address.lower() in (
+            f"[{server.ip}]:{server.port}" if ":" in server.ip else f"{server.ip}:{server.port}",
+            f"{(self.flow.server_name or server.ip).lower()}:{server.port}",
+        ):
+            return True  # nobody sends files there, and our user will sign on there again
+        return world.expect(act, at + self._kit.limits.expect_seconds, ip, at, redirect=redirect)
 
     def _be_told(self, inp: Told, out: list[Effect]) -> None:
         """Say to the people of this session what became of a file that was offered here."""
@@ -1407,7 +1425,15 @@ class Session:
             row["text"] = rows.main_text(event)
         row["spans"] = None if any(not f.spans for f in findings) else [span for f in findings for span in f.spans]
         out.append(Note(0, row))
+        if type(event) is FileOffer:
+            self._offered = (*(self._offered or ()), (event, ident))
         return ident
+
+    def _link_offers(self, world: World, at: float) -> None:
+        """What was offered here may be transferred elsewhere: its row is to be found then."""
+        for event, ident in self._offered or ():
+            world.offers.put(hash(event), ident, at + self._kit.limits.expect_seconds * 2)
+        self._offered = None
 
     def _note_file(self, event: File, way: Way, at: float, out: list[Effect]) -> None:
         """The row of a file that was not judged."""

@@ -224,12 +224,14 @@ class Tally:
 class World:
     """Everything a worker's sessions share."""
 
-    __slots__ = ("expectations", "legs", "memory", "redirects", "tallies", "users", "windows")
+    __slots__ = ("expectations", "legs", "memory", "offers", "redirects", "tallies", "users", "windows")
 
     def __init__(self, limits: Limits) -> None:
         self.memory = SharedMemory(limits.memory_entries)
         self.legs: Table[int, tuple[str, str, str | None]] = Table(limits.leg_entries)
         """hash of protocol and texts -> (flow, sender, conversation) of the message seen going up."""
+        self.offers: Table[int, str] = Table(limits.memory_entries)
+        """hash of an offered file -> the id of its row."""
         self.windows: Table[int, Window] = Table(limits.window_entries)
         """hash of protocol, way, writer and conversation -> his last short texts there."""
         self.users: Table[str, tuple[str, ...]] = Table(limits.user_entries)

@@ -75,7 +75,10 @@ class Killed(msgspec.Struct, frozen=True):
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """The answer to a Judge effect. `failure` is one sentence, None when the file was judged whole."""
+    """The answer to a Judge effect. `failure` is one sentence, None when the file was judged whole.
+
+    Both: one judge has failed, and the report has what the others have found (sha256 "" when its reader failed).
+    """
 
     file: str
     at: float

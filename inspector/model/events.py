@@ -238,6 +238,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     """Files found inside it."""
     encrypted: bool = False
     """Whether (part of) it cannot be opened without a password."""
+    offer: str | None = None
+    """The id of the event that offered it."""
     mode: str | None = None
     """How it was taken: spool, stream, pass, watch (a policy that does not enforce)."""
     sent: int = 0

@@ -387,13 +387,14 @@ CLAMD = Finding("clamd", "clamd.Toy", "high")
 
 
 @pytest.mark.parametrize(("second", "findings", "failure"), [
-    (None, (), None), (CLAMD, (CLAMD,), None), (OSError("clamd cannot be reached"), None, "clamd cannot be reached"),
-    (ValueError("clamd: size limit"), None, "clamd: size limit"),
+    (None, (), None), (CLAMD, (CLAMD,), None), (OSError("clamd cannot be reached"), (), "clamd cannot be reached"),
+    (ValueError("clamd: size limit"), (), "clamd: size limit"),
 ])
 def test_two_opinions(
     monkeypatch: pytest.MonkeyPatch, second: Finding | Exception | None, findings: Any, failure: str | None,
 ) -> None:
-    """Clean is what both call clean; the findings of both count; a second opinion that fails is a failure."""
+    """Clean is what both call clean; the findings of both count; a second opinion that fails is a failure, and what the
+    first has found is told all the same."""
 
     class Judged(ToyScanner):
         files = file_rules()  # type: ignore[assignment]

@@ -433,7 +433,7 @@ def test_a_sender_is_answered_where_no_words_of_ours_have_a_place() -> None:
 def test_refused_words_of_a_direct_conversation_are_told_where_it_was_offered() -> None:
     """A side connection whose protocol has no place for notices: the conversation gets it, once the row is on disk."""
     spec = msgspec.structs.replace(FILES, can={"message": Can(drop=True)})
-    session, world, _ = file_session(expected=announced(), spec=spec)
+    session, world, _ = file_session(expected=msgspec.structs.replace(announced(), by=None), spec=spec)
     p = Play(session, world)
     p >> up(b"SAY bob block this\n")
     assert not of(p.last, Tell)
@@ -451,3 +451,47 @@ def test_an_announced_connection_is_read_from_its_first_bytes() -> None:
     session, world, _ = file_session("pass", expected=announced(), spec=spec)
     p = Play(session, world)
     p >> up(b"hello\n") << sent_up(b"hello\n")
+
+
+def test_what_one_judge_has_found_counts_though_another_failed() -> None:
+    """scanner_failed: pass lets unjudged files through, but no file in which something was found."""
+    p = play(trouble={"scanner_failed": "pass"})
+    p >> up(b"FILE t a.txt 3\nPART t abc\nCLOSE t\n")
+    p.last = []
+    p >> Judged(FID, START, BAD, "clamd cannot be reached")
+    rows = [e.row for e in p.last if isinstance(e, Note)]
+    assert [r["event"] for r in rows] == ["trouble", "file", "verdict"]
+    assert (rows[1]["complete"], rows[2]["did"], rows[2]["rule"]) == (False, "block", "bad files")
+
+
+def test_a_finding_of_the_second_judge_alone_has_no_digest() -> None:
+    """The reader failed, the other one found something: refused, and the row claims no content."""
+    p = play()
+    p >> up(b"FILE t a.txt 3\nPART t abc\nCLOSE t\n")
+    p.last = []
+    half = FileReport(size=0, sha256="", sha1="", md5="", findings=BAD.findings)
+    p >> Judged(FID, START, half, "the worker died")
+    [row] = [e.row for e in p.last if isinstance(e, Note) and e.row["event"] == "file"]
+    assert (row["sha256"], row["encrypted"], row["members"]) == (None, None, None)
+    assert any(isinstance(e, Note) and e.row.get("did") == "block" for e in p.last)
+
+
+def test_the_row_of_a_file_names_the_row_of_its_offer() -> None:
+    """Offered in the same flow, or announced from another one."""
+    p = play()
+    p >> up(b"FILE t a.txt 3\nPART t abc\nCLOSE t\n")
+    offered = next(e.row["id"] for e in p.last if isinstance(e, Note) and e.row["event"] == "file")
+    p.last = []
+    p >> Judged(FID, START, REPORT)
+    [row] = [e.row for e in p.last if isinstance(e, Note) and e.row["event"] == "file"]
+    assert row["offer"] == offered
+    session, world, _ = file_session(expected=announced())
+    offer = announced().offer
+    assert offer is not None
+    world.offers.put(hash(offer), "talk-7", START + 10)
+    q = Play(session, world)
+    q >> up(b"FILE t a.txt 3\nPART t abc\nCLOSE t\n")
+    q.last = []
+    q >> Judged(FID, START, REPORT)
+    [row] = [e.row for e in q.last if isinstance(e, Note) and e.row["event"] == "file"]
+    assert row["offer"] == "talk-7"

@@ -237,7 +237,10 @@ class Front(layer.Layer):
 
     def _handle_event(self, event: events.Event) -> Commands:
         client = self.context.client
-        if isinstance(event, events.Start):
+        if self.connected and self.link.layer is not self:
+            # What came while we were connecting is given here one by one: the first has made a layer for the rest
+            yield from self.link.layer.handle_event(event)
+        elif isinstance(event, events.Start):
             if self.dialog is None:
                 assert self.target is not None
                 if (yield from self._reach(*self.target)):

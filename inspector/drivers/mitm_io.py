@@ -37,6 +37,8 @@ QUEUE = 4
 """Too much of this way waits in the session."""
 NOTICES = 8
 """This peer writes but does not read what we answer it."""
+TURN = 16
+"""It has had its turn; others have theirs first."""
 
 _log = logging.getLogger("inspector.mitm")
 
@@ -145,6 +147,12 @@ class Side(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         link = self.link
+        if self.held:
+            self.transport.pause_reading()  # uvloop forgets a pause that was asked for in connection_made
+        elif len(data) > READ:
+            # libuv would read up to 32 full buffers of this peer before anybody else has his turn: one, then the others
+            self.hold(TURN)
+            asyncio.get_running_loop().call_soon(self.release, TURN)
         conversation = link.fast
         if conversation is None:
             link.data(self, data)

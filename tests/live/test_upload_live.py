@@ -10,6 +10,7 @@ import shutil
 import socket
 import ssl
 import struct
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -327,3 +328,54 @@ def test_a_client_that_waits_for_100_continue(site: Site) -> None:
             while answers.readline() != b"\r\n":
                 pass
             assert answers.read(3) == content
+
+
+SLOW = """
+import asyncio
+from inspector.drivers import mitm_io
+once = mitm_io.Link._open
+async def slow(self, command):
+    await asyncio.sleep(0.5)
+    await once(self, command)
+mitm_io.Link._open = slow
+"""
+"""Makes the gateway slow to reach its servers."""
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_what_comes_before_the_server_is_reached_is_sent_once(tmp_path: Path, loop: str) -> None:
+    """A client that sends at once, faster than the gateway connects: its bytes reach the server once, all of them, and
+    little of them is in memory meanwhile."""
+    body = b"z" * (16 << 20)
+    head = b"PUT /file HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    port = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        upstream = server.getsockname()[1]
+        gateway = GatewayChild(
+            tmp_path, [{"mode": "reverse", "address": f"127.0.0.1:{port}", "upstream": f"127.0.0.1:{upstream}",
+                        "protocols": ["http_upload"]}],
+            policy={"files": [{"when": {"direction": "internal"}, "mode": "pass"}], "rules": []}, loop=loop, patch=SLOW)
+        try:
+            with socket.create_connection(("127.0.0.1", port), 15) as client:
+                before = gateway.child.resident()
+                sending = threading.Thread(target=client.sendall, args=(head + body,))
+                sending.start()
+                server.settimeout(15)
+                peer = server.accept()[0]
+                assert gateway.child.resident() - before < 4 << 20
+                with peer:
+                    peer.settimeout(15)
+                    got = bytearray()
+                    while len(got) < len(head) + len(body):
+                        data = peer.recv(1 << 20)
+                        assert data
+                        got += data
+                    assert got == head + body
+                    peer.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+                    client.settimeout(15)
+                    assert client.recv(100).startswith(b"HTTP/1.1 201 ")
+                    client.shutdown(socket.SHUT_WR)
+                    assert peer.recv(100) == b""
+                sending.join(15)
+        finally:
+            gateway.stop()

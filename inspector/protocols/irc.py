@@ -1059,6 +1059,12 @@ class IrcDecoder:
             return None
         if not request.port or case.copy == "echo":
             return None
+        server = self._flow.server
+        if request.port == server.port and server.ip in (meant, request.host):
+            # Where people sign on nobody takes a file: what is announced there would be taken for one.
+            case.oddities.append(Oddity("irc.dcc_server"))
+            case.edit = case.edit or strict
+            return None
         if case.at - self._offers_since > self._limits.expect_seconds:
             self._offers, self._offers_since = 0, case.at
         if self._offers >= self._limits.dcc_offers:

@@ -23,6 +23,7 @@ from inspector.model import (
     Verdict,
 )
 from inspector.protocols.http_upload import HttpUploadDecoder
+from inspector.protocols.irc import SPEC as IRC
 from tests.protocols.contract import AT
 from tests.protocols.test_xmpp_files import of, say, signed
 from tests.protocols.xmpp_talks import ME
@@ -113,3 +114,17 @@ def test_addresses_of_offers_tell_no_secrets(url: str, address: str) -> None:
     for each in inner:
         frames = say(signed(), (DOWN, f"<message from='eve@example.org/x' to='{ME}' type='chat'>{each}</message>"))
         assert [offer.address for offer in of(FileOffer, frames)] == [address]
+
+
+def test_an_offer_at_the_server_s_own_address_is_not_passed_on() -> None:
+    """It would turn the reader's next sign-on at that server into a file, which nobody could stop from outside."""
+    flow = Flow("f", Address("10.0.0.5", 4000), Address("192.0.2.1", 6667), opened=AT)
+    dec = IRC.decoder(flow, Limits(), SharedMemory(100), frozenset(edit.name for edit in IRC.edits))
+    for way, line in ((UP, b"NICK amy\r\nUSER a a a :a\r\n"), (DOWN, b":irc.example 001 amy :Welcome\r\n")):
+        for frame in dec.feed(Chunk(way, AT, line)):
+            dec.apply(frame, [PASSED] * len(frame.events))
+    for port, leaves in ((6667, False), (6668, True)):
+        line = b":eve!e@198.51.100.2 PRIVMSG amy :\x01DCC SEND a.txt 3221225985 %d 12\x01\r\n" % port
+        [frame] = dec.feed(Chunk(DOWN, AT, line))
+        acts = dec.apply(frame, [PASSED] * len(frame.events))
+        assert (Send(DOWN, line) in acts, any(isinstance(act, Expect) for act in acts)) == (leaves, leaves)

@@ -1012,14 +1012,9 @@ class Session:
             client = ip
         if act.flow is None or client != act.client:
             act = msgspec.structs.replace(act, flow=act.flow or self.flow.id, client=client)
-        spec, server = self._kit.specs.get(act.what), self.flow.server
-        redirect = spec is not None and spec.parent is None
-        if not redirect and act.address.lower() in (
-            f"[{server.ip}]:{server.port}" if ":" in server.ip else f"{server.ip}:{server.port}",
-            f"{(self.flow.server_name or server.ip).lower()}:{server.port}",
-        ):
-            return True  # nobody sends files there, and our user will sign on there again
-        return world.expect(act, at + self._kit.limits.expect_seconds, ip, at, redirect=redirect)
+        spec = self._kit.specs.get(act.what)
+        return world.expect(
+            act, at + self._kit.limits.expect_seconds, ip, at, redirect=spec is not None and spec.parent is None)
 
     def _be_told(self, inp: Told, out: list[Effect]) -> None:
         """Say to the people of this session what became of a file that was offered here."""

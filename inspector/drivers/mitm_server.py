@@ -273,7 +273,7 @@ class Gateway:
         self.contexts: Contexts | None = None
         self.links: set[Any] = set()
         self.log = log
-        self.disk = Spool(settings.spool, lambda: self.limits)
+        self.disk = Spool(settings.spool, lambda: self.limits, close=self._close_later)
         self.leases = Leases(self.clock)
         self.judges = judges
         """None: files cannot be judged."""
@@ -485,6 +485,16 @@ class Gateway:
             self._notes(note, None)
             return
         self._notes(note, lambda ok: self._from_thread(lambda: done(Kept(note.id, self.clock(), ok))))
+
+    def _close_later(self, descriptor: int) -> None:
+        """Close a file that may be long, outside of the loop."""
+        if self._pool is None:
+            os.close(descriptor)
+            return
+        try:
+            self._pool.submit(os.close, descriptor)
+        except RuntimeError:  # shut down
+            os.close(descriptor)
 
     def _from_thread(self, call: Callable[[], None]) -> None:
         if not self._loop.is_closed():

@@ -240,9 +240,11 @@ class FileDesk:
                 mode = "stream"
             transfer.mode = "watch" if watching and mode != "pass" else mode
             transfer.told = mode if session.dry else transfer.mode
-        transfer.offered = world.offers.get(hash(start.offer), frame.at)
-        if transfer.offered is None and start.expected is not None and start.expected.offer is not None:
-            transfer.offered = world.offers.get(hash(start.expected.offer), frame.at)
+        # By the session, too: others may offer something in the same words.
+        transfer.offered = world.offers.get(hash((session.flow.id, start.offer)), frame.at)
+        expected = start.expected
+        if transfer.offered is None and expected is not None and expected.offer is not None:
+            transfer.offered = world.offers.get(hash((expected.flow, expected.offer)), frame.at)
         self._open[way, start.transfer] = self._all[transfer.id] = transfer
         if transfer.mode != "pass":
             self._watch_over(frame.at, out)

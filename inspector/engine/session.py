@@ -1012,9 +1012,10 @@ class Session:
             client = ip
         if act.flow is None or client != act.client:
             act = msgspec.structs.replace(act, flow=act.flow or self.flow.id, client=client)
-        spec = self._kit.specs.get(act.what)
-        return world.expect(
-            act, at + self._kit.limits.expect_seconds, ip, at, redirect=spec is not None and spec.parent is None)
+        spec, limits = self._kit.specs.get(act.what), self._kit.limits
+        if spec is not None and spec.parent is None:
+            return world.expect(act, at + limits.expect_seconds, ip, at, redirect=True)
+        return world.expect(act, at + limits.offer_seconds, ip, at)
 
     def _be_told(self, inp: Told, out: list[Effect]) -> None:
         """Say to the people of this session what became of a file that was offered here."""
@@ -1427,7 +1428,7 @@ class Session:
     def _link_offers(self, world: World, at: float) -> None:
         """What was offered here may be transferred elsewhere: its row is to be found then."""
         for event, ident in self._offered or ():
-            world.offers.put(hash(event), ident, at + self._kit.limits.expect_seconds * 2)
+            world.offers.put(hash((self.flow.id, event)), ident, at + self._kit.limits.offer_seconds)
         self._offered = None
 
     def _note_file(self, event: File, way: Way, at: float, out: list[Effect]) -> None:

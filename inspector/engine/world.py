@@ -231,7 +231,7 @@ class World:
         self.legs: Table[int, tuple[str, str, str | None]] = Table(limits.leg_entries)
         """hash of protocol and texts -> (flow, sender, conversation) of the message seen going up."""
         self.offers: Table[int, str] = Table(limits.memory_entries)
-        """hash of an offered file -> the id of its row."""
+        """hash of a flow and a file offered in it -> the id of its row."""
         self.windows: Table[int, Window] = Table(limits.window_entries)
         """hash of protocol, way, writer and conversation -> his last short texts there."""
         self.users: Table[str, tuple[str, ...]] = Table(limits.user_entries)

@@ -86,6 +86,7 @@ class Limits:
     window_piece_chars: int = _bound(64, "a longer text is no piece: it was scanned for itself")
     user_entries: int = _bound(50000, "users remembered as signed on")
     expect_seconds: float = _bound(180, "an announced side connection (DCC, bytestream) is made within this")
+    offer_seconds: float = _bound(3600, "a file that was offered may be accepted so late; its connection is known then")
     # -- files
     file_tail_bytes: int = _bound(64 * 1024, "of a streamed file this much is withheld until the verdict")
     file_over_bytes: int = _bound(64 * 1024, "bytes beyond the offered size before a file is cut as a lie")

@@ -142,7 +142,7 @@ def test_announcements_whose_time_is_over_make_room() -> None:
     house = House(limits=Limits(memory_entries=4))
     session = house.session()
     for number in range(20):
-        at = START + 200.0 * number
+        at = START + 4000.0 * number
         assert sent(house.give(session, up(b"OFFER 10.0.0.1:%d\n" % (4000 + number), at)))
     assert len(house.world.expectations) == 1
 
@@ -168,3 +168,13 @@ def test_redirects_are_not_refused_and_push_no_file_out() -> None:
     assert len(house.world.redirects) == 4
     assert house.world.expected_at(("198.51.100.7",), 5009, "10.0.0.1", START) is not None
     assert house.world.expected_at(("10.0.0.1",), 4000, "10.0.0.1", START) is not None
+
+
+def test_people_may_take_their_time() -> None:
+    """Who accepts a file an hour after it was offered makes a connection that is still known: its raw bytes say
+    nothing, and would pass unread."""
+    house = House()
+    house.kit.specs = {"side": msgspec.structs.replace(SPEC, parent="announcer")}
+    house.give(house.session(), down(b"OFFER 198.51.100.7:4000\n"))
+    assert house.world.expected_at(("198.51.100.7",), 4000, "10.0.0.1", START + 3500.0) is not None
+    assert house.world.expected_at(("198.51.100.7",), 4000, "10.0.0.1", START + 3700.0) is None

@@ -488,7 +488,7 @@ def test_the_row_of_a_file_names_the_row_of_its_offer() -> None:
     session, world, _ = file_session(expected=announced())
     offer = announced().offer
     assert offer is not None
-    world.offers.put(hash(offer), "talk-7", START + 10)
+    world.offers.put(hash(("talk", offer)), "talk-7", START + 10)
     q = Play(session, world)
     q >> up(b"FILE t a.txt 3\nPART t abc\nCLOSE t\n")
     q.last = []

@@ -15,6 +15,8 @@ from inspector.model import (
     Cut,
     Discard,
     Effect,
+    Expect,
+    FileOffer,
     FileReport,
     Finding,
     Judge,
@@ -257,3 +259,17 @@ def test_a_name_that_cannot_be_masked_any_more_refuses_the_file() -> None:
     verdicts = [e for e in run.all if isinstance(e, Note) and e.row["event"] == "verdict"]
     assert [(e.durable, e.row["asked"], e.row["did"]) for e in verdicts] == [(True, "redact", "block")]
     assert spooled(run.all) == 0
+
+
+def test_a_file_names_its_own_offer() -> None:
+    """Somebody else's offer in the same words is not what announced it."""
+    offer = FileOffer(sender="ann", recipients=("bob",), file_name="a.txt", size=3, method="toy")
+    expect = Expect("192.0.2.1:4000", "toyfiles", "ann", offer=offer, flow="talk", identity="authenticated")
+    run = Run(file_session(expected=expect))
+    until = START + 100.0
+    run.world.offers.put(hash(("talk", offer)), "talk-7", until)
+    run.world.offers.put(hash(("other", offer)), "other-9", until)
+    run.give(up(b"FILE t a.txt 3\nPART t abc\nCLOSE t\n"))
+    [judge] = run.of(Judge)
+    assert isinstance(judge, Judge)
+    assert judge.about.offer == "talk-7"

@@ -727,6 +727,8 @@ class Session:
             judged_all.append((event, asked, found))
         dids = [PASSED if asked is None else self._did(item, event, asked) for event, asked, _ in judged_all]
         done = _together(frame, dids)
+        if frame.stays:
+            done = [Action.REDACT if action is Action.BLOCK else action for action in done]
         for (event, _, _), action in zip(judged_all, done, strict=True):
             if type(event) is Message and action < Action.REDACT:
                 self._remember(event, way, frame.at, world)

@@ -76,6 +76,8 @@ class Frame(msgspec.Struct, frozen=True):
     edit: str | None = None
     note: object = None
     units: tuple[int, ...] | None = None
+    stays: bool = False
+    """An answer, or what keeps both sides in step: a refusal takes its words (and is logged as redact), it goes on."""
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):

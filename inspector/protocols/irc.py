@@ -737,6 +737,7 @@ class IrcDecoder:
             f"irc.{command}" if command.isalnum() and command.isascii() and len(command) <= 20 else "irc.unknown",
             tuple(case.events), tuple(case.oddities), case.part, case.group, None, case.edit, self._note(case),
             tuple(case.units) if len(case.events) > 1 and case.mode != "strip" else None,
+            case.mode == "strip",
         )
 
     def _note(self, case: _Case) -> object:

@@ -1054,7 +1054,7 @@ class XmppDecoder:
         return Frame(
             way, at, raw, "xmpp.message", tuple(event for event, _ in read), tuple(oddities), edit=edit,
             note=_Note(element, [spots for _, spots in read], removals),
-            units=_one_unit(read, element),
+            units=_one_unit(read, element), stays=element.get("type") == "error",
         )
 
     def _leftovers(
@@ -1480,7 +1480,7 @@ class XmppDecoder:
         return Frame(
             way, at, raw, "xmpp.iq", tuple(event for event, _ in read), oddities, edit=edit,
             note=_Note(element, [spots for _, spots in read], strays, hosts, offer, offered),
-            units=_one_unit(read, element),
+            units=_one_unit(read, element), stays=element.get("type") in ("error", "result"),
         )
 
     def _answers_bind(self, ident: str | None, sender: str | None) -> bool:

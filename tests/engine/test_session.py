@@ -17,6 +17,7 @@ from inspector.model import (
     Kept,
     Killed,
     Limits,
+    Note,
     Scanned,
     Secured,
     Send,
@@ -485,3 +486,16 @@ def test_first_bytes_that_are_dribbled_cost_no_object_a_byte() -> None:
     assert len(probe.chunks) < 10
     assert b"".join(chunk.data for chunk in probe.chunks) == b"junk" * 500
     play >> up(b"\nHELLO alice\n") << [sent_up(b"\n"), sent_up(b"HELLO alice\n")]
+
+
+def test_a_refused_answer_is_logged_as_what_it_is_without_its_words() -> None:
+    """What stays goes on without its words: the log says redact, not block."""
+    session, world = toy_session()
+    p = Play(session, world)
+    p >> up(b"HELLO x\n")
+    p.last = []
+    p >> down(b"ME ann\n")
+    p.last = []
+    p >> down(b"ANS ann block this\n")
+    [row] = [e.row for e in p.last if isinstance(e, Note) and e.row["event"] == "verdict"]
+    assert (row["asked"], row["did"], row["action"]) == ("block", "redact", "redact")

@@ -87,6 +87,8 @@ class ToyDecoder:
             last = word == b"DONE"
             return Frame(way, at, raw, "toy.PART", (self._message(words),) if last else (), (),
                          "last" if last else "more", group.decode())
+        if word == b"ANS":
+            return Frame(way, at, raw, "toy.ANS", (self._message(rest),), stays=True)
         if word == b"ODD":
             return Frame(way, at, raw, "toy.ODD", (), (Oddity("toy.odd", "so odd"),))
         return Frame(way, at, raw, "toy." + word.decode("ascii", "replace"))

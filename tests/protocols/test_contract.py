@@ -222,6 +222,18 @@ def _units(frames: list[Frame]) -> list[list[Frame]]:
 
 
 @pytest.mark.parametrize(("spec", "said"), CASES)
+def test_what_stays_goes_on_when_it_is_refused(spec: Spec, said: contract.Said) -> None:
+    """A frame that says so (an answer, a change that both sides must know) is sent on, without its words."""
+    dec = contract.decoder(spec, said=said)
+    for way, data in said:
+        for frame in dec.feed(Chunk(way, contract.AT, data)):
+            judge = (lambda f: [Verdict(Action.BLOCK, "r")] * len(f.events)) if frame.stays and frame.events else None
+            sent = contract.written(dec, [frame], judge)
+            if judge is not None:
+                assert any(act_way is way and data for act_way, data in sent), frame
+
+
+@pytest.mark.parametrize(("spec", "said"), CASES)
 def test_masked_text_is_masked_in_every_form(spec: Spec, said: contract.Said) -> None:
     """After a redaction of the first half of each text, the reader sees stars there and the rest unchanged."""
     dec = contract.decoder(spec, said=said)

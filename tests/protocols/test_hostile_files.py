@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from inspector.engine.world import SharedMemory
+from inspector.classify.probes import classifier
+from inspector.engine.kit import Kit
+from inspector.engine.session import Session
+from inspector.engine.world import SharedMemory, World
 from inspector.model import (
     DOWN,
     PASSED,
@@ -13,18 +20,36 @@ from inspector.model import (
     Action,
     Address,
     Chunk,
+    Closed,
+    Effect,
     Expect,
+    FileMode,
     FileOffer,
+    FilePart,
+    FileReport,
     FileStart,
+    Finding,
     Flow,
+    Judge,
+    Judged,
+    Kept,
     Limits,
+    Note,
+    Rules,
     Send,
+    Spec,
     Text,
+    Unspool,
     Verdict,
+    Way,
 )
 from inspector.protocols.http_upload import HttpUploadDecoder
 from inspector.protocols.irc import SPEC as IRC
-from tests.protocols.contract import AT
+from inspector.protocols.registry import SPECS
+from tests.engine.toy import ToyScanner
+from tests.engine.toyfiles import FilePolicy
+from tests.protocols.contract import AT, conversations, cut
+from tests.protocols.contract import flow as contract_flow
 from tests.protocols.test_xmpp_files import of, say, signed
 from tests.protocols.xmpp_talks import ME
 
@@ -128,3 +153,48 @@ def test_an_offer_at_the_server_s_own_address_is_not_passed_on() -> None:
         [frame] = dec.feed(Chunk(DOWN, AT, line))
         acts = dec.apply(frame, [PASSED] * len(frame.events))
         assert (Send(DOWN, line) in acts, any(isinstance(act, Expect) for act in acts)) == (leaves, leaves)
+
+
+SIDES = [spec for spec in SPECS if spec.parent is not None or spec.name == "xmpp"]
+PLAYS = [(spec, name) for spec in SIDES for name in conversations(spec)]
+
+
+@settings(max_examples=3, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize(("spec", "name"), PLAYS, ids=[f"{spec.name}-{name}" for spec, name in PLAYS])
+@pytest.mark.parametrize("mode", ["spool", "stream"])
+def test_refused_content_never_leaves(mode: FileMode, spec: Spec, name: str, data: st.DataObject) -> None:
+    """However a conversation is cut: what is refused at its end has not left, and does not leave later."""
+    said = conversations(spec)[name]
+    lengths = data.draw(st.lists(st.sampled_from([1, 7, 64, 300, 5000, 70000]), min_size=1, max_size=6))
+    turn = itertools.cycle(lengths)
+    policy = FilePolicy(mode)
+    kit = Kit(classifier((spec,)), Rules(1, policy, ToyScanner()), Limits(), specs={spec.name: spec},
+              edits=frozenset(edit.name for edit in spec.edits))
+    flow = msgspec.structs.replace(contract_flow(spec, talk=name), file=None)
+    if flow.expected is None and spec.expected_only:
+        return
+    world = World(kit.limits)
+    session = Session(flow, kit, world)
+    contents: list[tuple[Way, bytes]] = []
+    reader = spec.decoder(flow, kit.limits, SharedMemory(100), kit.edits)
+    sent = {UP: bytearray(), DOWN: bytearray()}
+    waiting: list[Effect] = []
+    for way, piece in [*cut(said, lambda: next(turn)), (UP, b""), (DOWN, b"")]:
+        chunk = Chunk(way, AT, piece) if piece else Chunk(way, AT, b"", 0, True)
+        for frame in reader.feed(chunk):
+            if any(isinstance(event, FilePart) for event in frame.events) and len(frame.raw) > 30:
+                contents.append((frame.way, frame.raw))
+        waiting += session.step(Closed(way, AT) if not piece else chunk, world)
+        while waiting:
+            effect = waiting.pop(0)
+            if isinstance(effect, Send):
+                sent[effect.way] += effect.data
+            elif isinstance(effect, Judge):
+                bad = FileReport(size=1, sha256="a", sha1="b", md5="c", findings=(Finding("yara", "x", "high"),))
+                waiting += session.step(Judged(effect.file, AT, bad), world)
+            elif isinstance(effect, Note) and effect.durable:
+                waiting += session.step(Kept(effect.id, AT), world)
+            assert not isinstance(effect, Unspool)
+    for way, piece in contents:
+        assert piece not in bytes(sent[way])

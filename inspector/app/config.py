@@ -739,11 +739,11 @@ class _Reader:
         path = value.removeprefix("unix:") if isinstance(value, str) else ""
         if isinstance(value, str) and value.startswith("unix:") and path.strip() and "\0" not in path:
             return Files(Clamd(path=self.base / path))
-        if isinstance(value, str) and not value.startswith("unix:") and (
+        if isinstance(value, str) and ":" in value and not value.startswith("unix:") and (
             endpoint := self.endpoint(value, False, "files", "clamd")
         ) is not None:
             return Files(Clamd(endpoint=endpoint))
-        if not isinstance(value, str) or value.startswith("unix:"):
+        if not isinstance(value, str) or value.startswith("unix:") or ":" not in value:
             self.wrong('clamd is "unix:/run/clamav/clamd.ctl" or "127.0.0.1:3310"', "files", "clamd")
         return Files()
 

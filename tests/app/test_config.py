@@ -71,7 +71,7 @@ def test_the_complete_example() -> None:
     """The example in the project is valid and has every key there is."""
     read = load(EXAMPLE)
     assert read.refusals_for_run() == ()
-    assert len(read.listeners) == 5 and len(read.tls.exceptions) == 1
+    assert len(read.listeners) == 6 and len(read.tls.exceptions) == 1
     assert {listener.mode for listener in read.listeners} == {"socks5", "connect", "transparent", "reverse"}
     top = load_yaml(EXAMPLE.read_bytes(), "x").value
     assert set(top) == {
@@ -307,7 +307,8 @@ def test_where_clamd_is(written: str, meant: Clamd | None, shown: str | None) ->
 @pytest.mark.parametrize(("written", "fault"), [
     ("3310", 'i.yaml:1:16: clamd is "unix:/run/clamav/clamd.ctl" or "127.0.0.1:3310"'),
     ('"unix:"', 'i.yaml:1:16: clamd is "unix:/run/clamav/clamd.ctl" or "127.0.0.1:3310"'),
-    ('"localhost"', 'i.yaml:1:16: "localhost" is not address and port, "chat.example.net:5222"'),
+    ('"localhost"', 'i.yaml:1:16: clamd is "unix:/run/clamav/clamd.ctl" or "127.0.0.1:3310"'),
+    ('"localhost:x"', 'i.yaml:1:16: "localhost:x" is not address and port, "chat.example.net:5222"'),
 ])
 def test_clamd_must_be_somewhere(written: str, fault: str) -> None:
     """A fault with its place."""

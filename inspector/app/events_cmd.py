@@ -204,7 +204,7 @@ def _content(line: Line) -> list[str]:
     if line["sha256"] is None:
         return ["not read"]
     kinds = "/".join(map(shown, line["types"])) or "unknown"
-    members = f"{line['members']} files inside" if line["members"] else ""
+    members = f"{line['members']} file{'s' if line['members'] > 1 else ''} inside" if line["members"] else ""
     return [kinds, members, "encrypted" if line["encrypted"] else "", "" if line["complete"] else "not whole"]
 
 

@@ -126,7 +126,9 @@ def _status(status: Mapping[str, Any], now: float) -> Iterator[str]:
     yield f"  sessions   {status['sessions']}{f' ({protocols})' if protocols else ''}"
     counters = status["counters"]
     actions = ", ".join(f"{shown(name)} {count}" for name, count in sorted(counters["actions"].items()))
-    yield f"  messages   {counters['messages']} judged{f'; verdicts: {actions}' if actions else ''}"
+    yield f"  messages   {counters['messages']} judged"
+    if actions:
+        yield f"  verdicts   {actions}"
     troubles = ", ".join(f"{shown(name)} {count}" for name, count in sorted(counters["troubles"].items()))
     if troubles:
         yield f"  troubles   {troubles}"

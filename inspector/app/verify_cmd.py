@@ -109,7 +109,7 @@ def _sentences(report: Report, asked: bool) -> list[str]:
     said = [f"{report.rows} rows in {chains} verify" + (f", {report.erased} of them erased" if report.erased else "")]
     if report.unchained:
         said.append(f"{report.unchained} rows were written by an earlier release and are in no chain")
-    said.append(f"{report.checkpoints} checkpoints are stored")
+    said.append("1 checkpoint is stored" if report.checkpoints == 1 else f"{report.checkpoints} checkpoints are stored")
     if report.proved is not None:
         t = datetime.fromtimestamp(report.proved.t, UTC).strftime("%Y-%m-%d %H:%M:%S")
         said.append(f"the log is proved up to the exported checkpoint {report.proved.n} of {t} UTC")

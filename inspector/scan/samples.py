@@ -66,7 +66,9 @@ def read_samples(pack: Pack, ids: Iterable[str], faults: list[Fault]) -> Iterato
             inside = path.relative_to(folder)
             rule = inside.parts[0] if len(inside.parts) > 1 else path.name.rpartition(".")[0]
             if rule not in known:
-                faults.append(Fault(str(path), 0, 0, f'a sample of "{rule}", which is no rule of the pack'))
+                why = f'a sample of "{rule}", which is no rule of the pack' if rule else (
+                    "a sample is called <id of its rule>.anything")
+                faults.append(Fault(str(path), 0, 0, why))
                 continue
             if path.stat().st_size > SAMPLE_BYTES:
                 faults.append(Fault(str(path), 0, 0, f"a sample of more than {SAMPLE_BYTES} bytes"))

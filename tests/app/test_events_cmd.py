@@ -253,13 +253,15 @@ def test_a_file_that_does_not_say_what_announced_it_is_found_by_its_name(
 def test_files_in_the_table(store: Writer, capsys: pytest.CaptureFixture[str]) -> None:
     """What was offered and what came, in a line each; a file that was not read says so."""
     offer, came, *_ = _file_rows()
-    _put(store, offer, came, came | {"id": "0bbb-5", "sha256": None, "mode": "pass"})
+    alone = came | {"id": "0bbb-6", "types": ["archive"], "members": 1, "encrypted": False, "complete": True}
+    _put(store, offer, came, came | {"id": "0bbb-5", "sha256": None, "mode": "pass"}, alone)
     assert events_command(_args(event=["file"])) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].endswith('offered "photo\\x1b.jpg", 70000 bytes, dcc')
     assert lines[2].endswith(
         'transferred "photo\\x1b.jpg", 70000 bytes, dcc, executable/archive, 3 files inside, encrypted, not whole')
     assert lines[3].endswith('transferred "photo\\x1b.jpg", 70000 bytes, dcc, not read')
+    assert lines[4].endswith("dcc, archive, 1 file inside")
 
 
 def test_explain_of_nothing(store: Writer) -> None:

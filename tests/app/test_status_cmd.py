@@ -113,7 +113,7 @@ def test_status_of_a_healthy_gateway(gateway: dict[str, Any], said: Said) -> Non
     for part in (
         "inspector 0.1.0 on gw1: healthy", "for 1m30s, process 7", "the embedded defaults", "socks5 127.0.0.1:1080",
         "set 2, loaded 1m ago", "sha256:00ff", "core@2026.11.0", "1 accepted, 0 refused", "2 (irc 1, unknown 1)",
-        "12 judged; verdicts: block 2", "gap/pass 1", "accepted 5", "writes: 4 rows, 0 waiting",
+        "messages   12 judged\n", "verdicts   block 2\n", "gap/pass 1", "accepted 5", "writes: 4 rows, 0 waiting",
         "files      7 asked about, 2 with findings; 2 workers",
     ):
         assert part in out, part

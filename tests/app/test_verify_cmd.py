@@ -57,6 +57,7 @@ def test_an_exported_checkpoint_proves_what_came_before_it(place: Path, capsys: 
     """Exported, kept, compared."""
     write(place, 10)
     assert main(["verify", "--export", "kept.json"]) == 0
+    assert "\n1 checkpoint is stored\n" in capsys.readouterr().out
     write(place, 10, start=10)
     assert main(["verify", "--against", "kept.json"]) == 0
     assert "proved up to the exported checkpoint 1" in capsys.readouterr().out

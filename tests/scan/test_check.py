@@ -47,12 +47,13 @@ def test_samples_must_match_and_must_not(tmp_path: Path) -> None:
     for name, data in {
         "match/t.a.txt": "nothing", "match/t.a/1.txt": "w\u200bord", "nomatch/t.a.txt": "a word",
         "match/t.bin.hex": "00 ff fe 01 02", "nomatch/t.bin.hex": "fffe01", "match/t.b.txt": "x",
-        "match/t.bin/2.hex": "fg",
+        "match/t.bin/2.hex": "fg", "match/README": "y",
     }.items():
         path = pack / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(data, encoding="utf-8")
     assert texts(tmp_path, True) == [
+        "t/match/README: a sample is called <id of its rule>.anything",
         't/match/t.a.txt: the rule t.a does not match this sample, which it must',
         't/match/t.b.txt: a sample of "t.b", which is no rule of the pack',
         't/match/t.bin/2.hex: not hexadecimal digits',

@@ -37,6 +37,7 @@ from inspector.drivers.spool import Spool, Spooled, SpoolError
 from inspector.engine.world import Paths
 from inspector.model import (
     Address,
+    Expect,
     FileReport,
     Finding,
     Flow,
@@ -715,6 +716,9 @@ class Gateway:
         # excepted server would free a session with another one. A reverse upstream is fixed by the administrator.
         free = all if link.listener.mode in ("socks5", "connect") and not _is_address(link.asked) else any
         port = context.server.address[1] if context.server.address else 0
+        announced = link.expected or self._announced(link, context, names)
+        if announced is not None and _is_address(announced.address.rpartition(":")[0].strip("[]")):
+            names = []  # announced between people, by an address: a name there is whatever its maker likes to say
         why = None
         if names and free(name_matches(name, tls.never) for name in names):
             why = "named in tls.never"
@@ -724,7 +728,7 @@ class Gateway:
             why = "tls.intercept is none"
         elif tls.intercept == "im" and not (
             port in self._tls_ports or port in self._im_ports or link.listener.protocols
-            or link.expected is not None or self._announced(link, context, names)
+            or announced is not None
             or self._alpn.intersection(context.client.alpn_offers)
             or any(name_matches(name, tls.names) for name in names)
         ):
@@ -733,13 +737,14 @@ class Gateway:
             self.counters.spliced += 1
         return why
 
-    def _announced(self, link: Any, context: Context, names: list[str]) -> bool:
-        """Whether a session has told of this connection (an upload slot, a redirect)."""
+    def _announced(self, link: Any, context: Context, names: list[str]) -> Expect | None:
+        """What told of this connection in a session (an upload slot, a redirect, a file)."""
         address = context.server.address
         if address is None or self.world is None:
-            return False
+            return None
         client = address_of(link.peer).ip
-        return self.world.expected_at((*names, address[0]), address[1], client, self.clock()) is not None
+        found: Expect | None = self.world.expected_at((*names, address[0]), address[1], client, self.clock())
+        return found
 
     def _exception(
         self, link: Any, names: list[str], free: Callable[[Iterable[object]], bool],

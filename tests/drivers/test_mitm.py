@@ -246,6 +246,31 @@ def test_tls_that_was_announced_is_opened(
     run(scenario)
 
 
+@pytest.mark.parametrize(("announced", "opened"), [("127.0.0.1:%d", True), ("chat.test:%d", False)])
+def test_a_name_frees_no_connection_that_was_announced_by_an_address(
+    tmp_path: Path, pki: Pki, stock_io: bool, announced: str, opened: bool,
+) -> None:
+    """Between people there is no server name: an SNI that `tls.never` lists must not hide a transfer. An announced name
+    is left alone as the administrator wants it."""
+
+    async def scenario() -> None:
+        world = World(Limits())
+        async with (
+            serving(echo, ssl=pki.server("chat.test")) as upstream,
+            running(tmp_path, reverse(upstream), tls=pki.settings(intercept="im", never=("chat.test",)),
+                    stock_io=stock_io, world=world) as run,
+        ):
+            world.expect(Expect(announced % upstream[1], "dcc"), run.gateway.clock() + 60)
+            reader, writer = await tls_to(run, pki.client() if opened else pki.client(pki.ca_file), "chat.test")
+            writer.write(b"hello")
+            assert await reader.readexactly(5) == b"HELLO"
+            assert run.sessions[0].flow.tls is opened
+            writer.close()
+            await until(lambda: not run.gateway.links)
+
+    run(scenario)
+
+
 def test_an_exception_that_is_over_is_none(tmp_path: Path, pki: Pki) -> None:
     """`until` in the past, or another client: TLS is opened."""
 

@@ -23,6 +23,7 @@ DICTIONARY = 64 * 1024 * 1024
 """Bytes that a decompressor may ask for at once: what the largest preset of xz and the usual ones of 7z need."""
 
 
+_XZ = b"\xfd7zXZ\0"
 _STEP = 16 * 1024
 """Packed bytes that are given to a decompressor in one go where many small streams may stand in a row: what is behind
 the end of one is copied for each."""
@@ -106,8 +107,8 @@ def inflated(pieces: Iterable[memoryview | bytes], window: int = -15) -> Iterato
         raise Damaged("the deflated data ends too early")
 
 
-def bunzipped(pieces: Iterable[memoryview | bytes]) -> Iterator[bytes]:
-    """bzip2, several streams behind one another."""
+def bunzipped(pieces: Iterable[memoryview | bytes], behind: list[bool] | None = None) -> Iterator[bytes]:
+    """bzip2, several streams behind one another. `behind` gets an entry when there is something else behind them."""
     made = bz2.BZ2Decompressor()
     begun = False
     for piece in pieces:
@@ -118,6 +119,8 @@ def bunzipped(pieces: Iterable[memoryview | bytes]) -> Iterator[bytes]:
                 if not data:
                     break
                 if not bytes(data[:3]).startswith(b"BZh"[:len(data)]):
+                    if behind is not None and bytes(data).strip(b"\0"):
+                        behind.append(True)
                     return
                 made = bz2.BZ2Decompressor()
                 yield b""
@@ -135,17 +138,28 @@ def bunzipped(pieces: Iterable[memoryview | bytes]) -> Iterator[bytes]:
         raise Damaged("the bzip2 data ends too early")
 
 
-def unlzmaed(pieces: Iterable[memoryview | bytes], make: Callable[[], lzma.LZMADecompressor]) -> Iterator[bytes]:
-    """LZMA in any wrapping; `make` makes the decompressor of the next stream."""
+def unlzmaed(
+    pieces: Iterable[memoryview | bytes], make: Callable[[], lzma.LZMADecompressor], behind: list[bool] | None = None,
+) -> Iterator[bytes]:
+    """LZMA in any wrapping; `make` makes the decompressor of the next stream. Between streams of xz there may be any
+    number of zeros. `behind` gets an entry when there is something else behind the last one."""
     made = make()
+    ended = False
+    waiting = b""
+    """Behind the end of a stream: too little to tell."""
     for piece in pieces:
         data: Any = piece
         while True:
-            if made.eof:
-                data = bytes(made.unused_data or data).lstrip(b"\0")
-                if len(data) < 6 or data[:6] != b"\xfd7zXZ\0":
-                    return
-                made = make()
+            if ended:
+                data = (waiting + bytes(data)).lstrip(b"\0")
+                if not data.startswith(_XZ):
+                    waiting = data
+                    if not _XZ.startswith(data):
+                        if behind is not None:
+                            behind.append(True)
+                        return
+                    break
+                made, ended, waiting = make(), False, b""
                 yield b""
             try:
                 out = made.decompress(data, BLOCK)
@@ -156,11 +170,15 @@ def unlzmaed(pieces: Iterable[memoryview | bytes], make: Callable[[], lzma.LZMAD
             data = b""
             if out:
                 yield out
-            if made.eof and not made.unused_data:
+            if made.eof:
+                ended, data = True, made.unused_data
+                if not data:
+                    break
+            elif made.needs_input:
                 break
-            if not made.eof and made.needs_input:
-                break
-    if not made.eof:
+    if waiting and behind is not None:
+        behind.append(True)
+    if not ended:
         raise Damaged("the LZMA data ends too early")
 
 
@@ -254,8 +272,18 @@ def open_gzip(content: Content, box: Box) -> None:
     if not ended and gzip_odd(content):
         box.member("content", inflated(blocks(content, gzip_head(content, 0)[1])), content.size, named=False)
     rest = content.size - ended[0] if ended else 0
-    if rest > 0 and bytes(content.read(ended[0], 4096)).strip(b"\0"):
+    if rest > 0:
         box.tell("hidden_content", "medium", f"{rest} bytes behind the compressed data")
+
+
+def _behind_zeros(content: Content, at: int) -> int:
+    """The first byte from `at` on that is none; the end. Readers skip any number of zeros."""
+    for piece in blocks(content, at, step=_STEP):
+        left = len(bytes(piece).lstrip(b"\0"))
+        if left:
+            return at + len(piece) - left
+        at += len(piece)
+    return at
 
 
 def gzip_odd(content: Content) -> bool:
@@ -302,33 +330,73 @@ def _gunzipped(content: Content, ended: list[int]) -> Iterator[bytes]:
                 break
         if not made.eof:
             raise Damaged("the compressed data ends too early")
-        at = here - len(made.unused_data)
+        at = _behind_zeros(content, here - len(made.unused_data))
     ended.append(at)
 
 
 def open_bzip2(content: Content, box: Box) -> None:
-    box.member(stem(box.name, "bz2", "bz"), bunzipped(blocks(content, step=_STEP)), content.size, named=False)
+    behind: list[bool] = []
+    made = bunzipped(blocks(content, step=_STEP), behind)
+    box.member(stem(box.name, "bz2", "bz"), made, content.size, named=False)
+    _tell_behind(box, behind)
+
+
+def _tell_behind(box: Box, behind: list[bool]) -> None:
+    if behind:
+        box.tell("hidden_content", "medium", "something behind the compressed data")
 
 
 def open_xz(content: Content, box: Box) -> None:
-    made = unlzmaed(blocks(content, step=_STEP), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2 * DICTIONARY))
+    behind: list[bool] = []
+    made = unlzmaed(
+        blocks(content, step=_STEP), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2 * DICTIONARY), behind)
     box.member(stem(box.name, "xz"), made, content.size, named=False)
+    _tell_behind(box, behind)
 
 
 def open_lzma(content: Content, box: Box) -> None:
     """The old format of one LZMA stream, "alone"."""
     pieces = blocks(content, step=_STEP)
-    made = unlzmaed(pieces, lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=2 * DICTIONARY))
+    behind: list[bool] = []
+    made = unlzmaed(pieces, lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=2 * DICTIONARY), behind)
     box.member(stem(box.name, "lzma"), made, content.size, named=False)
+    _tell_behind(box, behind)
 
 
 def open_lzip(content: Content, box: Box) -> None:
-    """lzip: a head of six bytes, LZMA with fixed properties, a tail that says the size."""
-    coded = content.read(5, 1)[0]
-    dictionary = (1 << (coded & 31)) - ((1 << (coded & 31)) >> 4) * (coded >> 5)
-    filters = [lzma_filter(b"\x5d" + min(dictionary, 0xffffffff).to_bytes(4, "little"))]
-    made = unlzmaed(blocks(content, 6), lambda: lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters))
-    box.member(stem(box.name, "lz"), made, content.size, named=False)
+    """lzip: members behind one another are one content."""
+    behind: list[bool] = []
+    box.member(stem(box.name, "lz"), _lunzipped(content, behind), content.size, named=False)
+    _tell_behind(box, behind)
+
+
+def _lunzipped(content: Content, behind: list[bool]) -> Iterator[bytes]:
+    """A member: a head of six bytes, LZMA with fixed properties, a tail of twenty (lzip manual, "File format")."""
+    at = 0
+    while content.read(at, 5) == b"LZIP\x01" and at + 6 <= content.size:
+        coded = content.read(at + 5, 1)[0]
+        dictionary = (1 << (coded & 31)) - ((1 << (coded & 31)) >> 4) * (coded >> 5)
+        filters = [lzma_filter(b"\x5d" + min(dictionary, 0xffffffff).to_bytes(4, "little"))]
+        made = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
+        yield b""
+        here = at + 6
+        for piece in blocks(content, here, step=_STEP):
+            here += len(piece)
+            data: Any = piece
+            while True:
+                out = made.decompress(data, BLOCK)
+                data = b""
+                if out:
+                    yield out
+                if made.eof or made.needs_input:
+                    break
+            if made.eof:
+                break
+        if not made.eof:
+            raise Damaged("the LZMA data ends too early")
+        at = here - len(made.unused_data) + 20
+    if _behind_zeros(content, at) < content.size:
+        behind.append(True)
 
 
 def open_swf(content: Content, box: Box) -> None:

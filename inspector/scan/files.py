@@ -37,7 +37,7 @@ from inspector.scan.cabinets import open_cab
 from inspector.scan.content import Content, Held, Part, Source, blocks, content_of
 from inspector.scan.filerules import FileMatcher
 from inspector.scan.filetypes import Format
-from inspector.scan.mails import open_mail, open_rtf
+from inspector.scan.mails import open_mail, open_rtf, open_uu
 from inspector.scan.ole import open_ole, open_onenote
 from inspector.scan.pdfs import open_pdf
 from inspector.scan.rars import open_rar
@@ -77,7 +77,7 @@ OPENERS: dict[str, Opener] = {
     "zip": open_zip, "gzip": open_gzip, "bzip2": open_bzip2, "xz": open_xz, "lzma": open_lzma, "lzip": open_lzip,
     "zstd": open_zstd, "tar": open_tar, "ar": open_ar, "deb": open_ar, "iso": open_iso, "7z": open_7z, "rar": open_rar,
     "cab": open_cab, "ole": open_ole, "pdf": open_pdf, "mail": open_mail, "rtf": open_rtf, "onenote": open_onenote,
-    "swf": open_swf,
+    "swf": open_swf, "uu": open_uu,
 }
 """What opens each format."""
 _CLOSED = frozenset({
@@ -167,7 +167,7 @@ class _Judging:
     def report(self, content: Content, about: File) -> FileReport:
         digests = _digests(content, ("sha256", "sha1", "md5"))
         box = _Box(self, about.file_name, "", 0)
-        box.formats = list(filetypes.identify(content))
+        box.formats = _formats(content, about.file_name)
         try:
             self.names(about.file_name)
             self.known(digests, "")
@@ -189,7 +189,7 @@ class _Judging:
             self.known(_digests(content, self.matcher.kinds), place)
         self.rules(content, place)
         box = _Box(self, name, place, depth)
-        box.formats = list(filetypes.identify(content))
+        box.formats = _formats(content, name)
         try:
             if whole:
                 self.open(content, box)
@@ -366,6 +366,19 @@ class _Box:
 
     def _inside(self, name: str) -> str:
         return f"{self._place}/{name}" if self._place else name
+
+
+_MAIL_NAMES = (".eml", ".mht", ".mhtml", ".nws", ".mbox", ".mbx", ".email")
+
+
+def _formats(content: Content, name: str) -> list[Format]:
+    """What a content is; text with the name of mail is read as mail, as its reader does."""
+    found = list(filetypes.identify(content))
+    if name.lower().rstrip(" .").endswith(_MAIL_NAMES) and content.size and all(
+        "text" in one.kinds or "web" in one.kinds for one in found
+    ):
+        found.append(filetypes.format_of("mail"))
+    return found
 
 
 def media_type(formats: Iterable[Format]) -> str | None:

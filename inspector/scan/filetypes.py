@@ -17,6 +17,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from inspector.scan import linear
 from inspector.scan.content import Content, Finder
 
 KINDS = (
@@ -113,6 +114,7 @@ _FORMATS = {
         Format("zoo", ("archive",), "application/x-zoo"),
         Format("sit", ("archive",), "application/x-stuffit"),
         Format("tnef", ("archive",), "application/ms-tnef"),
+        Format("uu", ("archive",), "text/x-uuencode"),
         Format("mail", ("mail",), "message/rfc822"),
         Format("pdf", ("document",), "application/pdf"),
         Format("rtf", ("document",), "application/rtf"),
@@ -171,6 +173,7 @@ _BEGINS: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"PK\x07\x08PK", "zip"), (b"PK00PK\x03\x04", "zip"),
     (b"7z\xbc\xaf\x27\x1c", "7z"), (b"Rar!\x1a\x07", "rar"), (b"RE~^", "rar"), (b"\x1f\x8b\x08", "gzip"),
     (b"\xfd7zXZ\0", "xz"), (b"LZIP\x01", "lzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\x02\x21\x4c\x18", "lz4"),
     (b"\x1f\x9d", "compress"), (b"070701", "cpio"), (b"070702", "cpio"), (b"070707", "cpio"), (b"!<arch>\n", "ar"),
     (b"MSCF\0\0\0\0", "cab"), (b"SZDD\x88\xf0\x27\x33", "szdd"), (b"\x60\xea", "arj"), (b"ZOO ", "zoo"),
     (b"StuffIt", "sit"), (b"SIT!", "sit"), (b"\x78\x9f\x3e\x22", "tnef"), (b"{\\rt", "rtf"),
@@ -259,6 +262,8 @@ def _more(content: Content, head: bytes, names: list[str]) -> None:
         names.append("lzma")
     elif len(head) > 16 and head[2:4] == b"\r\n" and struct.unpack_from("<H", head)[0] in _PYC:
         names.append("pyc")
+    elif head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5f:
+        names.append("zstd")  # a skippable frame (RFC 8878 3.1.2), which lz4 has too
     elif head[:4] == b"\x01\0\0\0" and head[40:44] == b" EMF":
         names.append("emf")
     if head[2:5] in (b"-lh", b"-lz") and head[6:7] == b"-":
@@ -419,6 +424,8 @@ _BATCH = (
 def _text_formats(head: bytes) -> list[str]:
     """What a text is by the words in its beginning. A text that only talks of them has few."""
     raw = head[:_SCRIPT_HEAD]
+    if head[:1] in b"XxMmFfRrDdSsTtCc\r\n \t\xef" and b"\n" not in raw[:_SCRIPT_HEAD // 2]:
+        raw = head  # a header field as long as this
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = raw.decode("utf-16", "replace").lower()
     else:
@@ -472,6 +479,7 @@ def _markup(text: str, begin: str) -> list[str]:
     return []
 
 
+_UU = linear.pattern(rb"begin(-base64)? [0-7]{3,4} [^\r\n]")
 _MAIL = (
     "received:", "return-path:", "mime-version:", "message-id:", "delivered-to:", "x-mailer:", "date:", "from:",
     "subject:", "to:", "content-type:", "reply-to:", "content-transfer-encoding:",
@@ -480,7 +488,11 @@ _MAIL = (
 
 def _mail(begin: str) -> list[str]:
     """Whether it begins with header fields, three of which mail has (RFC 5322 3.6, RFC 2045 4)."""
+    if _UU.match(begin.encode("latin-1", "replace")):
+        return ["uu"]
     if not begin.startswith((*_MAIL, "x-", "from ", "arc-", "dkim-", "authentication-results:")):
         return []
-    fields = begin.replace("\r\n", "\n").partition("\n\n")[0]
-    return ["mail"] if sum(f"\n{word}" in f"\n{fields}" for word in _MAIL) >= 3 else []
+    fields = "\n" + begin.replace("\r\n", "\n").partition("\n\n")[0]
+    if "\nmime-version:" in fields and "\ncontent-type:" in fields:
+        return ["mail"]  # no more is needed to be read as one
+    return ["mail"] if sum(f"\n{word}" in fields for word in _MAIL) >= 3 else []

@@ -18,6 +18,8 @@ from inspector.scan.content import Content
 _MOST = 64 * 1024 * 1024
 _HEAD = 64 * 1024
 _PARTS = 1000
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_TEMPLATE = b"\\*\\template"
 _OBJECT_BYTES = 16 * 1024 * 1024
 _ENCODED_WORD = linear.pattern(rb"=\?([A-Za-z0-9_\-]{1,40})\?([BbQq])\?([^?]{0,400})\?=")
 _NO_DIGITS = linear.pattern(rb"\\[A-Za-z]+-?[0-9]* ?|\\'[0-9A-Fa-f]{2}|\\|[^0-9A-Fa-f\\]+")
@@ -27,6 +29,10 @@ _CHARSETS = {
     b"utf-16": "utf-16", b"utf-16le": "utf-16-le", b"utf-16be": "utf-16-be",
 }
 """Charsets of names that are told apart; of others the ASCII, which is what an ending is made of."""
+_LINES = 2000
+_SPELLINGS = 8
+_SEMICOLON = linear.pattern(rb';(?:[^";]|"(?:[^"\\]|\\.)*")*')
+_BEGIN = (b"begin ", b"begin-base64 ")
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _OTHERS = bytes(set(range(256)) - set(_LETTERS))
 
@@ -36,7 +42,7 @@ def open_mail(content: Content, box: Box) -> None:
     data = content.read(0, _MOST)
     if content.size > _MOST:
         box.tell("budget", "high", f"only the first {_MOST} bytes of the mail are opened")
-    at = 0
+    at = len(data) - len(data.lstrip(b"\xef\xbb\xbf \t\r\n"))
     parts = 0
     boundaries: set[bytes] = set()
     end = _part(data, at, box, boundaries, parts)
@@ -57,30 +63,43 @@ def open_mail(content: Content, box: Box) -> None:
 
 
 def _part(data: bytes, at: int, box: Box, boundaries: set[bytes], number: int) -> int:
-    """One part from its header on; returns where the next boundary is looked for."""
+    """One part from its header on; returns where the next boundary is looked for.
+
+    Of a field that stands there twice readers take the first or the last: so all count.
+    """
     head_end, body = _blank(data, at)
+    if body == at and at + _HEAD < len(data):
+        box.tell("damaged", "low", "a header of the mail without an end")
     fields = _fields(data[at:min(head_end, at + _HEAD)])
-    kind = fields.get(b"content-type", b"text/plain")
-    lowered = kind.lower().lstrip()
-    boundary = _parameter(kind, b"boundary")
-    if boundary:
-        boundaries.add(boundary)
-    if lowered.startswith((b"application/pkcs7-mime", b"application/x-pkcs7-mime", b"multipart/encrypted")):
+    kinds = fields.get(b"content-type", [b"text/plain"])
+    lowered = [kind.lower().lstrip() for kind in kinds]
+    for kind in kinds:
+        boundaries.update(filter(None, _parameters(kind, b"boundary")))
+    if any(kind.startswith((b"application/pkcs7-mime", b"application/x-pkcs7-mime", b"multipart/encrypted"))
+           for kind in lowered):
         box.encrypted("the mail")
-    if lowered.startswith(b"multipart/"):
+    if all(kind.startswith(b"multipart/") for kind in lowered):
         return max(at, body - 1)
     end = _end(data, body, boundaries)
     raw = data[body:end]
-    encoding = fields.get(b"content-transfer-encoding", b"").strip().lower()
-    name = _parameter(fields.get(b"content-disposition", b""), b"filename") or _parameter(kind, b"name")
-    if encoding == b"base64":
-        raw = _base64(raw)
-    elif encoding == b"quoted-printable":
-        raw = quopri.decodestring(raw)
-    elif b"begin " in raw[:4096] and encoding in (b"", b"7bit", b"x-uuencode", b"uuencode"):
+    encoding = b" ".join(fields.get(b"content-transfer-encoding", [])).lower()
+    said = [name for field in fields.get(b"content-disposition", []) for name in _parameters(field, b"filename")]
+    said += [name for kind in kinds for name in _parameters(kind, b"name")]
+    names = list(dict.fromkeys(_decoded_name(name) for name in said if name))
+    forms = []
+    if b"base64" in encoding:
+        forms += _base64(raw)
+    if b"quoted-printable" in encoding:
+        forms.append(quopri.decodestring(raw))
+    if not forms or any(word in encoding for word in (b"7bit", b"8bit", b"binary", b"uu")):
+        forms.append(raw)
         _uuencoded(raw, box)
-    if raw.strip():
-        box.member(_decoded_name(name) or f"part {number}", [raw], max(1, end - body), named=bool(name))
+    forms = [form for form in forms if form.strip()]
+    for name in names[1:]:
+        box.name_only(name)
+    named = names[0] if names else f"part {number}.eml" if any(k.startswith(b"message/") for k in lowered) else ""
+    for form in forms:
+        box.member(named or f"part {number}", [form], max(1, end - body), named=bool(names))
     return max(at, end - 1)
 
 
@@ -112,35 +131,44 @@ def _end(data: bytes, body: int, boundaries: set[bytes]) -> int:
     return len(data)
 
 
-def _fields(head: bytes) -> dict[bytes, bytes]:
-    """Header fields, unfolded, by small names; of two of the same name the last."""
-    fields: dict[bytes, bytes] = {}
-    last = b""
-    for line in head.replace(b"\r\n", b"\n").split(b"\n")[:2000]:
-        if line[:1] in (b" ", b"\t") and last:
-            fields[last] += b" " + line.strip()
+def _fields(head: bytes) -> dict[bytes, list[bytes]]:
+    """Header fields, unfolded, by small names, in their order."""
+    fields: dict[bytes, list[bytes]] = {}
+    last: list[bytes] | None = None
+    for line in head.strip(b"\r\n").replace(b"\r\n", b"\n").split(b"\n")[:_LINES]:
+        if line[:1] in (b" ", b"\t") and last is not None:
+            last[-1] += b" " + line.strip()
         else:
             name, colon, value = line.partition(b":")
-            last = name.strip().lower() if colon else b""
-            if last:
-                fields[last] = value.strip()
+            last = fields.setdefault(name.strip().lower(), []) if colon else None
+            if last is not None:
+                last.append(value.strip())
     return fields
 
 
-def _parameter(field: bytes, name: bytes) -> bytes:
-    """A parameter of a header field, its quotes taken off; RFC 2231's pieces joined."""
-    joined = b""
-    for part in field.split(b";")[1:]:
-        key, mark, value = part.partition(b"=")
-        key = key.strip().lower()
-        if mark and (key == name or key.startswith(name + b"*")):
-            value = value.strip().strip(b'"')
-            if key.endswith(b"*") and value.count(b"'") >= 2 and not joined:
+def _parameters(field: bytes, name: bytes) -> list[bytes]:
+    """The values of a parameter of a header field in each way that readers find them: as it stands, each time; the
+    pieces of RFC 2231 joined in their order; and cut at each semicolon, as those do who know no quotes."""
+    found: list[bytes] = []
+    pieces: dict[int, bytes] = {}
+    for part in (*_SEMICOLON.findall(field), *field.split(b";")[1:]):
+        key, mark, value = part.lstrip(b";").partition(b"=")
+        key, value = key.strip().lower(), value.strip().strip(b'"').replace(b"\\", b"")
+        if not mark:
+            continue
+        if key == name:
+            found.append(value)
+        elif key.startswith(name + b"*"):
+            place = key[len(name) + 1:].rstrip(b"*")
+            if key.endswith(b"*") and value.count(b"'") >= 2 and place in (b"", b"0"):
                 value = value.split(b"'", 2)[2]
-            joined += value
-            if key == name:
-                break
-    return joined
+            if not place:
+                found.append(value)
+            elif place.isdigit() and len(place) < 4:
+                pieces.setdefault(int(place), value)
+    if pieces:
+        found.append(b"".join(pieces[number] for number in sorted(pieces)))
+    return list(dict.fromkeys(found))[:_SPELLINGS]
 
 
 def _decoded_name(raw: bytes) -> str:
@@ -169,9 +197,19 @@ def _decoded_name(raw: bytes) -> str:
     return out + rest.decode("utf-8", "replace")
 
 
-def _base64(raw: bytes) -> bytes:
-    """Base64 as readers take it: what is no letter of it is skipped, an end in mid-group is cut."""
+def _base64(raw: bytes) -> list[bytes]:
+    """Base64 as readers take it: what is no letter of it is skipped, an end in mid-group is cut. Where padding stands
+    in the middle, some go on behind it and some begin anew: both."""
     clean = raw.translate(None, _OTHERS)
+    forms = [_unlettered(clean)]
+    first, *pieces = raw.split(b"=")
+    pieces = [piece for piece in (one.translate(None, _OTHERS) for one in pieces) if piece]
+    if pieces:
+        forms.append(b"".join(map(_unlettered, (first.translate(None, _OTHERS), *pieces))))
+    return forms
+
+
+def _unlettered(clean: bytes) -> bytes:
     return binascii.a2b_base64(clean[:len(clean) // 4 * 4] + _tail(clean))
 
 
@@ -182,15 +220,18 @@ def _tail(clean: bytes) -> bytes:
 
 def _uuencoded(raw: bytes, box: Box) -> None:
     """Files in a text between "begin MODE NAME" and "end"."""
-    at = 0 if raw.startswith(b"begin ") else raw.find(b"\nbegin ") + 1
-    while at or raw.startswith(b"begin "):
+    at = 0 if raw.startswith(_BEGIN) else _next_begin(raw, 0)
+    while at >= 0:
         stop = raw.find(b"\n", at, at + 1024)
         words = raw[at:max(stop, at)].strip().split(b" ", 2)
         if len(words) == 3 and words[1].isdigit():
             close = raw.find(b"\nend", stop)
             close = len(raw) if close < 0 else close
             out = bytearray()
-            for line in raw[stop + 1:close].split(b"\n"):
+            if words[0] == b"begin-base64":
+                close = len(raw) if (end := raw.find(b"\n====", stop)) < 0 else end
+                out += _base64(raw[stop + 1:close])[0]
+            for line in raw[stop + 1:close].split(b"\n") if not out else ():
                 try:
                     out += binascii.a2b_uu(line.rstrip(b"\r"))
                 except binascii.Error:
@@ -198,14 +239,34 @@ def _uuencoded(raw: bytes, box: Box) -> None:
             if out:
                 box.member(words[2].decode("utf-8", "replace"), [bytes(out)], len(out))
             stop = close
-        at = raw.find(b"\nbegin ", max(stop, at)) + 1
-        if not at:
-            return
+        at = _next_begin(raw, max(stop, at))
+
+
+def _next_begin(raw: bytes, at: int) -> int:
+    found = [place + 1 for mark in _BEGIN if (place := raw.find(b"\n" + mark, at)) >= 0]
+    return min(found, default=-1)
+
+
+def open_uu(content: Content, box: Box) -> None:
+    """A text that is nothing but uuencoded files, or one of base64 (POSIX uuencode)."""
+    data = content.read(0, _MOST)
+    if content.size > _MOST:
+        box.tell("budget", "high", f"only the first {_MOST} bytes of the text are opened")
+    _uuencoded(data.lstrip(), box)
 
 
 def open_rtf(content: Content, box: Box) -> None:
-    """Objects in an RTF: hexadecimal digits behind \\objdata, whatever stands between them."""
+    """Objects in an RTF: hexadecimal digits behind \\objdata, whatever is between them; templates from elsewhere."""
     data = content.read(0, _MOST)
+    if content.size > _MOST:
+        box.tell("budget", "high", f"only the first {_MOST} bytes of the RTF are opened")
+    place = data.find(_TEMPLATE)
+    while place >= 0:
+        target = data[place + len(_TEMPLATE):place + len(_TEMPLATE) + 2048].partition(b"}")[0].strip()
+        if b"://" in target or b"\\u" in target or b"\\'" in target or target.startswith(b"\\\\\\\\"):
+            box.tell("external_link", "medium", target[:80].decode("utf-8", "replace"))
+            break
+        place = data.find(_TEMPLATE, place + 1)
     number = 0
     at = data.find(b"\\objdata")
     while at >= 0:
@@ -223,5 +284,10 @@ def open_rtf(content: Content, box: Box) -> None:
         number += 1
         raw = binascii.unhexlify(digits)
         box.tell("embedded_object", "medium", f"object {number} in the RTF")
-        ole = raw.find(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+        ole = raw.find(_OLE)
+        if ole < 0:
+            # A number directly behind the word is none of its content, and may be an odd one.
+            other = binascii.unhexlify(digits[1:-1])
+            if (ole := other.find(_OLE)) >= 0:
+                raw = other
         box.member(f"object {number}", [raw[ole:] if ole >= 0 else raw], len(digits), named=False)

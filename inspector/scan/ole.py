@@ -22,6 +22,7 @@ _FREE = 0xfffffffa
 _DIRECTORY_BYTES = 4 * 1024 * 1024
 _FILE_DATA = bytes.fromhex("e716e3bd65261145a4c48d4d0b7a9eac")
 _MSI = bytes.fromhex("84100c0000000000c000000000000046")
+_RECORDS = 500_000
 _SOURCE_BYTES = 1024 * 1024
 """Decompressed source of one module, and compressed source of one file that is looked at."""
 
@@ -151,6 +152,7 @@ def open_ole(content: Content, box: Box) -> None:
                                            for one in compound.streams)
     if "encryptedpackage" in last or "encryptioninfo" in last:
         box.encrypted("the document")
+    modules = _modules(compound)
     budget = _SOURCE_BYTES
     for one in compound.streams:
         if one.storage:
@@ -171,10 +173,19 @@ def open_ole(content: Content, box: Box) -> None:
             box.member(_attachment(compound, paths, one), [data], len(data))
         elif data:
             box.member(one.path.replace("\x01", "").replace("\x05", ""), [data], len(data), named=False)
-            if budget > 0 and b"\0Attribut" in data:
+            offset = modules.get(lowered)
+            if b"\0Attribut" in data or offset is not None:
                 macros = True
+                if budget <= 0:
+                    box.tell("budget", "high", f"only {_SOURCE_BYTES} bytes of macros are looked at")
+                    continue
                 budget -= len(data)
-                for source in sources(data):
+                found = sources(data)
+                if offset is not None and data[offset:offset + 1] == b"\1":
+                    found.append(decompressed(data[offset:]))
+                for source in dict.fromkeys(found):
+                    if len(source) >= _SOURCE_BYTES:
+                        box.tell("budget", "high", f"only {_SOURCE_BYTES} bytes of a macro's source are looked at")
                     box.spend(len(source))
                     box.derived(f"{one.name} (source)", source)
     if macros and "__properties_version1.0" not in paths:
@@ -199,7 +210,7 @@ def _workbook(data: bytes) -> tuple[bool, bool]:
     """Whether a workbook has Excel 4 macro sheets, and whether it is encrypted (MS-XLS 2.4.28, 2.4.117)."""
     at = 0
     sheets = False
-    for _ in range(20000):
+    for _ in range(_RECORDS):
         if at + 4 > len(data):
             break
         kind, length = struct.unpack_from("<HH", data, at)
@@ -233,6 +244,28 @@ def _package(data: bytes, box: Box) -> None:
     box.tell("embedded_object", "medium", parts[0] or "package")
     name = parts[0] or parts[1].replace("\\", "/").rpartition("/")[2] or "package"
     box.member(name, [data[at + 4:at + 4 + size]], max(1, size))
+
+
+def _modules(compound: Compound) -> dict[str, int]:
+    """Where the source of each module begins in its stream, by the stream's small name: what the project's directory
+    says (MS-OVBA 2.3.4.2.3.2.3 and .5). Its records are looked for by their marks, as the directory may lie."""
+    found: dict[str, int] = {}
+    for one in compound.streams:
+        if one.name.lower() != "dir" or one.storage:
+            continue
+        data = decompressed(compound.data(one))
+        at = data.find(b"\x1a\0")
+        while at >= 0 and len(found) < 1000:
+            size = int.from_bytes(data[at + 2:at + 6], "little")
+            if 0 < size <= 128:
+                name = data[at + 6:at + 6 + size]
+                place = data.find(b"\x31\0\x04\0\0\0", at + 6 + size, at + 1024)
+                if place >= 0:
+                    offset = int.from_bytes(data[place + 6:place + 10], "little")
+                    for charset in ("latin-1", "utf-8", "cp1252"):
+                        found[name.decode(charset, "replace").lower()] = offset
+            at = data.find(b"\x1a\0", at + 2)
+    return found
 
 
 def _attachment(compound: Compound, paths: dict[str, _Stream], one: _Stream) -> str:

@@ -27,12 +27,18 @@ _STREAM_BYTES = 16 * 1024 * 1024
 _IMAGE_BYTES = 1024 * 1024
 """Bytes of a stream of pixels that are inflated: photographs would use up all budgets."""
 _STREAMS = 5000
+_CHAIN = 8
+"""Filters of one stream that are undone."""
+_PIECE = 16 * 1024
 _JOINED = 4 * 1024 * 1024
 """Inflated streams are shown to the rules together, about this much at a time."""
 _WORDS: tuple[tuple[bytes, str, Severity], ...] = (
     (b"JavaScript", "pdf_javascript", "medium"), (b"JS", "pdf_javascript", "medium"), (b"Launch", "pdf_launch", "high"),
 )
 _TOLD = frozenset({b"JavaScript", b"JS", b"Launch", b"EmbeddedFile", b"Encrypt"})
+_SHORT = {b"AHx": b"ASCIIHexDecode", b"A85": b"ASCII85Decode", b"Fl": b"FlateDecode", b"LZW": b"LZWDecode",
+          b"RL": b"RunLengthDecode"}
+_FILTERS = frozenset({b"ASCIIHexDecode", b"ASCII85Decode", b"FlateDecode", b"LZWDecode", b"RunLengthDecode"})
 _NAME = linear.pattern(rb"/([^\x00\t\n\x0c\r /<>\[\](){}%]{1,127})")
 _ESCAPED = linear.pattern(
     rb"/([^\x00\t\n\x0c\r /<>\[\](){}%#]{0,40}#[0-9A-Fa-f]{2}[^\x00\t\n\x0c\r /<>\[\](){}%]{0,80})")
@@ -62,9 +68,12 @@ def open_pdf(content: Content, box: Box) -> None:
             end = data.find(b"endstream", start)
             end = len(data) if end < 0 else end
         begin = data.rfind(b" obj", max(0, at - _DICTIONARY), at)
-        name = names(data[begin if begin >= 0 else max(0, at - 512):at])
+        head = data[begin if begin >= 0 else max(0, at - 512):at]
+        name = names(head)
         raw = memoryview(data)[start:end]
-        made = _decoded(raw, name, box)
+        # What is deflated ends by itself: the word for the end may stand in it.
+        whole = memoryview(data)[start:] if data[start] & 15 == 8 else raw
+        made = _decoded(whole, filters(head), b"Image" in name, box)
         if b"EmbeddedFile" in name:
             files += 1
             box.member(f"file {files}", [bytes(raw) if made is None else made], max(1, len(raw)), named=False)
@@ -117,39 +126,80 @@ def _words(data: bytes) -> set[bytes]:
     return found
 
 
-def _decoded(raw: memoryview, name: set[bytes], box: Box) -> bytes | None:
+def filters(head: bytes) -> list[bytes]:
+    """The filters that a stream's dictionary names, in their order and with repeats, by their long names."""
+    found = []
+    for raw in _NAME.findall(head):
+        name = _plain(raw) if b"#" in raw else raw
+        name = _SHORT.get(name, name)
+        if name in _FILTERS:
+            found.append(name)
+    return found[:_CHAIN]
+
+
+def _decoded(raw: memoryview, order: list[bytes], image: bool, box: Box) -> bytes | None:
     """A stream without its filters; None: one that needs no decoding, or none that is known. A broken one is read as
-    far as it goes."""
+    far as it goes. What is deflated without saying so (its filters may be named elsewhere, 7.3.10) is inflated too."""
     data: bytes | memoryview = raw
     plain = True
-    if name & {b"ASCIIHexDecode", b"AHx"}:
-        box.spend(len(raw))
-        digits = bytes(raw).partition(b">")[0].translate(None, b" \t\r\n\0\f")
-        try:
-            data, plain = binascii.unhexlify(digits + b"0" * (len(digits) % 2)), False
-        except binascii.Error:
-            return None
-    elif name & {b"ASCII85Decode", b"A85"}:
-        box.spend(len(raw))
-        try:
-            data, plain = base64.a85decode(bytes(raw).partition(b"~>")[0].lstrip(b" \r\n").removeprefix(b"<~")), False
-        except ValueError:
-            return None
-    if name & {b"FlateDecode", b"Fl"}:
-        return _inflated(data, b"Image" in name)
+    for one in order:
+        box.spend(len(data))
+        if one == b"ASCIIHexDecode":
+            digits = bytes(data).partition(b">")[0].translate(None, b" \t\r\n\0\f")
+            try:
+                data, plain = binascii.unhexlify(digits + b"0" * (len(digits) % 2)), False
+            except binascii.Error:
+                break
+        elif one == b"ASCII85Decode":
+            try:
+                data, plain = base64.a85decode(
+                    bytes(data).partition(b"~>")[0].lstrip(b" \r\n").removeprefix(b"<~")), False
+            except ValueError:
+                break
+        elif one == b"FlateDecode":
+            if len(data) < 2 or data[0] & 15 != 8:
+                break
+            data, plain = _inflated(data, image), False
+        else:
+            if not image:
+                box.tell("hidden_content", "medium", f"a stream with the filter {one.decode()}, which is not decoded")
+            break
+    for _ in range(_CHAIN):
+        if len(data) < 8 or data[0] != 0x78 or (data[0] << 8 | data[1]) % 31:
+            break
+        more = _inflated(data, image)
+        if not more:
+            break
+        box.spend(len(more))
+        data, plain = more, False
     return None if plain else bytes(data)
 
 
 def _inflated(data: bytes | memoryview, image: bool) -> bytes:
-    """As far as it goes: readers show what came before an error."""
-    out = bytearray()
-    made = zlib.decompressobj()
-    left: bytes | memoryview = data
+    """As far as it goes: readers show what came before an error, and do not ask for its checksum."""
     most = _IMAGE_BYTES if image else _STREAM_BYTES
-    try:
-        while left and not made.eof and len(out) < most:
-            out += made.decompress(left, BLOCK)
-            left = made.unconsumed_tail
-    except zlib.error:
-        pass
+    out = bytearray()
+    at = _inflate(data, 2, _PIECE, most, out)
+    if at >= 0:
+        # What zlib made before the error is lost with it: once more, and byte by byte where it was.
+        out.clear()
+        _inflate(data, 2, _PIECE, most, out, at)
     return bytes(out)
+
+
+def _inflate(data: bytes | memoryview, start: int, step: int, most: int, out: bytearray, slow: int = -1) -> int:
+    """Inflate raw data into `out`; the piece in which an error is, -1: there is none. The piece at `slow` is given
+    byte by byte."""
+    made = zlib.decompressobj(-15)
+    for at in range(start, len(data), step):
+        piece = data[at:at + step]
+        for left in (piece,) if at != slow else (piece[i:i + 1] for i in range(len(piece))):
+            while left and not made.eof and len(out) < most:
+                try:
+                    out += made.decompress(left, BLOCK)
+                except zlib.error:
+                    return at
+                left = made.unconsumed_tail
+        if made.eof or len(out) >= most:
+            break
+    return -1

@@ -12,13 +12,14 @@ import struct
 
 from inspector.model.verdicts import Severity
 from inspector.scan.archives import Box, Damaged
-from inspector.scan.content import Content, Finder, Part
+from inspector.scan.content import Content, Part
 from inspector.scan.filenames import safe
 from inspector.scan.filetypes import tar_header
 
 _BLOCK = 512
 _LONG = 64 * 1024
 """Longest name or pax header that is read."""
+_PAX_BYTES = 1024 * 1024
 _SECTOR = 2048
 
 
@@ -26,24 +27,21 @@ def open_tar(content: Content, box: Box) -> None:
     """All files of a tar; links and devices are told."""
     at = 0
     long_name = long_link = ""
+    always: dict[str, str] = {}
     pax: dict[str, str] = {}
-    finder = Finder(content, b"ustar")
     while at + _BLOCK <= content.size:
         box.spend(0)
         head = content.read(at, _BLOCK)
         if not tar_header(head):
             # Readers may go on behind the end's empty blocks (tar --ignore-zeros): so do we, where a header is.
-            mark = finder.find(at + 257)
-            while mark >= 0 and ((mark - 257) % _BLOCK or not tar_header(content.read(mark - 257, _BLOCK))):
-                box.spend(0)
-                mark = finder.find(mark + 5)
             if head.strip(b"\0"):
                 box.tell("damaged", "low", "a block of the tar that is no header")
-            if mark < 0:
+            further = _next_header(content, box, at + _BLOCK)
+            if further < 0:
                 return
             if not head.strip(b"\0"):
                 box.tell("hidden_content", "medium", "files behind the end of the tar")
-            at = mark - 257
+            at = further
             continue
         size = _number(head[124:136])
         kind = head[156:157]
@@ -54,17 +52,27 @@ def open_tar(content: Content, box: Box) -> None:
                 long_name = text
             else:
                 long_link = text
-        elif kind in (b"x", b"g"):
-            pax.update(_pax(content.read(start, min(size, _LONG))))
+        elif kind in (b"x", b"g", b"X"):
+            (always if kind == b"g" else pax).update(_pax(content.read(start, min(size, _PAX_BYTES))))
+            if size > _PAX_BYTES:
+                box.tell("damaged", "medium", "a header of the tar that is longer than is read")
         else:
             name, link = _text(head[0:100]), _text(head[157:257])
             if head[257:263] == b"ustar\0" and head[345] != 0:
                 name = f"{_text(head[345:500])}/{name}"
+            pax = always | pax
             name = pax.get("path") or long_name or name
             link = pax.get("linkpath") or long_link or link
+            if sparse := pax.get("GNU.sparse.name"):
+                box.name_only(name)
+                name = sparse
             if "size" in pax and pax["size"].isascii() and pax["size"].isdigit() and len(pax["size"]) < 16:
                 size = int(pax["size"])
             _tar_member(content, box, kind, name, link, start, size)
+            if size and (kind == b"S" or any(key.startswith("GNU.sparse.") for key in pax)):
+                box.tell("hidden_content", "medium", f"{safe(name)}: a sparse file, whose holes are not put back")
+                if pax.get("GNU.sparse.major") == "1":
+                    _behind_map(content, box, name, start, size)
             if kind in (b"2", b"3", b"4", b"6"):
                 size = 0
             while kind == b"S" and head[482 if head[257:262] == b"ustar" else 504]:
@@ -78,6 +86,10 @@ def open_tar(content: Content, box: Box) -> None:
 
 
 def _tar_member(content: Content, box: Box, kind: bytes, name: str, link: str, start: int, size: int) -> None:
+    if size and kind in (b"1", b"2", b"3", b"4", b"5", b"6"):
+        # Readers differ: some skip it, some read headers there, some unpack it as the file.
+        box.tell("hidden_content", "medium", f"{safe(name)}: a link, folder or device with a content")
+        box.member(name, Part(content, start, size), size, named=False)
     if kind in (b"1", b"2"):
         severity: Severity = "low"
         if link.startswith(("/", "\\")):
@@ -95,6 +107,32 @@ def _tar_member(content: Content, box: Box, kind: bytes, name: str, link: str, s
         if start + size > content.size:
             box.tell("damaged", "low", f"{safe(name)}: ends beyond the tar")
         box.member(name, Part(content, start, size), size)
+
+
+def _next_header(content: Content, box: Box, at: int) -> int:
+    """The next block from `at` on that is a header; -1: none."""
+    for begin in range(at, content.size, _BLOCK * 2048):
+        box.spend(0)
+        piece = content.read(begin, _BLOCK * 2048)
+        if not piece.strip(b"\0"):
+            continue
+        for place in range(0, len(piece) - _BLOCK + 1, _BLOCK):
+            if tar_header(piece[place:place + _BLOCK]):
+                return begin + place
+    return -1
+
+
+def _behind_map(content: Content, box: Box, name: str, start: int, size: int) -> None:
+    """What lies behind the map of a sparse file of version 1.0, decimal numbers in whole blocks (GNU tar manual,
+    "PAX Format, Version 1.0")."""
+    count, _, rest = content.read(start, _LONG).partition(b"\n")
+    if not count.isdigit() or len(count) > 4:
+        return
+    lines = rest.split(b"\n", 2 * int(count))
+    if len(lines) > 2 * int(count):
+        length = len(count) + 1 + sum(len(line) + 1 for line in lines[:-1])
+        length = (length + _BLOCK - 1) // _BLOCK * _BLOCK
+        box.member(name, Part(content, start + length, size - length), size, named=False)
 
 
 def _leaves(path: str) -> bool:

@@ -10,6 +10,7 @@ Not unpacked: deflate64, implode, shrink, PPMd, WavPack; parts of split archives
 
 from __future__ import annotations
 
+import html
 import lzma
 import struct
 import zlib
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from inspector.scan import linear
 from inspector.scan.archives import (
     DICTIONARY,
     Box,
@@ -62,6 +64,9 @@ class Directory(msgspec.Struct):
     entries: list[tuple[str, int, int, int, int, int, int]]
     start: int
     end: int
+    """Behind its last entry, whatever its end record says of its length."""
+    record: int
+    """Where its end record is."""
     damaged: str | None = None
     other_names: list[str] = []
 
@@ -81,7 +86,7 @@ def open_zip(content: Content, box: Box) -> None:
         box.become("zip", kind)
     for other in directory.other_names:
         box.name_only(other)
-    taken: list[tuple[int, int]] = [(directory.start, directory.end)]
+    taken: list[tuple[int, int]] = []
     overlaps = False
     for central in sorted(directory.entries, key=lambda one: one[6]):
         local = _local(content, central[6])
@@ -92,12 +97,13 @@ def open_zip(content: Content, box: Box) -> None:
         name, flags, method, crc, packed, size, header = central
         entry = Entry(name, flags, method, crc, packed, size, header, local.start)
         end = local.start + packed + (16 if flags & 8 else 0)
-        if len(taken) > 1 and header < taken[-1][1] - (16 if flags & 8 else 0) and not overlaps:
+        if taken and header < taken[-1][1] - (16 if flags & 8 else 0) and not overlaps:
             overlaps = True
             box.tell("bomb", "high", f"{name}: files of the zip lie upon one another")
-        taken.append((header, max(end, taken[-1][1] if len(taken) > 1 else 0)))
+        taken.append((header, max(end, taken[-1][1] if taken else 0)))
         _member(content, box, entry)
         _disagreement(content, box, entry, local)
+    taken += [(directory.start, directory.end), (directory.record, directory.record + _END.size)]
     _hidden(content, box, _gaps(sorted(taken), content.size))
 
 
@@ -116,9 +122,8 @@ def read_directory(content: Content) -> Directory | None:
 
 
 def _directory(content: Content, tail: bytes, here: int, at: int) -> Directory | None:
-    _, _, _, _, count, length, start, comment = _END.unpack_from(tail, here)
-    end = at + here
-    stop = end + 22 + comment
+    _, _, _, _, count, length, start, _ = _END.unpack_from(tail, here)
+    record_at = end = at + here
     damaged = None
     far = count == 0xffff or length == _FAR or start == _FAR
     if far and here >= 20 and tail[here - 20:here - 16] == b"PK\x06\x07":
@@ -156,7 +161,7 @@ def _directory(content: Content, tail: bytes, here: int, at: int) -> Directory |
         place = name_at + names + extras + comments
     if len(entries) & 0xffff != count & 0xffff:
         damaged = f"the zip's directory names {len(entries)} files where it says {count}"
-    return Directory(entries, start + shift, stop, damaged, others)
+    return Directory(entries, start + shift, start + shift + place, record_at, damaged, others)
 
 
 def _extra(extra: bytes, size: int, packed: int, header: int) -> tuple[int, int, int, str | None]:
@@ -222,7 +227,8 @@ def _member(content: Content, box: Box, entry: Entry) -> None:
             box.name_only(entry.name)
             return
         held = box.member(entry.name, _checked(made, entry), packed)
-    if held is not None and entry.name.lower().endswith(".rels"):
+    lowered = entry.name.lower()
+    if held is not None and lowered.endswith((".rels", "[content_types].xml")):
         _relations(held, box)
     elif held is not None and entry.name == "META-INF/manifest.xml" and b":encryption-data" in held.read(0, 256 * 1024):
         box.encrypted("the document")  # OpenDocument 1.2, part 3, 4.3: its zip has no flag of it
@@ -303,11 +309,11 @@ def _hidden(content: Content, box: Box, gaps: list[tuple[int, int]], told: bool 
                 break
             box.spend(0)
             head = content.read(at, _LOCAL.size)
-            if len(head) < _LOCAL.size or head[9] or head[8] > 99 or not 0 < head[26] | head[27] << 8 <= 1024:
+            if len(head) < _LOCAL.size or head[9] or head[8] > 99:
                 at += 4
                 continue
             local = _local(content, at)
-            if local is None or not local.name.isprintable():
+            if local is None:
                 at += 4
                 continue
             if not told:
@@ -364,17 +370,34 @@ def _mimetype(content: Content, directory: Directory) -> bytes:
 
 
 _ON_OPENING = (
-    b'/attachedTemplate"', b'/oleObject"', b'/frame"', b'/externalLinkPath"', b'/subDocument"', b'/mailMergeSource"',
+    "/attachedTemplate", "/oleObject", "/frame", "/externalLinkPath", "/subDocument", "/mailMergeSource",
 )
 """Ends of the types of relationships that are followed when the document is opened; a picture or a link is not."""
+_MACROS = ("vbaproject", "macroenabled", "macrosheet")
+"""In types of parts and of relationships: what a part is they say, whatever its name."""
+_XML_BYTES = 4 * 1024 * 1024
+_TARGET = linear.pattern(rb"Target\s*=\s*(\"[^\"]*\"|'[^']*')")
 
 
 def _relations(held: Content, box: Box) -> None:
-    """Relationships that load from elsewhere when the document is opened (ECMA-376 part 2, 9.3)."""
-    data = held.read(0, 256 * 1024)
-    for piece in data.split(b"<Relationship ")[1:]:
-        if b"External" in piece and any(kind in piece for kind in _ON_OPENING):
-            target = piece.partition(b'Target="')[2].partition(b'"')[0]
+    """What relationships and content types tell: macros, and what is loaded from elsewhere when the document is opened
+    (ECMA-376 part 2, 9.3, 10.1.2.2). Read in each spelling that XML has."""
+    data = held.read(0, _XML_BYTES)
+    if held.size > _XML_BYTES:
+        box.tell("budget", "high", f"only the first {_XML_BYTES} bytes of the relationships are read")
+    if b"\0" in data:  # UTF-16: what matters is ASCII
+        data = data.translate(None, b"\0")
+    for raw in data.split(b"<"):
+        tag = raw.decode("latin-1")
+        if "&" in tag:
+            tag = html.unescape(tag)
+        if any(word in tag.lower() for word in _MACROS):
+            for former in ("zip", "ooxml"):
+                box.become(former, "ooxml_macro")
+        if "External" in tag and "Relationship" in tag and any(
+            kind + mark in tag for kind in _ON_OPENING for mark in "\"'"
+        ):
+            found = _TARGET.search(tag.encode("utf-8", "replace"))
+            target = found.group(1)[1:-1] if found is not None else b""
             if b":" in target or target.startswith((b"\\\\", b"//")):
                 box.tell("external_link", "medium", target[:80].decode("utf-8", "replace"))
-

@@ -7,13 +7,17 @@ import sys
 from argparse import Namespace
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from inspector.app.errors import UserError
-from inspector.app.places import store_path
+from inspector.app.places import load, store_path
 from inspector.store.chain import Fault, walk
-from inspector.store.checkpoints import Checkpoint, CheckpointError, faults
+from inspector.store.checkpoints import Checkpoint, CheckpointError, faults, public_key
 from inspector.store.sqlite import Reader, StoreError
+
+_NAMED = 20
+"""Rows that are named one by one."""
 
 
 @dataclass
@@ -32,14 +36,26 @@ class Report:
     wrong: list[str] = field(default_factory=list)
 
 
-def verify(reader: Reader, exported: list[Checkpoint]) -> Report:
-    """Walk all chains and compare them with the checkpoints stored and exported. Raises StoreError."""
+def verify(reader: Reader, exported: list[Checkpoint], key: str | None = None) -> Report:
+    """Walk all chains and compare them with the checkpoints stored and exported. `key`: the public key of the next
+    checkpoint, where the key file can be read. Raises StoreError.
+    """
     report = Report()
     reader.snapshot()
     stored = reader.checkpoints()
     report.unchained = reader.unchained()
+    if displaced := reader.displaced():
+        report.wrong.append(f"{displaced} rows are in no chain, or not where their chain says")
+    disagreeing = list(islice(reader.disagreeing(), _NAMED + 1))
+    report.wrong += disagreeing[:_NAMED]
+    if len(disagreeing) > _NAMED:
+        report.wrong.append("more rows whose columns are not what their lines say")
     report.checkpoints = len(stored)
     report.wrong += faults(stored)
+    if key is not None and stored and key not in (stored[-1].next, stored[-1].key):
+        # The key goes on with each checkpoint and never back: one that was removed leaves it ahead.
+        report.wrong.append("the checkpoints' key is not the one that the last checkpoint names: checkpoints were "
+                            "removed, or the key was exchanged")
     by_number = {one.n: one for one in stored}
     wanted: dict[tuple[str, int], list[tuple[Checkpoint, str]]] = {}
     for one in (*stored, *exported):
@@ -87,7 +103,7 @@ def verify_command(args: Namespace) -> int:
     exported = [_read(name) for name in args.against]
     try:
         with Reader(store_path(args.config)) as reader:
-            report = verify(reader, exported)
+            report = verify(reader, exported, _public_key(args.config))
             last = reader.checkpoints()[-1:] if args.export else []
     except StoreError as fault:
         raise UserError(str(fault)) from None
@@ -102,6 +118,11 @@ def verify_command(args: Namespace) -> int:
         print(f"checkpoint {last[0].n} is in {args.export}: keep it where nobody of this gateway can change it")
     sys.stdout.flush()
     return 1 if report.wrong else 0
+
+
+def _public_key(config: str | None) -> str | None:
+    """The public key of the next checkpoint; None: who asks cannot read the key file, or there is none yet."""
+    return public_key(Path(load(config).state) / "checkpoint.key")
 
 
 def _sentences(report: Report, asked: bool) -> list[str]:

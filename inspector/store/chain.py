@@ -106,6 +106,13 @@ def walk(links: Iterable[Link]) -> Iterator[tuple[Link, Walk]]:
 
 def _fault(link: Link, state: Walk) -> Fault | None:
     expected = state.rows + 1
+    if not all(type(value) is kind for value, kind in (
+        (link.seq, int), (link.id, str), (link.t, float), (link.event, str), (link.line, bytes), (link.body, bytes),
+        (link.digest, bytes),
+    )) or type(link.salt) not in (bytes, type(None)) or any(
+        type(value) not in (str, type(None)) for value in (link.action, link.rule, link.reference)
+    ):
+        return Fault(link.chain, expected, "the row is none that a gateway writes")
     if link.seq != expected:
         missing = f"row {expected} is missing" if link.seq > expected else "it is there twice"
         return Fault(link.chain, link.seq, missing)

@@ -162,6 +162,15 @@ def ratchet(seed: bytes) -> bytes:
     return sha256(_RATCHET + seed).digest()
 
 
+def public_key(path: Path) -> str | None:
+    """The public key of the next checkpoint, for who may read the key file; None: it cannot be read. Makes no file."""
+    try:
+        seed = path.read_bytes()
+    except OSError:
+        return None
+    return _public(seed) if len(seed) == SEED_BYTES else None
+
+
 def _public(seed: bytes) -> str:
     return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw().hex()
 

@@ -24,6 +24,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from inspector.model import Limits
 from inspector.store.chain import GENESIS, SALT_BYTES, Link, body_of, digest_of, header_of
 from inspector.store.checkpoints import Checkpoint, CheckpointError, Signer
@@ -414,6 +416,10 @@ class Writer:
         try:
             last = _last_checkpoint(base)
             signer.catch_up(last)
+            if self._full is not True:
+                # On disk before its key is used up: or a loss of power would look like a checkpoint that was removed.
+                base.execute("PRAGMA synchronous=FULL")
+                self._full = True
             base.execute("BEGIN IMMEDIATE")
             made = signer.sign(round(time.time(), 3), _heads(base), last)
             base.execute("INSERT INTO checkpoints VALUES (?, ?, ?)", (made.n, made.t, made.json()))
@@ -540,6 +546,26 @@ def _answer(done: Done, ok: bool) -> None:
         done(ok)
 
 
+def _agrees(line: Any, columns: list[Any]) -> bool:
+    """Whether the columns of a row are those that `Writer` makes of what its line says, as far as it says it."""
+    try:
+        said = msgspec.json.decode(line)
+        ident, _, event, *rest = columns
+        if (said["id"], said["event"]) != (ident, event):
+            return False
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return False
+    for name, value in zip(_COLUMNS, rest, strict=True):
+        if name not in said or (name == "action" and event != "verdict"):
+            continue
+        expected = said[name]
+        if expected is not None and type(expected) is not str:
+            continue
+        if (_column(expected) or "").lower() != str(value or "").lower():
+            return False
+    return True
+
+
 def _size(row: Row) -> int:
     """Characters of a row's texts and names: what its memory grows with. A peer chooses names and identifiers, too."""
     size = sum(len(part["text"] or "") if isinstance(part, dict) else 0 for part in row.get("texts") or ())
@@ -651,6 +677,29 @@ class Reader:
                 yield Link(*row)
         except sqlite3.Error as fault:
             raise StoreError(f"event store: {fault}") from None
+
+    def disagreeing(self) -> Iterator[str]:
+        """One sentence for each row whose columns, by which it is found, are not what its line says. An erased row has
+        no line and none of a person's columns."""
+        erased = "salt IS NULL AND chain IS NOT NULL" if _version(self._base) >= 2 else "0"
+        query = f"SELECT n, {erased}, line, id, t, event, {', '.join(_COLUMNS)} FROM events"  # noqa: S608 - constants
+        try:
+            for n, without, line, *columns in self._base.execute(query):
+                if not without and not _agrees(line, columns):
+                    yield f"row n={n}: its columns are not what its line says"
+        except sqlite3.Error as fault:
+            raise StoreError(f"event store: {fault}") from None
+
+    def displaced(self) -> int:
+        """Rows in no chain that are not of an earlier release: they stand behind a row that is in one; and rows whose
+        order in the table is not that of their chain."""
+        if _version(self._base) < 2:
+            return 0
+        behind = ("SELECT count(*) FROM events WHERE chain IS NULL "
+                  "AND n > (SELECT min(n) FROM events WHERE chain IS NOT NULL)")
+        turned = ("SELECT count(*) FROM (SELECT n, lag(n) OVER (PARTITION BY chain ORDER BY seq) AS before FROM events "
+                  "WHERE chain IS NOT NULL) WHERE before > n")
+        return int(self._all(behind, ())[0][0]) + int(self._all(turned, ())[0][0])
 
     def unchained(self) -> int:
         """Rows of an earlier release, in no chain."""

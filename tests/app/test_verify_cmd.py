@@ -66,6 +66,14 @@ def test_an_exported_checkpoint_proves_what_came_before_it(place: Path, capsys: 
 @pytest.mark.parametrize(("statement", "said"), [
     ("UPDATE events SET line = CAST(replace(line, 'message 3', 'massage 3') AS BLOB) WHERE n = 4", "was changed"),
     ("UPDATE events SET action = 'pass' WHERE n = 4", "row 4"),
+    ("UPDATE events SET user = 'somebody' WHERE n = 4", "columns are not what its line says"),
+    ("UPDATE events SET sender = NULL WHERE n = 4", "columns are not what its line says"),
+    ("UPDATE events SET kind = 'status' WHERE n = 4", "columns are not what its line says"),
+    ("INSERT INTO events SELECT 99, id || 'x', t, event, flow, message, protocol, kind, action, user, sender, rule, "
+     "reference, line, NULL, NULL, NULL, NULL, NULL FROM events WHERE n = 4", "are in no chain"),
+    ("UPDATE events SET n = CASE n WHEN 3 THEN 300 ELSE 3 END WHERE n IN (3, 4)", "not where their chain"),
+    ("UPDATE events SET seq = NULL WHERE n = 4", "the row is none that a gateway writes"),
+    ("UPDATE events SET body = NULL, salt = NULL WHERE n = 4", "the row is none that a gateway writes"),
     ("DELETE FROM events WHERE n = 4", "row 4 is missing"),
     ("UPDATE events SET seq = CASE seq WHEN 4 THEN 50 ELSE seq END", "row 4 is missing"),
     ("DELETE FROM events WHERE n > 7", "rows 8 to 10 are missing"),
@@ -80,6 +88,32 @@ def test_what_was_done_to_a_log_is_found(
     change(place, statement)
     assert main(["verify"]) == 1
     assert said in capsys.readouterr().out
+
+
+def test_a_checkpoint_and_its_rows_that_were_cut_off_are_missed(
+    place: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing was exported; but the key has gone on, and nobody can turn it back."""
+    write(place, 10)
+    write(place, 5, start=10)
+    change(place, "DELETE FROM events WHERE n > 10")
+    change(place, "DELETE FROM checkpoints WHERE n > 1")
+    assert main(["verify"]) == 1
+    assert "checkpoints were removed" in capsys.readouterr().out
+
+
+def test_a_key_that_was_exchanged_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the next checkpoint is made with it; one that cannot be read is not compared."""
+    write(place, 10)
+    key = place / "var" / "checkpoint.key"
+    kept = key.read_bytes()
+    key.write_bytes(bytes(32))
+    assert main(["verify"]) == 1
+    assert "the key was exchanged" in capsys.readouterr().out
+    key.unlink()
+    assert main(["verify"]) == 0
+    key.write_bytes(kept)
+    assert main(["verify"]) == 0
 
 
 def test_a_log_that_was_made_anew_is_not_the_exported_one(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

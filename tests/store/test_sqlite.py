@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from inspector.model import Limits
+from inspector.store.checkpoints import Signer
 from inspector.store.sqlite import Reader, StoreError, Writer, connect, location
 from tests.store.rows import T, bare, full, message
 
@@ -455,3 +456,21 @@ def test_group_commit_shares_syncs(path: Path, writer: Writer) -> None:
         writer.put(message(n), answers)
     assert set(answers.wait(2000)) == {True}
     assert writer.counters.commits <= 500
+
+
+def test_a_checkpoint_is_on_disk_before_its_key_is_used_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when no row before it was waited for: a loss of power must not look like a removed checkpoint."""
+    seen: list[int] = []
+    writer = Writer(tmp_path / "events.db", key=tmp_path / "checkpoint.key")
+    advance = Signer.advance
+
+    def watched(signer: Signer) -> None:
+        assert writer._base is not None
+        seen.append(writer._base.execute("PRAGMA synchronous").fetchone()[0])
+        advance(signer)
+
+    monkeypatch.setattr(Signer, "advance", watched)
+    writer.start()
+    writer.put(message(1))
+    writer.close()
+    assert seen == [2]

@@ -560,6 +560,9 @@ class FileDesk:
         way = transfer.way
         if verdict.action >= Action.WARN and not transfer.unspooling and not transfer.done:
             self._tell(transfer, verdict, out)
+        if verdict.placeholder is not None:
+            # Words for people: content has no place for them.
+            item.verdicts = [msgspec.structs.replace(one, placeholder=None) for one in item.verdicts]
         if verdict.action >= Action.BLOCK:
             transfer.pending = b""
         elif transfer.mode == "stream":
@@ -594,7 +597,8 @@ class FileDesk:
         expected = transfer.start.expected
         if expected is None or expected.flow is None or expected.flow == self._session.flow.id:
             return
-        out.append(Tell(expected.flow, Notice(notice_of(transfer.offer, verdict), transfer.offer)))
+        offer = transfer.offer
+        out.append(Tell(expected.flow, Notice(notice_of(offer, verdict), offer, words_for_reader(offer, verdict))))
 
     def woke(self, at: float, world: World, out: list[Effect]) -> None:
         """No verdict in time is a failed scan; a file that does not move is given up."""
@@ -667,12 +671,25 @@ class FileDesk:
 
 def notice_of(offer: FileOffer, verdict: Verdict) -> str:
     """What people are told of a refused file."""
-    name = offer.file_name if len(offer.file_name) <= _SHOWN else offer.file_name[:_SHOWN] + "…"
     text = verdict.notice
     if text is None:
-        said = NOTICE_FILE_WARN if verdict.action is Action.WARN else NOTICE_FILE
-        text = said.replace("{name}", f'"{name}"' if name else "")
+        text = _named(NOTICE_FILE_WARN if verdict.action is Action.WARN else NOTICE_FILE, offer)
     return " ".join(text.replace("{reference}", verdict.reference).split())
 
 
-__all__ = ["FileDesk", "Transfer", "notice_of"]
+def words_for_reader(offer: FileOffer, verdict: Verdict) -> str:
+    """What he reads for whom the file was: the rule's placeholder, never what it says to the sender. Empty: nothing."""
+    if verdict.action < Action.BLOCK:
+        return ""
+    text = verdict.placeholder
+    if text is None:
+        text = "" if verdict.notice == "" else _named(NOTICE_FILE, offer)
+    return " ".join(text.replace("{reference}", verdict.reference).split())
+
+
+def _named(text: str, offer: FileOffer) -> str:
+    name = offer.file_name if len(offer.file_name) <= _SHOWN else offer.file_name[:_SHOWN] + "…"
+    return text.replace("{name}", f'"{name}"' if name else "")
+
+
+__all__ = ["FileDesk", "Transfer", "notice_of", "words_for_reader"]

@@ -849,7 +849,7 @@ class Session:
             # Its last frame is still here: it can be refused whatever the protocol.
             refused = asked.action in (Action.REDACT, Action.HOLD)
             return msgspec.structs.replace(
-                asked, action=Action.BLOCK if refused else asked.action, masks=(), placeholder=None)
+                asked, action=Action.BLOCK if refused else asked.action, masks=())
         spec = self._spec
         assert spec is not None
         can = spec.can.get(f"{event.name}.{getattr(event, 'kind', '')}") or spec.can.get(event.name, _NOTHING)

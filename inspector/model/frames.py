@@ -115,6 +115,8 @@ class Notice(msgspec.Struct, frozen=True):
     text: str
     about: Message | FileOffer | None = None
     """The message it is about, None: in general. A FileOffer: its transfer was refused after the offer had passed."""
+    reader: str | None = None
+    """Of a file: what he reads for whom it was; None: `text`, too. An empty text is told to nobody."""
 
 
 class Can(msgspec.Struct, frozen=True):

@@ -1984,14 +1984,20 @@ class IrcDecoder:
         """A NOTICE to the user; on the way up only about a message or a file, to whom it is about."""
         about = message.about
         target = about.recipients[0] if about is not None and about.recipients else ""
+        text = message.text
         if isinstance(about, FileOffer):
+            ours = self._is_own(target) or (self._is_channel(target) and not self._is_own(about.sender or ""))
+            if message.reader is not None and ours is (way is DOWN):
+                text = message.reader
+            if not text:
+                return []
             if way is UP:
-                return self._to_peer(message.text, about)
+                return self._to_peer(text, about)
             if self._is_own(target):
                 target = about.sender or ""
         if way is DOWN:
-            return [Send(DOWN, self._notice(message.text, target, "PRIVMSG", Action.WARN))]
-        return _said_to(target, message.text)
+            return [Send(DOWN, self._notice(text, target, "PRIVMSG", Action.WARN))]
+        return _said_to(target, text)
 
     def _to_peer(self, text: str, offer: FileOffer) -> list[Act]:
         """Tell the other one of an offer; a channel is not told."""

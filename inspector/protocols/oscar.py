@@ -2118,7 +2118,8 @@ class OscarDecoder:
             return acts
         if offered is not None:
             self._say(DOWN, _SNAC.pack(4, 7, 0, self._request()) + self._cancel(DOWN, offered.answer), acts)
-        self._notify(message.text, about, acts)
+        if message.text:
+            self._notify(message.text, about, acts)
         return acts
 
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:

@@ -2417,7 +2417,7 @@ class XmppDecoder:
         about = message.about
         if isinstance(about, FileOffer) and about.method == "jingle" and about.id:
             acts.append(self._terminate(way, self._peer(about), about.id, message.text))
-        if way is DOWN:
+        if way is DOWN and message.text:
             acts.append(Send(DOWN, self._headline(message.text)))
         return acts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from inspector.engine.files import notice_of
+from inspector.engine.files import notice_of, words_for_reader
 from inspector.model import (
     DOWN,
     UP,
@@ -272,6 +272,7 @@ def test_an_announced_connection_knows_its_people_and_tells_their_conversation()
     assert told[0].flow == "talk"
     assert told[0].notice.about == announced().offer
     assert "a.txt" in told[0].notice.text
+    assert told[0].notice.reader == told[0].notice.text
     p.last = []
     p >> Closed(UP, START)
     p.last = []
@@ -417,6 +418,19 @@ def test_a_warning_about_a_file_is_told_and_the_file_delivered() -> None:
     assert '"a.txt"' in text
     named = notice_of(FileOffer(file_name="{reference}.txt"), Verdict(Action.BLOCK, notice="No. {reference}"))
     assert named == "No."
+
+
+def test_the_reader_of_a_refused_file_reads_the_placeholder() -> None:
+    """Not what the rule says to the sender; without a placeholder a neutral sentence; of a warning, and where nobody is
+    to be told, nothing."""
+    offer = FileOffer(file_name="a.txt")
+    block = Verdict(Action.BLOCK, notice="Yours was refused.", placeholder="[Removed, {reference}]", reference="AA-BB")
+    assert words_for_reader(offer, block) == "[Removed, AA-BB]"
+    plain = words_for_reader(offer, msgspec.structs.replace(block, placeholder=None))
+    assert '"a.txt" was not delivered' in plain
+    assert "Yours" not in plain
+    assert words_for_reader(offer, msgspec.structs.replace(block, notice="", placeholder=None)) == ""
+    assert words_for_reader(offer, Verdict(Action.WARN, notice="Yours was delivered.")) == ""
 
 
 def test_a_sender_is_answered_where_no_words_of_ours_have_a_place() -> None:

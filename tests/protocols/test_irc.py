@@ -1154,6 +1154,12 @@ def test_both_are_told_of_a_refused_file() -> None:
         assert session.decoder.inject(Notice("refused", offer), DOWN) == [
             Send(DOWN, b":irc.example.net NOTICE alice :[bob] refused\r\n")]
         assert session.decoder.inject(Notice("refused", offer), UP) == [Send(UP, b"NOTICE bob :refused\r\n")]
+        for way in (UP, DOWN):
+            (said,) = session.decoder.inject(Notice("to the sender", offer, "to the reader"), way)
+            assert isinstance(said, Send)
+            assert said.data.endswith(b"to the reader\r\n" if (way is UP) is (offer is sent) else b"to the sender\r\n")
+            quiet = session.decoder.inject(Notice("", offer, ""), way)
+            assert quiet == []
     shouted = offer_of(session.up(b"PRIVMSG #c :\x01DCC SEND a 3221225991 5000 12\x01\r\n")[0])
     assert session.decoder.inject(Notice("refused", shouted), UP) == []
 

@@ -392,6 +392,12 @@ class _Reader:
                     else "no event is all of this: the rule can never match",
                 ))
             events = [name for name in events if having is None or name in having]
+        states = [atom for atom in required if atom.field.name == "file.state"]
+        offer = not all(atom.matcher.holds("transferred") for atom in states)  # type: ignore[arg-type]
+        for atom in required:
+            if offer and atom.field.name in _OF_CONTENT:
+                told = f"{atom.field.name} is not known of an offered file: the rule can never match"
+                self.faults.append(Fault(self.document.path, *atom.place, told))
 
     # -- conditions
 
@@ -582,6 +588,10 @@ class _Reader:
 def _is(name: str, *words: str) -> Atom:
     """A condition that stands in no file."""
     return Atom(FIELDS[name], Names(words), (0, 0), f"{name}: {_written(list(words) if len(words) > 1 else words[0])}")
+
+
+_OF_CONTENT = frozenset({"file.complete", "file.encrypted", "file.members", "file.sha256"})
+"""Fields of files whose content has come: of an offer they are unknown."""
 
 
 def _required(condition: Condition) -> list[Atom]:

@@ -178,6 +178,8 @@ def test_faults_of_conditions(when: str, at: str, fault: str) -> None:
      "2:38: sign_on events have no peer: the rule can never match"),
     ("{name: r, when: {kind: chat, file.name: x}, then: block}",
      "2:34: message and opaque events have no file.name: the rule can never match"),
+    ("{name: r, when: {event: file, file.state: offered, file.complete: true}, then: block}",
+     "2:56: file.complete is not known of an offered file: the rule can never match"),
     ("{name: r, when: {kind: chat}, then: redact}",
      "2:41: redact masks what was found: each alternative of when needs a finding.* condition"),
     ("{name: r, when: {any: [{finding.rule: a}, {text: b}]}, then: redact}",

@@ -31,7 +31,8 @@ number in `schema` growing.
 With `archive: none` (the default) a message that passes is counted and not logged. A message that was warned about,
 masked, held, refused, or that a shadow rule would have touched, has a `message` event and a `verdict` event, whatever
 `archive` says. With `archive: metadata` every message has both, without its text; with `full`, with its text. Sign-ons
-and files (offers and what came of them) are always logged. `inspector scan` prints everything.
+and files (offers and what came of them) are always logged; one of which no rule had anything to say has no
+`verdict` event. `inspector scan` prints everything.
 
 A refusing or masking verdict is on disk (synced) before the peer can notice anything of it. Other events are written
 within 50 ms or so; the end of the process does not lose them, a loss of power may take the last of them.

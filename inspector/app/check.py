@@ -33,6 +33,9 @@ class Checked:
 
     what: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    policies: dict[Path, CompiledPolicy | None] = field(default_factory=dict)
+    packs: set[Path] = field(default_factory=set)
+    """What a configuration names is often named beside it, too: once is enough."""
 
     def add(self, told: str, faults: Iterable[Fault]) -> None:
         self.what.append(told)
@@ -119,7 +122,8 @@ def _check_file(path: Path, checked: Checked) -> None:
         checked.add(f"{path}: unreadable", [Fault(str(path), 0, 0, f"cannot be read: {(exc.strerror or '').lower()}")])
         return
     except Faults as exc:
-        checked.add(f"{path}: not YAML", exc.faults)
+        of_pack = Fault(str(path), 0, 0, "a file of a pack is checked with it: name the folder")
+        checked.add(f"{path}: not YAML", [of_pack] if path.suffix in (".yar", ".csv") else exc.faults)
         return
     top = document.value
     kind = "config" if top is None else kind_of(top) if isinstance(top, dict) else None
@@ -165,11 +169,16 @@ def _check_config(path: Path | None, checked: Checked) -> None:
 
 
 def _check_policy(path: Path, checked: Checked) -> CompiledPolicy | None:
+    place = path.resolve()
+    if place in checked.policies:
+        return checked.policies[place]
+    checked.policies[place] = None
     try:
         policy = compile_policy(path)
     except Faults as exc:
         checked.add(f"{path}: policy", exc.faults)
         return None
+    checked.policies[place] = policy
     checked.add(f"{path}: policy with {_count(len(policy.rules), 'rule')}", policy.hidden())
     return policy
 
@@ -184,6 +193,10 @@ def _check_packs(path: Path, checked: Checked) -> None:
     from inspector import scan
     from inspector.scan.packs import folders
 
+    place = path.resolve()
+    if place in checked.packs:
+        return
+    checked.packs.add(place)
     checked.add(f"{path}: {_count(len(folders(path)), 'pack')}", scan.check([path]))
 
 

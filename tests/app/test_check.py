@@ -155,6 +155,28 @@ def test_a_configuration_is_checked_with_what_it_names(tmp_path: Path) -> None:
     assert len(told) == 3 and told[2].startswith("signatures: no signature pack is here")
 
 
+def test_what_is_named_twice_is_checked_once(tmp_path: Path) -> None:
+    """A configuration names policy and packs, and whoever checks names them, too."""
+    (tmp_path / "policy.yaml").write_text("rules: [{name: x}]")
+    pack = tmp_path / "packs" / "p"
+    pack.mkdir(parents=True)
+    (pack / "pack.yaml").write_text("name: p\n")
+    config = tmp_path / "inspector.yaml"
+    config.write_text("policy: policy.yaml\nsignatures: packs\n")
+    alone = check_paths([config])
+    assert alone.faults
+    twice = check_paths([config, tmp_path / "policy.yaml", tmp_path / "packs", config.parent / "packs"])
+    assert (twice.what, twice.faults) == (alone.what, alone.faults)
+
+
+def test_a_file_of_a_pack_is_checked_with_it(tmp_path: Path) -> None:
+    """Rules are no YAML, and what is wrong with that says nothing of them."""
+    path = tmp_path / "a.yar"
+    path.write_text("rule a\n{\n    meta:\n        id = \"t.a\"\n}\n")
+    assert [fault.text for fault in check_paths([path]).faults] == [
+        "a file of a pack is checked with it: name the folder"]
+
+
 def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
     """A configuration that names a missing policy or folder is told so."""
     (tmp_path / "i.yaml").write_text("policy: none.yaml\nsignatures: none\ntls: {upstream_ca: ca.pem}\n")

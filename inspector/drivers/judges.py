@@ -43,6 +43,7 @@ from inspector.drivers.judge_child import (
     packed,
 )
 from inspector.model import File, FileReport, FileRules, Finding, Judge, Limits, Rules
+from inspector.scan.filetypes import KINDS
 
 GRACE = 5.0
 """Seconds beyond limits.archive_seconds before a worker is killed."""
@@ -56,6 +57,12 @@ _FAILED_STARTS = 3
 """Starts that fail in a row before files are told to fail, until one succeeds."""
 PROGRAM = ("-m", "inspector.drivers.judge_child")
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+
+_KINDS = frozenset(KINDS)
+_SENTENCE = 1000
+_WORD = 400
+_TAGS = 64
+"""Above what openers and packs say; what is longer was made to be long."""
 
 Done = Callable[[FileReport | None, str | None], None]
 """A report, or the sentence of a failure."""
@@ -374,6 +381,11 @@ class Workers:
                 self._log(message.failure)
                 self._refuse(worker.key, message.failure)
         elif isinstance(message, Answer) and worker.job is not None:
+            lie = "more than was asked for" if worker.buffer else unbelievable(message, worker.job.size, self.limits())
+            if lie is not None:
+                self._log(f"a process that judges files answers what none would: {lie}")
+                self._died(worker)
+                return
             job, worker.job = worker.job, None
             worker.files += 1
             self._count(message.report)
@@ -587,7 +599,7 @@ class OneJudge:
             except (OSError, EOFError, ValueError):
                 self.close()
                 continue
-            if isinstance(answer, Answer):
+            if isinstance(answer, Answer) and unbelievable(answer, os.fstat(content).st_size, self._limits) is None:
                 return answer.report or answer.failure or "the file was not judged"
             self.close()
         return "the process that judged the file has died twice"
@@ -648,6 +660,29 @@ class OneJudge:
 def rules_of(rules: Rules) -> FileRules | None:
     """What files are judged with."""
     return rules.scanner.files
+
+
+def unbelievable(answer: Answer, size: int, limits: Limits) -> str | None:
+    """What of an answer no worker of ours would say of a file of `size` bytes; None: nothing. A worker that a file has
+    taken over may lie about it, but not fill the log, nor name places in messages, nor speak of another file."""
+    report = answer.report
+    if len(answer.failure or "") > _SENTENCE or (report is None and answer.failure is None):
+        return "no report and no sentence"
+    if report is None:
+        return None
+    if answer.failure is not None or report.size != size or not 0 <= report.members <= limits.archive_members + 1:
+        return "figures of another file"
+    if any(len(digest) != length or digest.strip("0123456789abcdef") for digest, length in (
+        (report.sha256, 64), (report.sha1, 40), (report.md5, 32)
+    )) or not set(report.kinds) <= _KINDS or len(report.kinds) > len(_KINDS) or len(report.media_type or "") > _WORD:
+        return "no digests or kinds"
+    if len(report.findings) > limits.findings:
+        return "more findings than there may be"
+    for one in report.findings:
+        words = (one.detector, one.rule, one.pack or "", *one.tags)
+        if one.spans or len(one.detail) > _SENTENCE or len(one.tags) > _TAGS or any(len(w) > _WORD for w in words):
+            return "a finding that is none of a file"
+    return None
 
 
 def clipped(about: File) -> File:

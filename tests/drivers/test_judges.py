@@ -35,7 +35,7 @@ from inspector.drivers.judge_child import main
 real = files.FileJudge.judge
 
 def judge(self, source, about):
-    data = source if isinstance(source, bytes) else os.pread(source, 100, 0)
+    data = source if isinstance(source, bytes) else os.pread(source, 200, 0)
     if data.startswith(b"hang"):
         while True:
             pass
@@ -55,6 +55,16 @@ def judge(self, source, about):
     if data.startswith(b"long"):
         os.write(0, b"\\xff\\xff\\xff\\xff")
         time.sleep(60)
+    if data.startswith(b"forge"):
+        import msgspec
+        from inspector.model import Finding
+        report = real(self, source, about)
+        how = eval(data[5:].decode())
+        if how == "twice":
+            from inspector.drivers.judge_child import Answer, packed
+            os.write(0, packed(Answer(report, None)) * 2)
+            time.sleep(60)
+        return msgspec.structs.replace(report, **how)
     return real(self, source, about)
 
 files.FileJudge.judge = judge
@@ -216,6 +226,26 @@ def test_an_error_of_ours_is_told_without_what_the_file_said(monkeypatch: pytest
             told = [sentence for sentence in asker.sentences if "internal error" in sentence]
             assert told[0].startswith("a process that judges files ends because of an internal error: KeyError at ")
             assert "secret" not in "".join(asker.sentences)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("how", [
+    "{'size': 1}", "{'sha256': '../x'}", "{'kinds': ('image',) * 900}", "{'kinds': ('harmless',)}", "{'members': -1}",
+    "{'media_type': 'x' * 9000}", "'twice'", "{'findings': (Finding('file', 'file.bomb', 'low'),) * 1000}",
+    "{'findings': (Finding('file', 'x' * 9000, 'low'),)}",
+    "{'findings': (Finding('file', 'file.bomb', 'low', spans=((0, 0, 9),)),)}",
+])
+def test_a_worker_that_was_taken_over_cannot_say_what_it_likes(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Answers about another file, in advance, too long, with places in messages: a failure, and another worker."""
+
+    async def scenario() -> None:
+        async with asking(monkeypatch, replace(LIMITS, archive_seconds=20.0)) as asker:
+            failure = await asker.failure(b"forge" + how.encode())
+            assert failure == "the process that judged the file has died twice"
+            assert any("answers what none would" in sentence for sentence in asker.sentences)
+            report, _ = await asker.ask(b"content")
+            assert report.size == 7
 
     run(scenario)
 

@@ -30,6 +30,9 @@ _CHARSETS = {
 }
 """Charsets of names that are told apart; of others the ASCII, which is what an ending is made of."""
 _LINES = 2000
+_PADDINGS = 10_000
+"""Places with padding behind which base64 is begun anew."""
+_TEMPLATES = 64
 _SPELLINGS = 8
 _SEMICOLON = linear.pattern(rb';(?:[^";]|"(?:[^"\\]|\\.)*")*')
 _BEGIN = (b"begin ", b"begin-base64 ")
@@ -202,7 +205,7 @@ def _base64(raw: bytes) -> list[bytes]:
     in the middle, some go on behind it and some begin anew: both."""
     clean = raw.translate(None, _OTHERS)
     forms = [_unlettered(clean)]
-    first, *pieces = raw.split(b"=")
+    first, *pieces = raw.split(b"=", _PADDINGS)
     pieces = [piece for piece in (one.translate(None, _OTHERS) for one in pieces) if piece]
     if pieces:
         forms.append(b"".join(map(_unlettered, (first.translate(None, _OTHERS), *pieces))))
@@ -261,12 +264,16 @@ def open_rtf(content: Content, box: Box) -> None:
     if content.size > _MOST:
         box.tell("budget", "high", f"only the first {_MOST} bytes of the RTF are opened")
     place = data.find(_TEMPLATE)
-    while place >= 0:
+    for _ in range(_TEMPLATES):
+        if place < 0:
+            break
         target = data[place + len(_TEMPLATE):place + len(_TEMPLATE) + 2048].partition(b"}")[0].strip()
         if b"://" in target or b"\\u" in target or b"\\'" in target or target.startswith(b"\\\\\\\\"):
             box.tell("external_link", "medium", target[:80].decode("utf-8", "replace"))
             break
         place = data.find(_TEMPLATE, place + 1)
+    else:
+        box.tell("too_many", "high", f"more than {_TEMPLATES} templates in the RTF")
     number = 0
     at = data.find(b"\\objdata")
     while at >= 0:

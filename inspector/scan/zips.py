@@ -375,7 +375,7 @@ _ON_OPENING = (
 """Ends of the types of relationships that are followed when the document is opened; a picture or a link is not."""
 _MACROS = ("vbaproject", "macroenabled", "macrosheet")
 """In types of parts and of relationships: what a part is they say, whatever its name."""
-_XML_BYTES = 4 * 1024 * 1024
+_XML_BYTES = 1024 * 1024
 _TARGET = linear.pattern(rb"Target\s*=\s*(\"[^\"]*\"|'[^']*')")
 
 

@@ -12,6 +12,7 @@ import io
 import lzma
 import struct
 import tarfile
+import time
 import zlib
 
 import pytest
@@ -319,3 +320,14 @@ def test_more_source_of_macros_than_is_read_is_told() -> None:
     data = ole({"VBA/_VBA_PROJECT": b"\xcc\x61" + bytes(30), "VBA/a": vba_compressed(b"Attribute VB_Name\r\n" + junk),
                 "VBA/b": vba_compressed(b'Attribute VB_Name = "b"\r\nSub AutoOpen()\r\nEnd Sub\r\n')})
     assert "file.budget" in making.told(making.judged(data))
+
+
+@pytest.mark.parametrize("data", [
+    b"{\\rtf1" + b"\\*\\template x" * 1_000_000,
+    attached(b"Content-Transfer-Encoding: base64", b"x").replace(b"eA==", b"A=" * 4_000_000),
+])
+def test_many_small_pieces_take_no_long_time(data: bytes) -> None:
+    """Templates without number, padding without end: seconds of CPU, not minutes."""
+    start = time.process_time()
+    making.judged(data)
+    assert time.process_time() - start < 4

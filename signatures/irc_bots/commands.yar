@@ -14,7 +14,7 @@ rule bot_scan_command
         scope = "message"
         tags = "bot, irc"
     strings:
-        $scan = /[.!@$%^&*~-](advscan|adv\.start|ntscan|wksscan|scan\.start) [a-z0-9_]{3,12} [0-9]{1,4} [0-9]{1,3} [0-9]{1,5}/i
+        $scan = /[.!@$%^&*~-](advscan|adv\.start|ntscan|wksscan|scan\.start) [a-z0-9_]{3,12} [0-9]{1,4} [0-9]{1,3} [0-9]/i
     condition:
         $scan
 }

@@ -198,7 +198,7 @@ rule picture_that_is_a_program
         tags = "worm"
     strings:
         $two = /\.(jpe?g|gif|png|bmp|avi|mpe?g|wmv)[ _]{0,4}\.(exe|scr|pif|bat|cmd|vbs)\b/i
-        $name = /[0-9]\.jpe?g[-_]www\.[a-z0-9-]{3,40}\.(com|exe|scr)\b/i
+        $name = /[0-9]\.jpe?g[-_]www\.[a-z0-9-]{3,24}\.(com|exe|scr)\b/i
     condition:
         any of them
 }

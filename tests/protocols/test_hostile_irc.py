@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inspector.engine.world import Table
+from inspector.engine.world import SharedMemory
 from inspector.model import (
     DOWN,
     PASSED,
@@ -20,7 +20,8 @@ from inspector.model import (
     Verdict,
     Way,
 )
-from inspector.protocols.irc import SPEC, IrcDecoder, plain_of
+from inspector.protocols.irc import SPEC, IrcDecoder
+from inspector.wire.irctext import plain_of
 from tests.protocols.contract import flow
 from tests.protocols.test_irc import SIGN_ON
 
@@ -32,7 +33,7 @@ class Side:
     """A registered decoder."""
 
     def __init__(self) -> None:
-        self.decoder = IrcDecoder(flow(SPEC), Limits(), Table(100), frozenset())
+        self.decoder = IrcDecoder(flow(SPEC), Limits(), SharedMemory(100), frozenset())
         for way, data in SIGN_ON:
             for frame in self.feed(way, data):
                 self.decoder.apply(frame, [PASSED] * len(frame.events))

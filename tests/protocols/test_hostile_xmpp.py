@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from inspector.engine.world import Table
+from inspector.engine.world import SharedMemory
 from inspector.model import (
     DOWN,
     PASSED,
@@ -42,7 +42,7 @@ class Side:
     """A signed-on decoder."""
 
     def __init__(self) -> None:
-        self.decoder = XmppDecoder(flow(xmpp.SPEC), Limits(), Table(100), ON)
+        self.decoder = XmppDecoder(flow(xmpp.SPEC), Limits(), SharedMemory(100), ON)
         for way, data in login():
             for frame in self.feed(way, data):
                 self.decoder.apply(frame, [PASSED] * len(frame.events))

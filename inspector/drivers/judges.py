@@ -20,7 +20,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Protocol
@@ -98,17 +98,25 @@ class Counters:
         """Workers started in place of another one."""
 
 
+SHARE = 4
+"""One owner may fill the queue's length divided by this."""
+OWNERS = 1024
+"""Owners whose last turn is remembered."""
+
+
 class _Job:
     """One file that waits or is being judged."""
 
-    __slots__ = ("about", "content", "deaths", "done", "over", "rules", "size")
+    __slots__ = ("about", "content", "deaths", "done", "over", "owner", "rules", "size")
 
-    def __init__(self, about: File, content: int, size: int, rules: FileRules, done: Done) -> None:
+    def __init__(self, about: File, content: int, size: int, rules: FileRules, done: Done, owner: str) -> None:
         self.about = about
         self.content = content
         self.size = size
         self.rules = rules
         self.done = done
+        self.owner = owner
+        """Whose file it is, for fairness."""
         self.deaths = 0
         self.over = False
 
@@ -162,6 +170,9 @@ class Workers:
         self._workers: list[_Worker] = []
         self._ended: list[subprocess.Popen[bytes]] = []
         self._queue: deque[_Job] = deque()
+        self._served: OrderedDict[str, int] = OrderedDict()
+        """Owner -> his place in the row of those whose file was taken last; the longest ago is taken next."""
+        self._turns = 0
         self._rules: FileRules | None = None
         self._blobs: dict[str, int | None] = {}
         """Descriptors of rules by their key; None: being made."""
@@ -226,10 +237,18 @@ class Workers:
 
     # -- asking
 
-    def judge(self, about: File, content: int, rules: FileRules | None, done: Done) -> Callable[[], None]:
-        """Judge the content of a descriptor, which is ours to close; `done` comes later, unless it is taken back."""
+    def judge(
+        self, about: File, content: int, rules: FileRules | None, done: Done, owner: str = "",
+    ) -> Callable[[], None]:
+        """Judge the content of a descriptor, which is ours to close; `done` comes later, unless it is taken back.
+
+        `owner`: nobody may have more than a quarter of the queue, and owners take turns.
+        """
         size = os.fstat(content).st_size
-        if rules is None or self.broken or len(self._queue) >= self.limits().file_queue or not self._running:
+        most = self.limits().file_queue
+        full = len(self._queue) >= most or (
+            owner != "" and sum(job.owner == owner for job in self._queue) >= max(1, most // SHARE))
+        if rules is None or self.broken or full or not self._running:
             os.close(content)
             self.counters.failed += 1
             if rules is None:
@@ -240,7 +259,7 @@ class Workers:
                 self.counters.refused += 1
                 why = "too many files wait to be judged"
             return self._loop.call_soon(done, None, why).cancel
-        job = _Job(clipped(about), content, size, rules, done)
+        job = _Job(clipped(about), content, size, rules, done, owner)
         self._queue.append(job)
         if rules.key not in self._blobs:
             self._task(self._prepare(rules))
@@ -289,6 +308,7 @@ class Workers:
             if job is not None:
                 if job.rules.key == worker.key:
                     self._queue.remove(job)
+                    self._serve(job.owner)
                     worker.job = job
                     self._send(worker, Ask(job.about), job.content, self.limits().archive_seconds + GRACE)
                 elif not self._load(worker, job.rules.key):
@@ -297,13 +317,25 @@ class Workers:
                 self._load(worker, self._rules.key)
 
     def _next(self) -> _Job | None:
-        """The next file: where there are several workers, one is left to small ones."""
+        """The next file: of the owner who was served longest ago; where there are several workers, one is left to small
+        files."""
         large = sum(1 for worker in self._workers if worker.job is not None and worker.job.size > SMALL)
         small_only = len(self._workers) > 1 and large >= len(self._workers) - 1
+        best: _Job | None = None
         for job in self._queue:
-            if not job.over and (not small_only or job.size <= SMALL) and self._blobs.get(job.rules.key) is not None:
-                return job
-        return None
+            if job.over or (small_only and job.size > SMALL) or self._blobs.get(job.rules.key) is None:
+                continue
+            if best is None or self._served.get(job.owner, 0) < self._served.get(best.owner, 0):
+                best = job
+        return best
+
+    def _serve(self, owner: str) -> None:
+        """The owner's file is taken: the others are before him now."""
+        self._turns += 1
+        self._served[owner] = self._turns
+        self._served.move_to_end(owner)
+        if len(self._served) > OWNERS:
+            self._served.popitem(last=False)
 
     def _load(self, worker: _Worker, key: str) -> bool:
         descriptor = self._blobs.get(key)
@@ -505,10 +537,10 @@ class Judging:
         """Judge a file; see inspector.drivers.mitm_server.Judges."""
         rules = rules_of(effect.rules)
         if self.second is None:
-            return self.workers.judge(effect.about, content, rules, done)
+            return self.workers.judge(effect.about, content, rules, done, effect.client)
         both = _Both(done)
         copy = os.dup(content)
-        both.take_back = self.workers.judge(effect.about, content, rules, both.judged)
+        both.take_back = self.workers.judge(effect.about, content, rules, both.judged, effect.client)
         task = asyncio.get_running_loop().create_task(self._ask(self.second, copy, both))
         self._tasks.add(task)
 

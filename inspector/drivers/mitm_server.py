@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import msgspec
 from mitmproxy import connection
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events
@@ -668,6 +669,11 @@ class Gateway:
             protocols, named_im = frozenset[str](), True
         else:
             protocols, named_im = listener.protocols, bool(listener.protocols) or flow.server.port in self._im_ports
+            if listener.mode == "reverse" and not listener.protocols:
+                names = [name for name in (context.client.sni, link.asked) if name]
+                found = self._announced(link, context, names)
+                if found is not None and found.offer is not None:
+                    flow = msgspec.structs.replace(flow, expected=found)
         session = self._make(flow, protocols, named_im, self._paths(listener, context, flow))
         conversation = Conversation(flow, session, self, link, hush, hush)
         link.conversation = self._conversations[flow.id] = conversation
@@ -742,8 +748,12 @@ class Gateway:
         address = context.server.address
         if address is None or self.world is None:
             return None
-        client = address_of(link.peer).ip
-        found: Expect | None = self.world.expected_at((*names, address[0]), address[1], client, self.clock())
+        client, now = address_of(link.peer).ip, self.clock()
+        found: Expect | None = self.world.expected_at((*names, address[0]), address[1], client, now)
+        if found is None and link.listener.mode == "reverse":
+            # What was announced is where the client goes: to us (the external URL of an upload host is our listener).
+            own = link.info("sockname")
+            found = self.world.expected_at((*names, address_of(own).ip), int(own[1]), client, now) if own else None
         return found
 
     def _exception(

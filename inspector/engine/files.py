@@ -438,7 +438,7 @@ class FileDesk:
             return
         if not transfer.bytes:
             out.append(Spool(transfer.id, b""))  # an empty file is a file, too
-        out.append(Judge(transfer.id, self._file(transfer, None), transfer.rules))
+        out.append(Judge(transfer.id, self._file(transfer, None), transfer.rules, self._session.flow.client.ip))
         if not self._session.dry:
             self._session._wake_at(transfer.deadline, out)
 

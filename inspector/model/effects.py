@@ -156,6 +156,8 @@ class Judge(msgspec.Struct, frozen=True):
     file: str
     about: File
     rules: Rules
+    client: str = ""
+    """The address of the session's client: no client's files keep all others waiting."""
 
 
 class Unspool(msgspec.Struct, frozen=True):

@@ -284,6 +284,30 @@ def test_the_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
+def test_nobody_keeps_all_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One client's many files: the file of another one is taken next, and there is always room for it."""
+
+    async def scenario() -> None:
+        async with asking(monkeypatch, replace(LIMITS, file_workers=1, file_queue=20), program=None) as asker:
+            order: list[str] = []
+
+            def ask(owner: str, name: str) -> None:
+                asker.workers.judge(
+                    File(file_name=name), content(b"x"), asker.rules,
+                    lambda report, failure: order.append(name if failure is None else f"{name}: {failure}"), owner)
+
+            for n in range(8):
+                ask("10.0.0.66", f"flood{n}")
+            ask("10.0.0.5", "ours")
+            await until(lambda: len(order) == 9, 30)
+            refused = [each for each in order if "too many" in each]
+            taken = [each for each in order if "too many" not in each]
+            assert len(refused) == 3, "a quarter of the queue is one client's share"
+            assert taken.index("ours") <= 1, order
+
+    run(scenario)
+
+
 def test_a_question_can_be_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """While it waits or is being judged: nobody is answered, the next file is judged."""
 

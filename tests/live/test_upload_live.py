@@ -150,13 +150,15 @@ class Site:
             connection.close()
 
 
-@pytest.fixture(scope="module", params=["socks5", "reverse", "https"])
+@pytest.fixture(scope="module", params=["socks5", "reverse", "unnamed", "https"])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, servers: Servers) -> Iterator[Site]:
-    """HTTP by the SOCKS listener, by a second reverse listener to which Prosody's slots lead, or HTTPS by SOCKS."""
+    """HTTP by the SOCKS listener, by a second reverse listener to which Prosody's slots lead (also by one that is not
+    said to be for uploads: the slot says it), or HTTPS by SOCKS."""
     folder = tmp_path_factory.mktemp(f"upload_{request.param}")
     xmpp, socks, second = free_port(), free_port(), free_port()
     external = {
         "socks5": "http://127.0.0.1:HTTP/", "reverse": f"http://127.0.0.1:{second}/",
+        "unnamed": f"http://127.0.0.1:{second}/",
         "https": "https://localhost:HTTPS/",
     }[request.param]
     prosody = UploadProsody(folder, servers, external)
@@ -165,13 +167,13 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             {"mode": "reverse", "address": f"127.0.0.1:{xmpp}", "upstream": f"127.0.0.1:{prosody.port}"},
             {"mode": "socks5", "address": f"127.0.0.1:{socks}", "destinations": {"allow": ["127.0.0.0/8", "::1"]}},
             {"mode": "reverse", "address": f"127.0.0.1:{second}", "upstream": f"127.0.0.1:{prosody.http}",
-             "protocols": ["http_upload"]},
+             "protocols": [] if request.param == "unnamed" else ["http_upload"]},
         ]
         shutil.copytree(ROOT / "signatures" / "core", folder / "gateway" / "signatures" / "core")
         gateway = GatewayChild(
             folder / "gateway", listeners, policy=POLICY, tls={"upstream_ca": str(servers.ca_file)})
         try:
-            yield Site(request.param, prosody, gateway, xmpp, socks)
+            yield Site("reverse" if request.param == "unnamed" else request.param, prosody, gateway, xmpp, socks)
         finally:
             code = gateway.stop()
         assert code == 0, gateway.child.text()

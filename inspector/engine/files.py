@@ -150,8 +150,10 @@ class FileDesk:
         return sum(t.tail_bytes + len(t.pending) for t in self._all.values() if t.way is way)
 
     def busy(self, way: Way) -> bool:
-        """Whether a file that has left already is still being judged: the session's rows are not all written."""
-        return any(t.way is way and t.mode == "watch" and t.deadline is not None for t in self._all.values())
+        """Whether a file beside the queue is still being judged or sent: that may last beyond the way's end."""
+        return any(
+            t.way is way and ((t.mode == "watch" and t.deadline is not None) or (t.inband and t.item is not None))
+            for t in self._all.values())
 
     def beside(self) -> list[Item]:
         """Items that wait outside the queues."""
@@ -543,6 +545,8 @@ class FileDesk:
             session._pump(transfer.way, world, out, at)
         elif item.verdicts is not None and not item.kept and self.release(item, out):
             session._deliver(item.frame, tuple(item.verdicts), item.left, world, out)
+            if session._closed[transfer.way] and not session.over and not session._queues[transfer.way]:
+                session._finish(transfer.way, world, out, at)
 
     def kept(self, item: Item, at: float, world: World, out: list[Effect]) -> None:
         """A row of an item beside the queue is on disk."""

@@ -509,3 +509,17 @@ def test_the_row_of_a_file_names_the_row_of_its_offer() -> None:
     q >> Judged(FID, START, REPORT)
     [row] = [e.row for e in q.last if isinstance(e, Note) and e.row["event"] == "file"]
     assert row["offer"] == "talk-7"
+
+
+def test_an_inband_file_is_decided_although_its_sender_has_left() -> None:
+    """Its last unit came, then the end of the connection: the reader gets the file, then the end."""
+    p = play()
+    p >> up(b"IN t a.txt 3\nPART t abc\nCLOSE t\n")
+    p.last = []
+    p >> Closed(UP, START)
+    assert not of(p.last, Finish)
+    p.last = []
+    p >> Judged(FID, START, REPORT)
+    p.last = []
+    p >> Unspooled(FID, START, b"all", True)
+    assert of(p.last, Send, Finish) == [Send(UP, b"all"), Send(UP, b"CLOSE t\n"), Finish(UP)]

@@ -26,11 +26,18 @@ from inspector.drivers.mitm_tls import Authority
 ROOT = Path(__file__).resolve().parents[2]
 
 
+_given: set[tuple[str, int]] = set()
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that is free now."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.bind((host, 0))
-        return int(sock.getsockname()[1])
+    """A TCP port that is free now, and that nobody was given before."""
+    while True:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+            sock.bind((host, 0))
+            port = int(sock.getsockname()[1])
+        if (host, port) not in _given:
+            _given.add((host, port))
+            return port
 
 
 def need(*programs: str) -> None:

@@ -30,7 +30,7 @@ Line = dict[str, Any]
 COMPARED = ("message", "file", "verdict", "oddity")
 IGNORED = {
     "t", "file", "flow", "client", "server", "packets", "packets_to_verdict", "latency", "id", "message", "reference",
-    "gateway", "schema",
+    "gateway", "schema", "offer",
 }
 """What cannot be the same: times, places, and names made from them."""
 

@@ -1301,4 +1301,4 @@ class TestProperties:
         finally:
             tracemalloc.stop()
         assert warm
-        assert each < 3000
+        assert each < 3300  # of them 300 for what files may need

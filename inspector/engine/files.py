@@ -150,9 +150,13 @@ class FileDesk:
         return sum(t.tail_bytes + len(t.pending) for t in self._all.values() if t.way is way)
 
     def busy(self, way: Way) -> bool:
-        """Whether a file beside the queue is still being judged or sent: that may last beyond the way's end."""
+        """Whether a file beside the queue is still being judged or sent: that may last beyond the way's end, unless
+        nothing can be said there any more."""
         return any(
-            t.way is way and ((t.mode == "watch" and t.deadline is not None) or (t.inband and t.item is not None))
+            t.way is way and (
+                (t.mode == "watch" and t.deadline is not None)
+                or (t.inband and t.item is not None and self._ready(way))
+            )
             for t in self._all.values())
 
     def beside(self) -> list[Item]:
@@ -299,7 +303,7 @@ class FileDesk:
             transfer.complete = False
             self._watch(transfer, frame, left, b"", world, out)
             return
-        session._note_trouble(name, why, "cut", frame.at, out)
+        session._note_trouble(name, why, "block" if transfer.inband else "cut", frame.at, out)
         self._note_unjudged(transfer, frame.at, out)
         if transfer.inband:
             transfer.mode = "refused"
@@ -545,8 +549,8 @@ class FileDesk:
             session._pump(transfer.way, world, out, at)
         elif item.verdicts is not None and not item.kept and self.release(item, out):
             session._deliver(item.frame, tuple(item.verdicts), item.left, world, out)
-            if session._closed[transfer.way] and not session.over and not session._queues[transfer.way]:
-                session._finish(transfer.way, world, out, at)
+        if transfer.inband and session._closed[transfer.way] and not session.over and not session._queues[transfer.way]:
+            session._finish(transfer.way, world, out, at)
 
     def kept(self, item: Item, at: float, world: World, out: list[Effect]) -> None:
         """A row of an item beside the queue is on disk."""
@@ -578,8 +582,6 @@ class FileDesk:
                 return False
             if data:
                 out.append(Send(way, data))
-            if transfer.pending:
-                return False
         elif transfer.spooled and not transfer.done:
             if not transfer.unspooling:
                 transfer.unspooling = True
@@ -634,18 +636,23 @@ class FileDesk:
             out.append(Discard(transfer.id))
             transfer.mode, transfer.complete = "pass", False
             return
-        session._note_trouble("overload", why, "cut", at, out)
+        alone = transfer.inband and not transfer.unspooling
+        session._note_trouble("overload", why, "block" if alone else "cut", at, out)
         if transfer.end is None:
             self._note_unjudged(transfer, at, out)
         self._drop(transfer, out)
-        if not transfer.inband or transfer.unspooling:
+        if not alone:
             session._cut(at, world, out, reason="a file that does not move")
 
     def end(self, at: float, out: list[Effect]) -> None:
         """The session is over: what was not decided was delivered to nobody."""
         for transfer in tuple(self._all.values()):
-            if transfer.mode != "refused" and (transfer.item is None or transfer.item.verdicts is None):
+            item = transfer.item
+            if transfer.mode != "refused" and (item is None or item.verdicts is None):
                 self._note_unjudged(transfer, at, out)
+            elif item is not None and item.verdicts and max(v.action for v in item.verdicts) < Action.BLOCK:
+                self._session._note_trouble(
+                    "undelivered", "the session ended before a released file was sent", "block", at, out)
             self._drop(transfer, out)
 
     # -- endings of one file

@@ -629,7 +629,7 @@ class Session:
         """A short text that is delivered may be a piece of something."""
         limits = self._kit.limits
         text = windows.piece_of(event, limits) if event.texts else None
-        if text is None:
+        if text is None or self._unread():
             return
         key = windows.key_of(event, self.context.protocol, way, self._writer(event, way))
         if key is None:
@@ -637,9 +637,7 @@ class Session:
         window = world.windows.get(key, at)
         if window is None:
             window = deque()
-            world.windows.put(key, window, at + limits.window_seconds)
-        else:
-            world.windows.touch(key, at + limits.window_seconds)
+        world.windows.put(key, window, at + limits.window_seconds)
         windows.remember(window, windows.Piece(at, text, event.id or f"{at:.3f}"), limits)
 
     def _logged(self, event: Event) -> bool:

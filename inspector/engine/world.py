@@ -47,13 +47,6 @@ class Table[K, V]:
             self.dropped += 1
         entries[key] = (value, until)
 
-    def touch(self, key: K, until: float) -> None:
-        """An entry that is there lives on and is young again."""
-        entry = self._entries.get(key)
-        if entry is not None:
-            self._entries[key] = (entry[0], until)
-            self._entries.move_to_end(key)
-
     def pop(self, key: K) -> V | None:
         entry = self._entries.pop(key, None)
         return None if entry is None else entry[0]

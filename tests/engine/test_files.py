@@ -523,3 +523,27 @@ def test_an_inband_file_is_decided_although_its_sender_has_left() -> None:
     p.last = []
     p >> Unspooled(FID, START, b"all", True)
     assert of(p.last, Send, Finish) == [Send(UP, b"all"), Send(UP, b"CLOSE t\n"), Finish(UP)]
+
+
+def test_a_released_file_that_can_be_sent_nowhere_ends_with_its_session_and_is_told() -> None:
+    """In-band: behind the last words of its sender nothing can stand. The session is not kept open for it."""
+    p = play("stream")
+    p >> up(b"IN t raw 3\nPART t abc\nCLOSE t\n")
+    p.last = []
+    p >> Closed(UP, START)
+    assert of(p.last, Finish) == [Finish(UP)]
+    p.last = []
+    p >> Judged(FID, START, REPORT)
+    p.last = []
+    p >> Closed(DOWN, START)
+    rows = [e.row for e in p.last if isinstance(e, Note)]
+    assert [(r["event"], r.get("name")) for r in rows] == [("trouble", "undelivered"), ("flow", None)]
+    assert Discard(FID) in p.last
+
+
+def test_a_lying_inband_file_is_told_as_blocked() -> None:
+    """The log says what was done: the transfer was refused, the session went on."""
+    p = play(limits=Limits(file_over_bytes=4))
+    p >> up(b"IN t a.txt 2\nPART t 1234567\n")
+    [row] = [e.row for e in p.last if isinstance(e, Note) and e.row["event"] == "trouble"]
+    assert (row["name"], row["did"]) == ("malformed", "block")

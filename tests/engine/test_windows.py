@@ -121,3 +121,12 @@ def test_copies_and_words_of_servers_have_no_window() -> None:
     assert key_of(Message(texts=text, copy="history"), "toy", UP, "ann") is None
     assert key_of(Message(texts=text, kind="server"), "toy", UP, "ann") is None
     assert key_of(Message(texts=text), "toy", UP, "ann") is not None
+
+
+def test_words_of_those_whose_content_is_not_read_are_not_kept() -> None:
+    """privacy.never_inspect: nothing of theirs waits in memory, either."""
+    p = play()
+    p.session._kit.never_inspect = frozenset({"council"})
+    p.session.context.groups = frozenset({"council"})
+    assert said(p, "sec") == []
+    assert len(p.world.windows) == 0

@@ -78,6 +78,7 @@ from inspector.model.frames import (
     Send,
     Spec,
     StartTls,
+    Wordless,
 )
 from inspector.model.limits import Limits
 from inspector.model.ports import (
@@ -103,5 +104,5 @@ __all__ = [
     "Limits", "Match", "Memory", "Message", "Note", "Notice", "Oddity", "Opaque", "Part", "PeerError", "Policy",
     "Presence", "Rules", "Scan", "ScanFailed", "Scanned", "Scanner", "Secured", "Send", "Severity", "SignOn", "Span",
     "Spec", "Spliced", "Spool", "StartTls", "Tell", "Text", "Told", "Troubled", "Typing", "Unspool", "Unspooled",
-    "Verdict", "WakeAt", "Way", "Woke", "community_id", "expect_key", "flow_id",
+    "Verdict", "WakeAt", "Way", "Woke", "Wordless", "community_id", "expect_key", "flow_id",
 ]

@@ -194,6 +194,27 @@ class Decoder(Protocol):
         ...
 
 
+class Wordless:
+    """The part of a decoder whose bytes are all its peers': there is no place for words of ours, at no time.
+
+    People are told in the conversation that arranged the connection; its end is the connection's end.
+    """
+
+    __slots__ = ()
+
+    def ready(self, way: Way) -> bool:  # noqa: ARG002 - the contract's shape, here and below
+        """Never."""
+        return False
+
+    def inject(self, message: Notice, way: Way) -> list[Act]:  # noqa: ARG002
+        """Nothing."""
+        return []
+
+    def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:  # noqa: ARG002
+        """Nothing."""
+        return []
+
+
 DecoderFactory = Callable[[Flow, Limits, Memory, frozenset[str]], Decoder]
 """(flow, limits, memory, names of the edits that are on) -> Decoder."""
 

@@ -36,13 +36,13 @@ from inspector.model import (
     Limits,
     Match,
     Memory,
-    Notice,
     Oddity,
     PeerError,
     Send,
     Spec,
     Verdict,
     Way,
+    Wordless,
     expect_key,
 )
 
@@ -101,7 +101,7 @@ class _File:
         """Bytes are missing: by a gap, or because the connection was joined in its middle."""
 
 
-class BytestreamDecoder:
+class BytestreamDecoder(Wordless):
     """One connection of a SOCKS5 bytestream, whichever side sends."""
 
     __slots__ = ("_ended", "_expected", "_files", "_flow", "_held", "_key", "_limits", "_memory", "_refused", "_state")
@@ -334,21 +334,6 @@ class BytestreamDecoder:
             self._refused = True
             return [Cut("the file was refused")]
         return [Send(frame.way, frame.raw)] if frame.raw else []
-
-    def ready(self, way: Way) -> bool:
-        """Never: every byte is the file's."""
-        del way
-        return False
-
-    def inject(self, message: Notice, way: Way) -> list[Act]:
-        """Nothing can be said in a bytestream."""
-        del message, way
-        return []
-
-    def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
-        """Nothing can be said in a bytestream."""
-        del reason, fault
-        return []
 
 
 SPEC = Spec(

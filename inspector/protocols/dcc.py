@@ -59,6 +59,7 @@ from inspector.model import (
     Text,
     Verdict,
     Way,
+    Wordless,
     expect_key,
 )
 from inspector.wire import dcc
@@ -116,7 +117,7 @@ class _Side:
         """The highest total acknowledged."""
 
 
-class FileDecoder:
+class FileDecoder(Wordless):
     """One connection of DCC SEND."""
 
     __slots__ = ("_acking", "_expected", "_flow", "_limits", "_memory", "_names", "_sender", "_sides", "undecryptable")
@@ -333,21 +334,6 @@ class FileDecoder:
             self._acking = True
             acts.append(Send(frame.way.other, note.total.to_bytes(ACK_BYTES)))
         return acts
-
-    def ready(self, way: Way) -> bool:
-        """Nothing may be said inside of a file."""
-        del way
-        return False
-
-    def inject(self, message: Notice, way: Way) -> list[Act]:
-        """There is no place for words; people are told on IRC."""
-        del message, way
-        return []
-
-    def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
-        """There are no last words, either."""
-        del reason, fault
-        return []
 
 
 # -- CHAT

@@ -340,7 +340,7 @@ class HttpUploadDecoder:
 
     __slots__ = (
         "_answered", "_begun", "_count", "_flow", "_kept", "_limits", "_memory", "_refused", "_requests", "_sides",
-        "_transfers",
+        "_transfers", "undecryptable",
     )
 
     def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:
@@ -350,6 +350,8 @@ class HttpUploadDecoder:
         self._memory = memory
         start = _HEAD if flow.from_start else _LOST
         self._sides = (_Side(start), _Side(start))
+        self.undecryptable: str | None = None
+        """Live, what follows a fault that was let pass is read by nobody."""
         self._requests: deque[_Request] = deque()
         """Read, and not answered yet by what was read."""
         self._count = 0
@@ -415,6 +417,8 @@ class HttpUploadDecoder:
     def _unread(self, way: Way, at: float, data: bytes, frames: list[Frame]) -> None:
         size = self._limits.part_bytes
         odd = (Oddity("http_upload.unread"),)
+        if self._flow.file is None:
+            self.undecryptable = "HTTP that cannot be followed behind a fault"
         for start in range(0, len(data), size):
             frames.append(Frame(way, at, data[start:start + size], "http_upload.unread", oddities=odd))
 

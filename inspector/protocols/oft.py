@@ -48,7 +48,6 @@ from inspector.model import (
     Match,
     Memory,
     Message,
-    Notice,
     Oddity,
     PeerError,
     Send,
@@ -57,6 +56,7 @@ from inspector.model import (
     Typing,
     Verdict,
     Way,
+    Wordless,
     expect_key,
 )
 from inspector.wire import htmltext
@@ -190,10 +190,12 @@ def name_of(data: bytes) -> str:
     return "".join(htmltext.clean(htmltext.decode(data.partition(b"\0")[0], 0)[0]).split()).lower()
 
 
-class OftDecoder:
+class OftDecoder(Wordless):
     """One connection between two users, or between one and AOL's proxy."""
 
-    __slots__ = ("_blank", "_count", "_edits", "_expected", "_flow", "_limits", "_memory", "_over", "_sides")
+    __slots__ = (
+        "_blank", "_count", "_edits", "_expected", "_flow", "_limits", "_memory", "_over", "_sides", "undecryptable",
+    )
 
     def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:
         self._flow = flow
@@ -202,6 +204,8 @@ class OftDecoder:
         self._edits = edits
         self._expected = flow.expected
         self._sides = (_Side(not flow.from_start), _Side(not flow.from_start))
+        self.undecryptable: str | None = None
+        """Live, what is looked over for the next header was read by nobody."""
         self._count = 0
         self._blank: list[str | None] = [None, None]
         """The picture of which NULs are sent."""
@@ -296,6 +300,8 @@ class OftDecoder:
                 stop += 1
         if stop > pos:
             self._raw(way, at, data[pos:stop], "unread", frames)
+            if self._flow.file is None:
+                self.undecryptable = "bytes behind a fault that no header tells of"
         if side.mode == _LOST and stop < len(data):
             if stop > pos:
                 return stop
@@ -741,21 +747,6 @@ class OftDecoder:
         elif type(note) is _Asks:
             return [Send(way, raw[:60] + _U32.pack(0) + _U32.pack(0xFFFF0000) + raw[68:])]
         return [Send(way, raw)] if raw else []
-
-    def ready(self, way: Way) -> bool:
-        """Never: neither OFT nor ODC has a place for words of a third; clients show those of ODC as the peer's."""
-        del way
-        return False
-
-    def inject(self, message: Notice, way: Way) -> list[Act]:
-        """Nothing (see `ready`): people are told in the conversation that arranged this."""
-        del message, way
-        return []
-
-    def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
-        """Nothing: either end takes a closed connection for the end of the transfer, or of the direct connection."""
-        del reason, fault
-        return []
 
 
 _STEPS = (

@@ -14,7 +14,7 @@ from tests.protocols.contract import flow
 @pytest.mark.parametrize("name", ["http_upload", "oft"])
 @pytest.mark.parametrize(("file", "told"), [(None, True), ("a.pcap", False)])
 def test_what_follows_a_fault_that_was_let_pass_is_told(name: str, file: str | None, told: bool) -> None:
-    """Live, a decoder that begins in the middle reads nothing until it knows where it is; in a capture that is usual."""
+    """Live, a decoder that begins in the middle reads nothing until it knows where it is; captures often are so."""
     spec = BY_NAME[name]
     where = msgspec.structs.replace(flow(spec, from_start=False), file=file)
     decoder = spec.decoder(where, Limits(), SharedMemory(10), frozenset())

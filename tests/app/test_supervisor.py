@@ -20,22 +20,9 @@ from inspector.app import config, logs, supervisor
 from inspector.app.control import ask
 from inspector.app.errors import UserError
 from tests.app.test_build import CSV, PACK
+from tests.ports import free_port
 
 PATIENCE = 30.0
-
-
-_given: set[int] = set()
-
-
-def free_port() -> int:
-    """A port that is free now, and that nobody was given before."""
-    while True:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port = int(sock.getsockname()[1])
-        if port not in _given:
-            _given.add(port)
-            return port
 
 
 class Running:

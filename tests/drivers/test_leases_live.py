@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from inspector.drivers.mitm_server import ListenerSettings
 from inspector.engine.world import LeasingMemory, Paths, SharedMemory
 from inspector.model import DOWN, UP, Address, Expect, Limits, Way
 from tests.drivers.mitm_harness import Running, Script, echo, running, serving, until
+from tests.ports import free_ports
 
 
 @pytest.fixture(params=["fast", "stock"])
@@ -27,26 +27,14 @@ def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(scenario(), 30))
 
 
-def free_ports(count: int) -> tuple[int, int]:
-    """A range of ports that are free now."""
-    for first in range(21000, 60000, 97):
-        held = []
-        try:
-            for port in range(first, first + count):
-                sock = socket.socket()
-                held.append(sock)
-                sock.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        finally:
-            for sock in held:
-                sock.close()
-        return first, first + count - 1
-    raise AssertionError("no free ports")
+def lease_range(count: int) -> tuple[int, int]:
+    """So many free ports in a row: the first and the last."""
+    ports = free_ports(count)
+    return ports[0], ports[-1]
 
 
 def reverse(upstream: tuple[str, int], count: int = 2) -> ListenerSettings:
-    return ListenerSettings("reverse", "127.0.0.1", 0, upstream=upstream, lease_ports=free_ports(count))
+    return ListenerSettings("reverse", "127.0.0.1", 0, upstream=upstream, lease_ports=lease_range(count))
 
 
 async def leasing(gateway: Running, expect: Expect, way: Way) -> Address | None:
@@ -174,8 +162,8 @@ def test_what_others_are_told_to_connect_to(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving(echo) as chat:
             plain = reverse(chat)
-            nat = replace(plain, lease_up="192.0.2.1", lease_down="192.0.2.2", lease_ports=free_ports(2))
-            socks = replace(plain, mode="transparent", lease_ports=free_ports(2))
+            nat = replace(plain, lease_up="192.0.2.1", lease_down="192.0.2.2", lease_ports=lease_range(2))
+            socks = replace(plain, mode="transparent", lease_ports=lease_range(2))
             found: list[Paths | None] = []
             for listener in (plain, nat, replace(plain, lease_ports=None)):
                 async with running(tmp_path, listener) as gateway:
@@ -211,7 +199,7 @@ def test_ports_of_ours_are_left_out(tmp_path: Path) -> None:
     """A range may hold the port of metrics or of a listener: that one is never leased."""
 
     async def scenario() -> None:
-        first, last = free_ports(3)
+        first, last = lease_range(3)
         async with serving(echo) as chat:
             listener = ListenerSettings("reverse", "127.0.0.1", first, upstream=chat, lease_ports=(first, last))
             async with running(tmp_path, listener, own_ports=frozenset({last})) as gateway:

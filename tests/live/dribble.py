@@ -7,7 +7,7 @@ import socket
 import threading
 from types import TracebackType
 
-from tests.live.peers import free_port
+from tests.ports import free_port
 
 
 class Dribble:

@@ -22,22 +22,9 @@ from cryptography.hazmat.primitives import serialization
 
 from inspector.app.cli import main
 from inspector.drivers.mitm_tls import Authority
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-_given: set[tuple[str, int]] = set()
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that is free now, and that nobody was given before."""
-    while True:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-            sock.bind((host, 0))
-            port = int(sock.getsockname()[1])
-        if (host, port) not in _given:
-            _given.add((host, port))
-            return port
 
 
 def need(*programs: str) -> None:

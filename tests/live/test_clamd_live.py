@@ -12,8 +12,9 @@ import pytest
 from inspector.drivers.clamd import Clamd
 from inspector.model import Finding
 from tests.live.peers import Clamd as Running
-from tests.live.peers import GatewayChild, Ngircd, Servers, free_port
+from tests.live.peers import GatewayChild, Ngircd, Servers
 from tests.live.test_dcc_live import POLICY, Net, send, threads
+from tests.ports import free_port
 
 __all__ = ["threads"]
 

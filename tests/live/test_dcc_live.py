@@ -22,9 +22,10 @@ from typing import Any
 import pytest
 
 from tests.live.conftest import Start
-from tests.live.peers import ROOT, Child, GatewayChild, Namespaces, Ngircd, Servers, free_port, need, now
+from tests.live.peers import ROOT, Child, GatewayChild, Namespaces, Ngircd, Servers, need, now
 from tests.live.test_modes import Irc, by_socks, plain
 from tests.live.test_purple_live import purplebot, wait
+from tests.ports import free_port, free_ports
 
 __all__ = ["purplebot"]
 
@@ -143,28 +144,13 @@ def gateway_of_mode(
     port = free_port()
     listener: dict[str, Any] = {"mode": request.param, "address": f"127.0.0.1:{port}"}
     if request.param == "reverse":
-        first = lease_range(100)
-        listener |= {"upstream": f"127.0.0.1:{ngircd.port}", "lease_ports": f"{first}-{first + 99}"}
+        leased = free_ports(100)
+        listener |= {"upstream": f"127.0.0.1:{ngircd.port}", "lease_ports": f"{leased[0]}-{leased[-1]}"}
     else:
         listener["destinations"] = {"allow": ["0.0.0.0/0"]}  # libpurple names another address of this machine
     gateway = GatewayChild(folder, [listener], policy=POLICY, tls={"upstream_ca": str(servers.ca_file)})
     yield Net(request.param, gateway, port, ngircd)
     assert gateway.stop() == 0, gateway.child.text()
-
-
-def lease_range(count: int) -> int:
-    """The first of `count` ports in a row that are free now."""
-    while True:
-        first = free_port()
-        if first + count < 32768 or first > 61000:
-            first = 20000 + first % 10000
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as sock:
-                    sock.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from tests.harmless import MESSAGES
-from tests.live.peers import ROOT, GatewayChild, Ngircd, Prosody, Servers, free_port
+from tests.live.peers import ROOT, GatewayChild, Ngircd, Prosody, Servers
 from tests.live.test_xmpp_live import BODY, online
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 

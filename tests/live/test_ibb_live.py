@@ -19,8 +19,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.live.peers import ROOT, GatewayChild, Prosody, Servers, free_port, now
+from tests.live.peers import ROOT, GatewayChild, Prosody, Servers, now
 from tests.live.test_xmpp_live import BODY, Client, online, slixmpp
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 

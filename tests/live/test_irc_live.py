@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.live.dribble import Dribble
-from tests.live.peers import GatewayChild, Ngircd, Servers, free_port
+from tests.live.peers import GatewayChild, Ngircd, Servers
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 

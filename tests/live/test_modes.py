@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.conftest import Start
-from tests.live.peers import ROOT, Child, GatewayChild, Namespaces, Ngircd, Servers, free_port
+from tests.live.peers import ROOT, Child, GatewayChild, Namespaces, Ngircd, Servers
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 

@@ -20,7 +20,8 @@ from inspector.protocols.registry import SPECS
 from inspector.store.lines import render
 from inspector.store.sqlite import Reader
 from inspector.wire.located import load_yaml
-from tests.live.peers import GatewayChild, free_port
+from tests.live.peers import GatewayChild
+from tests.ports import free_port
 from tests.test_golden import PCAPS, golden_captures
 
 pytestmark = pytest.mark.live

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.live.peers import ROOT, GatewayChild, free_port, now
+from tests.live.peers import ROOT, GatewayChild, now
 from tests.live.test_modes import by_socks
+from tests.ports import free_port
 from tests.protocols.test_oft import COOKIE, direct, header, noise, picture, slow_checksum, with_pictures
 
 pytestmark = pytest.mark.live

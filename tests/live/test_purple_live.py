@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.dribble import Dribble
-from tests.live.peers import Child, GatewayChild, Ngircd, Prosody, Servers, free_port
+from tests.live.peers import Child, GatewayChild, Ngircd, Prosody, Servers
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 

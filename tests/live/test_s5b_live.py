@@ -16,9 +16,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.live.peers import ROOT, GatewayChild, Prosody, Servers, free_port, now
+from tests.live.peers import ROOT, GatewayChild, Prosody, Servers, now
 from tests.live.test_ibb_live import FORM, HARMLESS, IBB, POLICY, SI, VIRUSES
 from tests.live.test_xmpp_live import BODY, Client, online
+from tests.ports import free_port, free_ports
 
 pytestmark = pytest.mark.live
 
@@ -42,34 +43,18 @@ def site(tmp_path_factory: pytest.TempPathFactory, prosody: Prosody, servers: Se
     """A reverse listener that leases ports, one that does not, and a SOCKS5 listener."""
     folder = tmp_path_factory.mktemp("s5b")
     reverse, plain, socks = free_port(), free_port(), free_port()
-    first = free_ports(LEASES)
+    leased = free_ports(LEASES)
     upstream = f"localhost:{prosody.port}"
     listeners: list[dict[str, Any]] = [
         {"mode": "reverse", "address": f"127.0.0.1:{reverse}", "upstream": upstream,
-         "lease_ports": f"{first}-{first + LEASES - 1}"},
+         "lease_ports": f"{leased[0]}-{leased[-1]}"},
         {"mode": "reverse", "address": f"127.0.0.1:{plain}", "upstream": upstream},
         {"mode": "socks5", "address": f"127.0.0.1:{socks}", "destinations": {"allow": ["127.0.0.0/8", "::1"]}},
     ]
     shutil.copytree(ROOT / "signatures" / "core", folder / "signatures" / "core")
     gateway = GatewayChild(folder, listeners, policy=POLICY, tls={"upstream_ca": str(servers.ca_file)})
-    yield Site(gateway, reverse, plain, socks, range(first, first + LEASES))
+    yield Site(gateway, reverse, plain, socks, leased)
     assert gateway.stop() == 0, gateway.child.text()
-
-
-def free_ports(count: int) -> int:
-    """The first of so many ports in a row that are free now."""
-    while True:
-        first = free_port()
-        held: list[socket.socket] = []
-        try:
-            for port in range(first, first + count):
-                held.append(socket.create_server(("127.0.0.1", port)))
-        except (OSError, OverflowError):
-            continue
-        finally:
-            for sock in held:
-                sock.close()
-        return first
 
 
 @dataclass

@@ -22,11 +22,12 @@ from xml.sax.saxutils import quoteattr
 
 import pytest
 
-from tests.live.peers import ROOT, Child, GatewayChild, Servers, free_port, need, now
+from tests.live.peers import ROOT, Child, GatewayChild, Servers, need, now
 
 pytest.importorskip("slixmpp", reason="slixmpp is not installed (make test installs it)")
 
 from tests.live.test_xmpp_live import Client, online
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 

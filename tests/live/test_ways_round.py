@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.live.conftest import Start
-from tests.live.peers import Child, GatewayChild, Ngircd, Prosody, Servers, free_port, now
+from tests.live.peers import Child, GatewayChild, Ngircd, Prosody, Servers, now
 from tests.live.test_modes import SERVER, Irc, by_socks, plain
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 

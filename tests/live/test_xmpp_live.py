@@ -16,7 +16,8 @@ import pytest
 
 from inspector.drivers.mitm_tls import Authority
 from tests.live.dribble import Dribble
-from tests.live.peers import GatewayChild, Prosody, Servers, free_port
+from tests.live.peers import GatewayChild, Prosody, Servers
+from tests.ports import free_port
 
 slixmpp = pytest.importorskip("slixmpp", reason="slixmpp is not installed (make test installs it)")
 

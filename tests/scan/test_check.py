@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+import pytest
 
 from inspector.scan import check
 from tests.scan import making
@@ -80,6 +83,14 @@ def test_slow_rules_are_refused(tmp_path: Path) -> None:
     (fault,) = check([tmp_path], False)
     assert (fault.line, fault.column) == (2, 1)
     assert fault.text.startswith("the rule t.slow takes ") and fault.text.endswith("(at most 1 ms)")
+
+
+def test_a_slow_machine_refuses_no_rule_that_others_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound is of the machine where it was set: time is measured beside a rule of known cost."""
+    making.write(tmp_path, making.rule("slow", "$a = /http[a-z.:\\/]{0,64}[^ ]{0,64}[a-z\\/.]{0,64}\\.exe/", "$a"))
+    assert len(check([tmp_path], False)) == 1
+    monkeypatch.setattr(sys.modules["inspector.scan.check"], "_YARDSTICK_SECONDS", 1e-9)
+    assert check([tmp_path], False) == []
 
 
 def test_all_faults_at_once(tmp_path: Path) -> None:

@@ -78,8 +78,10 @@ from inspector.model.frames import (
     Send,
     Spec,
     StartTls,
+    Unreleased,
     Wordless,
 )
+from inspector.model.holds import STEPS, Arrived, Came, Cover, Deliver, Held, Hold, Released, Unhold
 from inspector.model.limits import Limits
 from inspector.model.ports import (
     Classify,
@@ -96,13 +98,14 @@ from inspector.model.ports import (
 from inspector.model.verdicts import PASSED, Action, FileReport, Finding, Hit, Severity, Span, Verdict
 
 __all__ = [
-    "BROKEN", "CLEAR", "DOWN", "FILE_CONTENT", "FIRST", "LAST", "MORE", "PASSED", "UP", "WHOLE", "Act", "Action",
-    "Address", "CallSetup", "Can", "Chunk", "Classify", "Closed", "ContactChange", "Context", "Copy", "Cut", "Decoder",
-    "DecoderFactory", "Discard", "Edit", "Effect", "Encryption", "Event", "Evidence", "Expect", "File", "FileEnd",
-    "FileMode", "FileOffer", "FilePart", "FileReport", "FileRules", "FileStart", "Finding", "Finish", "Flow", "Frame",
-    "GroupChange", "Guess", "Hit", "Identity", "Input", "Inspectable", "Judge", "Judged", "Kept", "Killed", "Kind",
-    "Limits", "Match", "Memory", "Message", "Note", "Notice", "Oddity", "Opaque", "Part", "PeerError", "Policy",
-    "Presence", "Rules", "Scan", "ScanFailed", "Scanned", "Scanner", "Secured", "Send", "Severity", "SignOn", "Span",
-    "Spec", "Spliced", "Spool", "StartTls", "Tell", "Text", "Told", "Troubled", "Typing", "Unspool", "Unspooled",
+    "BROKEN", "CLEAR", "DOWN", "FILE_CONTENT", "FIRST", "LAST", "MORE", "PASSED", "STEPS", "UP", "WHOLE", "Act",
+    "Action", "Address", "Arrived", "CallSetup", "Came", "Can", "Chunk", "Classify", "Closed", "ContactChange",
+    "Context", "Copy", "Cover", "Cut", "Decoder", "DecoderFactory", "Deliver", "Discard", "Edit", "Effect",
+    "Encryption", "Event", "Evidence", "Expect", "File", "FileEnd", "FileMode", "FileOffer", "FilePart", "FileReport",
+    "FileRules", "FileStart", "Finding", "Finish", "Flow", "Frame", "GroupChange", "Guess", "Held", "Hit", "Hold",
+    "Identity", "Input", "Inspectable", "Judge", "Judged", "Kept", "Killed", "Kind", "Limits", "Match", "Memory",
+    "Message", "Note", "Notice", "Oddity", "Opaque", "Part", "PeerError", "Policy", "Presence", "Released", "Rules",
+    "Scan", "ScanFailed", "Scanned", "Scanner", "Secured", "Send", "Severity", "SignOn", "Span", "Spec", "Spliced",
+    "Spool", "StartTls", "Tell", "Text", "Told", "Troubled", "Typing", "Unhold", "Unreleased", "Unspool", "Unspooled",
     "Verdict", "WakeAt", "Way", "Woke", "Wordless", "community_id", "expect_key", "flow_id",
 ]

@@ -9,6 +9,7 @@ import msgspec
 from inspector.model.events import Event, Expect, File, Text
 from inspector.model.flow import Chunk, Way
 from inspector.model.frames import Cut, Notice, Send, StartTls
+from inspector.model.holds import Arrived, Came, Deliver, Hold, Released, Unhold
 from inspector.model.ports import Rules
 from inspector.model.verdicts import FileReport, Finding
 
@@ -30,11 +31,13 @@ class Scanned(msgspec.Struct, frozen=True):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A durable Note is on disk, or (ok False) could not be written."""
+    """A durable Note, Hold or Deliver is on disk, or (ok False) could not be written."""
 
     id: int
     at: float
     ok: bool = True
+    why: str = ""
+    """Of a Hold that could not be stored: the trouble's name ("hold_full", "store_failed")."""
 
 
 class Woke(msgspec.Struct, frozen=True):
@@ -103,7 +106,10 @@ class Told(msgspec.Struct, frozen=True):
     notice: Notice
 
 
-Input = Chunk | Closed | Scanned | Kept | Woke | Secured | Spliced | Troubled | Killed | Judged | Unspooled | Told
+Input = (
+    Chunk | Closed | Scanned | Kept | Woke | Secured | Spliced | Troubled | Killed | Judged | Unspooled | Told
+    | Released
+)
 
 
 class Scan(msgspec.Struct, frozen=True):
@@ -180,4 +186,7 @@ class Tell(msgspec.Struct, frozen=True):
     notice: Notice
 
 
-Effect = Send | Scan | Note | Cut | StartTls | Expect | Finish | WakeAt | Spool | Judge | Unspool | Discard | Tell
+Effect = (
+    Send | Scan | Note | Cut | StartTls | Expect | Finish | WakeAt | Spool | Judge | Unspool | Discard | Tell | Hold
+    | Unhold | Deliver | Came | Arrived
+)

@@ -189,12 +189,43 @@ class Decoder(Protocol):
         """
         ...
 
+    def keep(self, frames: Sequence[Frame], index: int) -> bytes | None:
+        """The form in which event number `index` of the last frame can be sent later, by `release` of another decoder
+        of this protocol, in another session: for `hold`. `frames`: all units of its message, in order, as they came;
+        one as a rule. Called before `apply` (which is then told to refuse it). It depends on nothing of this session:
+        no sequence numbers, no prefixes declared elsewhere; it keeps the original sender, and the id by which a reader
+        knows it again. None: it cannot be sent later (Spec.can says so too).
+        """
+        ...
+
+    def release(self, kept: bytes, way: Way) -> list[Act] | None:
+        """Send what `keep` gave: UP in a session of its writer, DOWN in one of its reader. Only when ready(way).
+
+        As if it had come just now (sequence numbers, counters, request ids of this session), with a stamp of when it
+        was written where the protocol has one. None: not in this session (a room that was left).
+        """
+        ...
+
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
         """The polite ending to both sides (stream error, ERROR and QUIT), without the Cut, which the engine adds."""
         ...
 
 
-class Wordless:
+class Unreleased:
+    """The part of a decoder that cannot send later what was held."""
+
+    __slots__ = ()
+
+    def keep(self, frames: Sequence[Frame], index: int) -> bytes | None:  # noqa: ARG002 - the contract's shape, as below
+        """None."""
+        return None
+
+    def release(self, kept: bytes, way: Way) -> list[Act] | None:  # noqa: ARG002
+        """Not here."""
+        return None
+
+
+class Wordless(Unreleased):
     """The part of a decoder whose bytes are all its peers': there is no place for words of ours, at no time.
 
     People are told in the conversation that arranged the connection; its end is the connection's end.

@@ -57,6 +57,7 @@ from inspector.model import (
     Send,
     Spec,
     Text,
+    Unreleased,
     Verdict,
     Way,
     Wordless,
@@ -339,7 +340,7 @@ class FileDecoder(Wordless):
 # -- CHAT
 
 
-class ChatDecoder:
+class ChatDecoder(Unreleased):
     """One connection of DCC CHAT: lines of two people."""
 
     __slots__ = (

@@ -54,6 +54,7 @@ from inspector.model import (
     Send,
     Spec,
     Text,
+    Unreleased,
     Verdict,
     Way,
     expect_key,
@@ -335,7 +336,7 @@ def _response(status: str, text: str) -> bytes:
 # -- the decoder
 
 
-class HttpUploadDecoder:
+class HttpUploadDecoder(Unreleased):
     """One HTTP/1.1 connection between a client and an upload host."""
 
     __slots__ = (

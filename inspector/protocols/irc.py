@@ -67,6 +67,7 @@ from inspector.model import (
     StartTls,
     Text,
     Typing,
+    Unreleased,
     Verdict,
     Way,
     expect_key,
@@ -427,7 +428,7 @@ _Head = tuple[str | None, tuple[str, ...], str, Copy, bool]
 """What the head of a plain message says: sender, recipients, conversation, copy, answerable."""
 
 
-class IrcDecoder:
+class IrcDecoder(Unreleased):
     """One IRC connection between a client and a server."""
 
     __slots__ = (

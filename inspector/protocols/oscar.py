@@ -67,6 +67,7 @@ from inspector.model import (
     Spec,
     Text,
     Typing,
+    Unreleased,
     Verdict,
     Way,
     expect_key,
@@ -478,7 +479,7 @@ def _ipv4(host: str) -> bytes | None:
 # -- the decoder
 
 
-class OscarDecoder:
+class OscarDecoder(Unreleased):
     """One OSCAR connection between a client and a server: login, BOS, or a service (chat room, icons)."""
 
     __slots__ = (

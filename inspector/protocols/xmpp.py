@@ -71,6 +71,7 @@ from inspector.model import (
     StartTls,
     Text,
     Typing,
+    Unreleased,
     Verdict,
     Way,
     expect_key,
@@ -423,7 +424,7 @@ class _Side:
         """As sent by `apply`: the reader of this way has a stream header and no close tag."""
 
 
-class XmppDecoder:
+class XmppDecoder(Unreleased):
     """Reads and writes one client-to-server connection."""
 
     __slots__ = (

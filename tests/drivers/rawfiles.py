@@ -34,6 +34,7 @@ from inspector.model import (
     Rules,
     Send,
     Spec,
+    Unreleased,
     Verdict,
     Way,
 )
@@ -43,7 +44,7 @@ from tests.engine.toyfiles import FilePolicy
 PART = 65536
 
 
-class RawFileDecoder:
+class RawFileDecoder(Unreleased):
     """Reads one file a way."""
 
     undecryptable = None

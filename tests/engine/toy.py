@@ -42,12 +42,13 @@ from inspector.model import (
     Spec,
     StartTls,
     Text,
+    Unreleased,
     Verdict,
     Way,
 )
 
 
-class ToyDecoder:
+class ToyDecoder(Unreleased):
     """Reads lines."""
 
     def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:

@@ -32,6 +32,8 @@ class Limits:
     # -- judging
     scan_seconds: float = _bound(5, "no answer of a scanner within this is scanner_failed")
     quick_scan_bytes: int = _bound(4096, "texts up to this are scanned in the loop, longer ones in a thread")
+    scan_queue: int = _bound(2048, "texts that wait for a thread; above it a text is overload")
+    client_scans: int = _bound(512, "of them of one client address; clients take turns")
     text_bytes: int = _bound(256 * 1024, "longest text of one event that is scanned; a longer one is scanner_failed")
     sign_on_seconds: float = _bound(30, "a message sent before its sign-on waits this long, then has no user")
     # -- sessions
@@ -41,6 +43,15 @@ class Limits:
     drain_seconds: float = _bound(20, "SIGTERM: sessions are cut politely, spread over this time")
     sessions: int = _bound(20000, "sessions of one worker; new ones are refused first")
     client_sessions: int = _bound(10000, "sessions of one client address: an office sits behind one address")
+    setups: int = _bound(4000, "connections whose set-up is not over (handshakes cost most); new ones are refused")
+    client_setups: int = _bound(2000, "of them of one client address: an office that comes back after a power cut")
+    refusal_seconds: float = _bound(10, "refused connections of one kind and client are told together, once in so long")
+    silent_seconds: float = _bound(600, "a connection on which neither side has said a word is kept so long")
+    unit_seconds: float = _bound(300, "a unit that is not whole after so long must come faster than slow_bytes")
+    stalled_seconds: float = _bound(600, "a peer for whom more waits than write_buffer_bytes must take some in so long")
+    slow_bytes: int = _bound(64, "bytes a second: slower than any link; who is slower is silent, or wants to be")
+    held_bytes: int = _bound(512 << 20, "memory that waits for verdicts, whole units and readers, of all sessions")
+    client_held_bytes: int = _bound(256 << 20, "of it of one client address")
     close_seconds: float = _bound(5, "after a cut, what was written may still drain this long")
     write_buffer_bytes: int = _bound(256 * 1024, "bytes a peer may leave unread before its source is no longer read")
     # -- IRC
@@ -96,6 +107,9 @@ class Limits:
     files_open: int = _bound(16, "files that one session transfers at a time, each way")
     spool_bytes: int = _bound(256 << 20, "largest file that is spooled; a larger one is streamed")
     spool_total_bytes: int = _bound(4 << 30, "bytes of all spooled files; above it new files are overload")
+    spool_client_bytes: int = _bound(1 << 30, "of them of one client address: nobody takes the room of all")
+    spool_files: int = _bound(2048, "files spooled at a time: each takes one or two open files of the process")
+    spool_client_files: int = _bound(512, "of them of one client address")
     spool_free_bytes: int = _bound(256 << 20, "free bytes of the spool's disk below which nothing is spooled any more")
     file_scan_bytes: int = _bound(1 << 30, "largest file that is judged; a larger one is scanner_failed")
     lease_seconds: float = _bound(120, "a leased port waits this long for its one connection")
@@ -124,6 +138,11 @@ class Limits:
     store_queue_bytes: int = _bound(64 << 20, "characters of the texts of rows that wait for the writer")
     checkpoint_seconds: float = _bound(300, "time between two signed checkpoints of the log, while rows come")
     store_seconds: float = _bound(10, "no commit within this is store_failed")
+    # -- disk and clock
+    disk_free_bytes: int = _bound(1 << 30, "free bytes of a disk of ours below which it is told")
+    disk_stop_bytes: int = _bound(128 << 20, "free bytes below which new sessions are refused: verdicts need rows")
+    disk_reserve_bytes: int = _bound(16 << 20, "a file beside the event store that is given up when the disk is full")
+    clock_skew_seconds: float = _bound(2, "wall clock and our own apart by this: it jumped, and that is told")
     # -- captures
     capture_flows: int = _bound(100000, "flows of a capture followed at a time; the least recent leaves first")
     capture_flow_bytes: int = _bound(256 * 1024, "bytes of one way of a flow held because of a hole")

@@ -13,147 +13,30 @@ once through `tell`, counts, and goes on by itself when the disk lets it.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-import stat
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from inspector.model import Limits
-from inspector.store.chain import GENESIS, SALT_BYTES, Link, body_of, digest_of, header_of
-from inspector.store.checkpoints import Checkpoint, CheckpointError, Signer
-from inspector.store.lines import Privacy, Row, private, render, unknown
+from inspector.store import tables
+from inspector.store.chain import Link
+from inspector.store.checkpoints import Checkpoint, CheckpointError
+from inspector.store.keeper import Keeper
+from inspector.store.lines import Privacy, Row, unknown
+from inspector.store.tables import COLUMNS, Columns, StoreError, check, connect, location, version
+
+__all__ = ["Counters", "Reader", "StoreError", "Writer", "connect", "location"]
 
 Done = Callable[[bool], None]
 
-SCHEMA = 2
-"""Version of the tables; a store of a newer one is refused."""
-APPLICATION = 0x494D4556
-"""SQLite's application_id of an event store ("IMEV"): another program's database is not written to."""
 GROUP_SECONDS = 0.05
 """A row that nobody waits for may stay in memory this long, to share a commit."""
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Pauses between attempts of a commit that fails; the last one repeats."""
-
-_TABLES = """
-CREATE TABLE events (
-    n INTEGER PRIMARY KEY, id TEXT NOT NULL, t REAL NOT NULL, event TEXT NOT NULL, flow TEXT, message TEXT,
-    protocol TEXT, kind TEXT, action TEXT, user TEXT, sender TEXT, rule TEXT, reference TEXT, line BLOB NOT NULL,
-    chain TEXT, seq INTEGER, salt BLOB, body BLOB, digest BLOB
-) STRICT;
-CREATE INDEX events_id ON events (id);
-CREATE INDEX events_t ON events (t);
-CREATE INDEX events_flow ON events (flow, n) WHERE flow IS NOT NULL;
-CREATE INDEX events_message ON events (message) WHERE message IS NOT NULL;
-CREATE INDEX events_reference ON events (reference) WHERE reference IS NOT NULL;
-CREATE INDEX events_action ON events (action, t) WHERE action IS NOT NULL;
-CREATE INDEX events_user ON events (user, t) WHERE user IS NOT NULL;
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-"""
-_CHAIN_TABLES = """
-CREATE UNIQUE INDEX events_chain ON events (chain, seq) WHERE chain IS NOT NULL;
-CREATE TABLE checkpoints (n INTEGER PRIMARY KEY, t REAL NOT NULL, line TEXT NOT NULL) STRICT;
-"""
-_CHAIN_COLUMNS = ("chain TEXT", "seq INTEGER", "salt BLOB", "body BLOB", "digest BLOB")
-"""What schema 1 did not have; rows of its time are in no chain."""
-_COLUMNS = ("flow", "message", "protocol", "kind", "action", "user", "sender", "rule", "reference")
-_ACTION = _COLUMNS.index("action")
-"""What the gateway did; a contact list's "block" is none of it."""
-_RULE, _REFERENCE = _COLUMNS.index("rule"), _COLUMNS.index("reference")
-_INSERT = (
-    f"INSERT INTO events (id, t, event, {', '.join(_COLUMNS)}, line, chain, seq, salt, body, digest) "  # noqa: S608 - constants
-    f"VALUES (?, ?, ?{', ?' * len(_COLUMNS)}, ?, ?, ?, ?, ?, ?)"
-)
-
-
-class StoreError(Exception):
-    """A store that cannot be opened; the text is one sentence that names it."""
-
-
-def location(url: str) -> Path:
-    """The path in `sqlite:PATH`. Raises StoreError."""
-    scheme, colon, path = url.partition(":")
-    if scheme != "sqlite" or not colon or not path:
-        raise StoreError(f'event store "{url}": only sqlite:PATH is known')
-    return Path(path)
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open for writing; the file (0600), its folder (0700) and the tables are made where missing. Raises StoreError."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if stat.S_IMODE(os.fstat(handle).st_mode) & 0o077:
-                os.fchmod(handle, 0o600)
-        finally:
-            os.close(handle)
-    except OSError as fault:
-        raise StoreError(f"event store {path}: {(fault.strerror or str(fault)).lower()}") from None
-    try:
-        base = sqlite3.connect(path, timeout=0.25, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as fault:
-        raise StoreError(f"event store {path}: {fault}") from None
-    try:
-        _prepare(base, path)
-    except sqlite3.Error as fault:
-        base.close()
-        raise StoreError(f"event store {path}: {fault}") from None
-    except StoreError:
-        base.close()
-        raise
-    return base
-
-
-def _prepare(base: sqlite3.Connection, path: Path) -> None:
-    _check(base, path)
-    base.execute("PRAGMA journal_mode=WAL")
-    base.execute("PRAGMA synchronous=FULL")
-    base.execute("PRAGMA wal_autocheckpoint=4000")
-    base.execute("PRAGMA journal_size_limit=67108864")
-    if _version(base) < SCHEMA:
-        base.execute("BEGIN IMMEDIATE")
-        version = _version(base)
-        if version == 0:
-            for statement in filter(str.strip, (_TABLES + _CHAIN_TABLES).split(";")):
-                base.execute(statement)
-            base.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
-            base.execute(f"PRAGMA application_id={APPLICATION}")
-        elif version == 1:
-            for column in _CHAIN_COLUMNS:
-                base.execute(f"ALTER TABLE events ADD COLUMN {column}")
-            for statement in filter(str.strip, _CHAIN_TABLES.split(";")):
-                base.execute(statement)
-            base.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(SCHEMA),))
-        base.execute("COMMIT")
-
-
-def _version(base: sqlite3.Connection) -> int:
-    """Version of the tables, 0: an empty file."""
-    if not base.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0]:
-        return 0
-    row = base.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
-    return int(row[0]) if row and str(row[0]).isdigit() else 0
-
-
-def _check(base: sqlite3.Connection, path: Path) -> None:
-    """Refuse what is not ours, and what a newer release made."""
-    mark = base.execute("PRAGMA application_id").fetchone()[0]
-    filled = base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if filled and mark != APPLICATION:
-        raise StoreError(f"event store {path}: this is another program's database")
-    if (version := _version(base)) > SCHEMA:
-        raise StoreError(
-            f"event store {path}: made by a newer release (schema {version}, this one knows {SCHEMA}): "
-            "run that release, or name another store"
-        )
 
 
 class Counters:
@@ -178,16 +61,18 @@ class Counters:
 
 
 class _Item:
-    """A row on its way: the row until it is rendered, then its columns."""
+    """A row on its way: the row until it is rendered, then its columns; and whether it opens or ends a session."""
 
-    __slots__ = ("columns", "done", "row", "since", "size")
+    __slots__ = ("columns", "done", "living", "row", "since", "size")
 
     def __init__(self, row: Row, done: Done | None, since: float, size: int) -> None:
         self.row = row
         self.done = done
         self.since = since
         self.size = size
-        self.columns: tuple[Any, ...] | None = None
+        self.columns: Columns | None = None
+        """Empty: no row of the log."""
+        self.living: tuple[str, bytes | None] | None = None
 
 
 class Writer:
@@ -201,20 +86,20 @@ class Writer:
         self, path: Path, *, gateway: str | None = None, limits: Limits | None = None, text: Privacy = "full",
         tell: Callable[[str], None] | None = None, chain: str = "0", key: Path | None = None,
     ) -> None:
-        """`chain`: the worker's; `key`: the file of the checkpoints' key, None: no checkpoints are made here."""
+        """`chain`: the worker's; `key`: the file of the checkpoints' key, for a writer that has a `keeper` of its own;
+        None: checkpoints are another one's work."""
         self.path = path
         self.chain = chain
-        self._key = key
-        self._signer: Signer | None = None
-        self._seq, self._head = 0, GENESIS
-        """Rows of the chain on disk, and the digest of the last one."""
-        self._checked: tuple[float, int] = (0.0, 0)
-        """When the last checkpoint was made (monotonic), and how many rows the chain had then."""
+        """The one it writes: another name than the one asked for while another living process has that."""
+        self.keeper = None if key is None else Keeper(path, key, gateway=gateway, limits=limits, tell=tell)
+        self._asked = chain
+        self._owner: str | None = None
+        self._limits = limits or Limits()
         self.gateway = gateway
-        self.limits = limits or Limits()
-        """May be replaced while running."""
         self.text: Privacy = text
         """privacy.text; may be replaced while running."""
+        self.sparing = False
+        """The disk is full: rows that nobody waits for are left out, what room is left is for the others."""
         self.counters = Counters()
         self.fault: str | None = None
         """Why it cannot write at present; None: all is well."""
@@ -235,16 +120,39 @@ class Writer:
         self._full: bool | None = None
         self._thread: threading.Thread | None = None
 
+    @property
+    def limits(self) -> Limits:
+        """May be replaced while running."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        if self.keeper is not None:
+            self.keeper.limits = limits
+
     # ---------------------------------------------------------------------------------------------- the caller's side
 
     def start(self) -> None:
-        """Open the store and start the thread. Raises StoreError."""
-        self._open()
+        """Open the store, tell which sessions were lost with the last process, and start the thread. Raises
+        StoreError."""
+        self._owner = tables.owner()
+        try:
+            self._open(tables.OPEN_SECONDS)
+            if self.keeper is not None:
+                self.keeper.start()
+        except (sqlite3.Error, StoreError) as fault:
+            self._leave()
+            raise StoreError(str(fault) if isinstance(fault, StoreError) else f"event store {self.path}: {fault}") \
+                from None
         self._thread = threading.Thread(target=self._run, name="event-store", daemon=True)
         self._thread.start()
 
     def put(self, row: Row, done: Done | None = None) -> None:
         """Write a row; it must not be changed afterwards.
+
+        {"event": "flow", "state": "open"} is remembered until the "end" of its flow and no row of the log: what is
+        remembered when a process has gone becomes `session_lost` at the next start. It is synced like a durable row.
 
         With `done` the row is durable: done(True) is called from the writer's thread once it is on disk, done(False)
         when it cannot be within limits.store_seconds (then it never will be), or at once, in this thread, when the
@@ -257,6 +165,7 @@ class Writer:
             self._thread is None or self._ends is not None
             or len(self._queue) + len(self._held) >= limits.store_queue_rows * share
             or self._came + size - self._went > limits.store_queue_bytes * share
+            or (self.sparing and done is None)
         ):
             if done is None:
                 self.counters.lost += 1
@@ -266,7 +175,7 @@ class Writer:
             return
         self._came += size
         self._queue.append(_Item(row, done, time.monotonic(), size))
-        if done is not None:
+        if done is not None or (row.get("state") == "open" and row.get("event") == "flow"):
             self._hurry.set()
             self._wake.set()
         elif self._idle:
@@ -291,6 +200,8 @@ class Writer:
         self._wake.set()
         self._thread.join(seconds + 1.0)
         self._thread = None
+        if self.keeper is not None:
+            self.keeper.close()
 
     # ---------------------------------------------------------------------------------------------- the thread's side
 
@@ -299,14 +210,13 @@ class Writer:
             while True:
                 self._idle = True
                 if not self._queue and self._ends is None:
-                    self._wake.wait(self._until_checkpoint())
+                    self._wake.wait()
                 self._idle = False
                 self._wake.clear()
                 if self._ends is None:
                     self._hurry.wait(GROUP_SECONDS)
                 self._hurry.clear()
                 self._drain()
-                self._checkpoint()
                 if self._ends is not None and not self._queue:
                     return
         finally:
@@ -314,10 +224,7 @@ class Writer:
             self._ends = self._ends or 0.0
             self._take()
             self._give_up(lambda _: True)
-            if self._base is not None:
-                with contextlib.suppress(sqlite3.Error):
-                    self._base.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                self._base.close()
+            self._leave()
 
     def _take(self) -> None:
         """Move what waits into the thread's own queue, rendered."""
@@ -325,7 +232,7 @@ class Writer:
         while queue:
             item = queue[0]
             if item.columns is None:
-                item.columns = self._columns(item.row)
+                item.columns = self._columns(item)
             if item.columns is None:
                 self.counters.refused += 1
                 self._went += item.size
@@ -359,7 +266,9 @@ class Writer:
 
     def _commit(self, batch: list[_Item]) -> str | None:
         """One transaction; the fault in words when it failed."""
-        full = any(item.done is not None for item in batch)
+        rows = [item.columns for item in batch if item.columns]
+        living = [item.living for item in batch if item.living is not None]
+        full = any(item.done is not None for item in batch) or any(about is not None for _, about in living)
         try:
             if self._moved():
                 self._open()
@@ -369,70 +278,20 @@ class Writer:
             if full is not self._full:
                 base.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
                 self._full = full
-            base.execute("BEGIN IMMEDIATE")
-            rows, seq, head = self._chained(batch)
-            base.executemany(_INSERT, rows)
+            tables.begin(base)
+            # The chain's end is read where nobody can come between: two processes that write one chain do not fork it.
+            tables.append(base, self.chain, rows)
+            tables.live(base, self.chain, living)
             base.execute("COMMIT")
-            self._seq, self._head = seq, head
         except (sqlite3.Error, StoreError, OSError) as fault:
             self._drop()
             return str(fault)
         return None
 
-    def _chained(self, batch: list[_Item]) -> tuple[list[tuple[Any, ...]], int, bytes]:
-        """The rows of a batch with their places in the chain, and where it ends then."""
-        seq, head, chain = self._seq, self._head, self.chain
-        salts = os.urandom(SALT_BYTES * len(batch))
-        rows: list[tuple[Any, ...]] = []
-        for item in batch:
-            columns = item.columns
-            if columns is None:
-                continue
-            seq += 1
-            salt = salts[SALT_BYTES * len(rows):SALT_BYTES * (len(rows) + 1)]
-            body = body_of(salt, columns[-1])
-            header = header_of(
-                chain, seq, columns[0], columns[1], columns[2], columns[3 + _ACTION], columns[3 + _RULE],
-                columns[3 + _REFERENCE])
-            head = digest_of(head, header, body)
-            rows.append((*columns, chain, seq, salt, body, head))
-        return rows, seq, head
-
-    def _until_checkpoint(self) -> float | None:
-        """Seconds until a checkpoint is due; None: nothing has been written since the last one."""
-        if self._signer is None or self._checked[1] == self._seq:
-            return None
-        return max(0.05, self._checked[0] + self.limits.checkpoint_seconds - time.monotonic())
-
-    def _checkpoint(self) -> None:
-        """Sign the heads of all chains, when it is time or the end has come."""
-        signer, base = self._signer, self._base
-        if signer is None or base is None or self._checked[1] == self._seq:
-            return
-        now = time.monotonic()
-        if self._ends is None and now - self._checked[0] < self.limits.checkpoint_seconds:
-            return
-        self._checked = (now, self._seq)
-        try:
-            last = _last_checkpoint(base)
-            signer.catch_up(last)
-            if self._full is not True:
-                # On disk before its key is used up: or a loss of power would look like a checkpoint that was removed.
-                base.execute("PRAGMA synchronous=FULL")
-                self._full = True
-            base.execute("BEGIN IMMEDIATE")
-            made = signer.sign(round(time.time(), 3), _heads(base), last)
-            base.execute("INSERT INTO checkpoints VALUES (?, ?, ?)", (made.n, made.t, made.json()))
-            base.execute("COMMIT")
-            signer.advance()
-        except (sqlite3.Error, CheckpointError, OSError) as fault:
-            self._drop()
-            self._once(f"event store {self.path}: no checkpoint could be made ({fault})")
-
     def _written(self, batch: list[_Item]) -> None:
         counters, held = self.counters, self._held
         counters.commits += 1
-        counters.rows += len(batch)
+        counters.rows += sum(1 for item in batch if item.columns)
         for item in batch:
             held.popleft()
             self._went += item.size
@@ -463,16 +322,16 @@ class Writer:
                 _answer(item.done, False)
         self._held = keep
 
-    def _columns(self, row: Row) -> tuple[Any, ...] | None:
+    def _columns(self, item: _Item) -> Columns | None:
         """What is stored of a row; None: it is no event."""
+        row = item.row
         try:
-            if not row.get("id"):
-                row = {**row, "id": self._name(row)}
-            line = render(private(row, self.text), self.gateway)
-            values = [_column(row.get(name)) for name in _COLUMNS]
-            if row["event"] != "verdict":
-                values[_ACTION] = _column(row.get("did"))
-            columns = (_column(row["id"]), float(row["t"]), row["event"], *values, line)
+            if row["event"] == "flow" and (state := row.get("state")) in ("open", "end"):
+                if state == "open":
+                    item.living = tables.opened(row)
+                    return ()
+                item.living = (str(row.get("flow")), None)
+            columns = tables.columns_of(row, self.gateway, self.text)
         except (KeyError, TypeError, ValueError, AttributeError) as fault:
             self._once(f"event store: a row that is no event was refused ({row.get('event')}: {fault!r})")
             return None
@@ -480,31 +339,40 @@ class Writer:
             self._once(f"event store: {row['event']} events have no field {', '.join(left)}; left out")
         return columns
 
-    def _name(self, row: Row) -> str:
-        """Id of an event that belongs to no flow, made without chance: from the gateway, the kind and the time."""
-        text = f"{self.gateway} {row['event']} {row['t']:.6f}"
-        return blake2b(text.encode(), digest_size=8).hexdigest() + "-0"
-
     def _once(self, sentence: str) -> None:
         if sentence not in self._told and len(self._told) < 256:
             self._told.add(sentence)
             self._tell(sentence)
 
-    def _open(self) -> None:
+    def _open(self, seconds: float = tables.BUSY_SECONDS) -> None:
+        """Open the store; one that we have not had before: take a chain there, and tell which sessions were lost."""
         self._drop()
         self._base = base = connect(self.path)
         self._full = True
-        head = base.execute(
-            "SELECT seq, digest FROM events WHERE chain = ? ORDER BY seq DESC LIMIT 1", (self.chain,)).fetchone()
-        self._seq, self._head = head if head is not None else (0, GENESIS)
-        if self._key is not None and self._signer is None:
-            try:
-                self._signer = Signer(self._key)
-            except CheckpointError as fault:
-                raise StoreError(str(fault)) from None
-            self._checked = (time.monotonic(), 0)
         about = self.path.stat()
-        self._inode = (about.st_dev, about.st_ino)
+        inode = (about.st_dev, about.st_ino)
+        if inode == self._inode or self._owner is None:
+            return
+        tables.begin(base, seconds)
+        chain = tables.claim(base, self._asked, self._owner)
+        lost = [tables.columns_of(row, self.gateway, self.text) for row in tables.lost(base, time.time(), self._owner)]
+        tables.append(base, chain, lost)
+        base.execute("COMMIT")
+        self.counters.rows += len(lost)
+        self.chain, self._inode = chain, inode
+
+    def _leave(self) -> None:
+        """Close the store for good: the chain is another one's to take."""
+        if self._base is not None:
+            with contextlib.suppress(sqlite3.Error):
+                if self._owner is not None:
+                    tables.begin(self._base)
+                    tables.release(self._base, self._owner)
+                    self._base.execute("COMMIT")
+                self._base.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._drop()
+        if self._owner is not None:
+            tables.disown(self._owner)
 
     def _drop(self) -> None:
         """Close the connection; the next commit opens a new one."""
@@ -525,17 +393,6 @@ class Writer:
         return (about.st_dev, about.st_ino) != self._inode
 
 
-def _heads(base: sqlite3.Connection) -> dict[str, tuple[int, str]]:
-    """chain -> (rows, digest of the last one)."""
-    query = "SELECT chain, max(seq), digest FROM events WHERE chain IS NOT NULL GROUP BY chain"
-    return {chain: (seq, digest.hex()) for chain, seq, digest in base.execute(query)}
-
-
-def _last_checkpoint(base: sqlite3.Connection) -> Checkpoint | None:
-    row = base.execute("SELECT line FROM checkpoints ORDER BY n DESC LIMIT 1").fetchone()
-    return None if row is None else Checkpoint.parse(row[0])
-
-
 def _silent(sentence: str) -> None:
     """Tells nobody."""
 
@@ -544,26 +401,6 @@ def _answer(done: Done, ok: bool) -> None:
     # A loop that has been closed cannot be told any more (RuntimeError of call_soon_threadsafe): nobody waits there.
     with contextlib.suppress(RuntimeError):
         done(ok)
-
-
-def _agrees(line: Any, columns: list[Any]) -> bool:
-    """Whether the columns of a row are those that `Writer` makes of what its line says, as far as it says it."""
-    try:
-        said = msgspec.json.decode(line)
-        ident, _, event, *rest = columns
-        if (said["id"], said["event"]) != (ident, event):
-            return False
-    except (msgspec.DecodeError, KeyError, TypeError):
-        return False
-    for name, value in zip(_COLUMNS, rest, strict=True):
-        if name not in said or (name == "action" and event != "verdict"):
-            continue
-        expected = said[name]
-        if expected is not None and type(expected) is not str:
-            continue
-        if (_column(expected) or "").lower() != str(value or "").lower():
-            return False
-    return True
 
 
 def _size(row: Row) -> int:
@@ -575,13 +412,6 @@ def _size(row: Row) -> int:
         elif type(value) is list and name != "texts":
             size += sum(len(one) for one in value if type(one) is str)
     return size
-
-
-def _column(value: Any) -> str | None:
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else (value.name.lower() if hasattr(value, "name") else str(value))
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 # -------------------------------------------------------------------------------------------------------- reading
@@ -599,8 +429,8 @@ class Reader:
         except sqlite3.Error as fault:
             raise StoreError(f"event store {path}: {fault}") from None
         try:
-            _check(self._base, path)
-            if _version(self._base) == 0:
+            check(self._base, path)
+            if version(self._base) == 0:
                 raise StoreError(f"event store {path}: there is nothing in it yet")
         except sqlite3.Error as fault:
             self._base.close()
@@ -666,7 +496,7 @@ class Reader:
 
     def links(self) -> Iterator[Link]:
         """Every chained row, chain by chain in its order."""
-        if _version(self._base) < 2:  # chains came with schema 2
+        if version(self._base) < 2:  # chains came with schema 2
             return
         query = (
             "SELECT chain, seq, id, t, event, action, rule, reference, line, salt, body, digest FROM events "
@@ -681,11 +511,11 @@ class Reader:
     def disagreeing(self) -> Iterator[str]:
         """One sentence for each row whose columns, by which it is found, are not what its line says. An erased row has
         no line and none of a person's columns."""
-        erased = "salt IS NULL AND chain IS NOT NULL" if _version(self._base) >= 2 else "0"
-        query = f"SELECT n, {erased}, line, id, t, event, {', '.join(_COLUMNS)} FROM events"  # noqa: S608 - constants
+        erased = "salt IS NULL AND chain IS NOT NULL" if version(self._base) >= 2 else "0"
+        query = f"SELECT n, {erased}, line, id, t, event, {', '.join(COLUMNS)} FROM events"  # noqa: S608 - constants
         try:
             for n, without, line, *columns in self._base.execute(query):
-                if not without and not _agrees(line, columns):
+                if not without and not tables.agrees(line, columns):
                     yield f"row n={n}: its columns are not what its line says"
         except sqlite3.Error as fault:
             raise StoreError(f"event store: {fault}") from None
@@ -693,7 +523,7 @@ class Reader:
     def displaced(self) -> int:
         """Rows in no chain that are not of an earlier release: they stand behind a row that is in one; and rows whose
         order in the table is not that of their chain."""
-        if _version(self._base) < 2:
+        if version(self._base) < 2:
             return 0
         behind = ("SELECT count(*) FROM events WHERE chain IS NULL "
                   "AND n > (SELECT min(n) FROM events WHERE chain IS NOT NULL)")
@@ -703,13 +533,13 @@ class Reader:
 
     def unchained(self) -> int:
         """Rows of an earlier release, in no chain."""
-        if _version(self._base) < 2:  # chains came with schema 2
+        if version(self._base) < 2:  # chains came with schema 2
             return int(self._all("SELECT count(*) FROM events", ())[0][0])
         return int(self._all("SELECT count(*) FROM events WHERE chain IS NULL", ())[0][0])
 
     def checkpoints(self) -> list[Checkpoint]:
         """All of them, in order. Raises StoreError, also for one that cannot be read."""
-        if _version(self._base) < 2:  # chains came with schema 2
+        if version(self._base) < 2:  # chains came with schema 2
             return []
         try:
             return [Checkpoint.parse(row[0]) for row in self._all("SELECT line FROM checkpoints ORDER BY n", ())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import struct
 from collections.abc import Callable, Coroutine
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from inspector.drivers import mitm_server
+from inspector.drivers.mitm_io import READ
 from inspector.drivers.mitm_server import ListenerSettings
 from inspector.model import DOWN, UP, Chunk, Effect, Input, Limits, Send, WakeAt, Way, Woke
 from tests.drivers.mitm_harness import Running, Script, echo, running, serving, until
@@ -355,3 +357,54 @@ def test_a_reset_is_noticed_while_nothing_is_read(
             go_on.set()
 
     run(scenario)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_who_sends_much_is_read_a_little_a_turn(tmp_path: Path, loop: str) -> None:
+    """A turn of the loop takes 64 KiB of one peer at most, once he has shown that he sends more; nothing is lost or put
+    out of order, and his end is seen."""
+    if loop == "uvloop":
+        uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed (make test installs it)")
+        start = uvloop.run
+    else:
+        start = asyncio.run
+    sent = bytes(range(256)) * 16384
+
+    async def scenario() -> None:
+        got = bytearray()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(65536):
+                got.extend(data)
+            writer.write(b"done")
+
+        async with (
+            serving(serve) as upstream,
+            running(tmp_path, reverse(upstream)) as gateway,
+        ):
+            reader, writer = await gateway.connect()
+            writer.write(b"hello")
+            await until(lambda: bool(gateway.sessions) and seen(gateway.sessions[0], UP) == 5)
+            turns: list[int] = []
+            turn = 0
+
+            def count() -> None:
+                nonlocal turn
+                turn += 1
+                turns.append(seen(gateway.sessions[0], UP))
+                if turns[-1] < len(sent) + 5:
+                    asyncio.get_running_loop().call_soon(count)
+
+            count()
+            writer.write(sent)
+            writer.write_eof()
+            await until(lambda: bytes(got) == b"hello" + sent)
+            assert await reader.read(4) == b"done"
+            sizes = [len(given.data) for given in gateway.sessions[0].inputs if isinstance(given, Chunk)]
+            most = max(after - before for before, after in itertools.pairwise(turns))
+            large = [size for size in sizes if size > READ]
+            assert len(large) <= 1, f"read more than {READ} bytes at once: {sizes}"
+            assert most <= max([READ, *large]), f"{most} bytes of one peer in one turn"
+            writer.close()
+
+    start(asyncio.wait_for(scenario(), 30))

@@ -2,7 +2,7 @@
 
 Each command's module has a function that takes the parsed arguments and returns the exit status, or raises UserError:
 
-    run          app.supervisor.run_command(args)      config, log_level, log_format
+    run          app.run_cmd.run_command(args)         config, log_level, log_format
     scan         app.scan.command(args)                config, captures, format, policy, signatures
     replay       app.replay.command(args)              capture, through
     check        app.check.check_command(args)         config, paths
@@ -79,7 +79,7 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
     def config(to: argparse.ArgumentParser) -> None:
         to.add_argument("-c", "--config", metavar="FILE", help="configuration file (default: the embedded defaults)")
 
-    run = command("run", "supervisor:run_command", "run the gateway until it is told to stop",
+    run = command("run", "run_cmd:run_command", "run the gateway until it is told to stop",
                   "  inspector run -c inspector.yaml")
     config(run)
     run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default=None,

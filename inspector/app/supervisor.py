@@ -10,44 +10,30 @@ import asyncio
 import contextlib
 import gc
 import os
-import pwd
-import resource
 import signal
 import socket
-import sys
 import time
-from argparse import Namespace
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import inspector
-from inspector.app import build, config, logs
+from inspector.app import build, config, logs, process
 from inspector.app.control import Control
 from inspector.app.errors import UserError
 from inspector.classify.probes import named_im
 from inspector.drivers import metrics
 from inspector.drivers.clamd import Clamd
 from inspector.drivers.judges import Judging, Workers
-from inspector.drivers.mitm_layer import where
-from inspector.drivers.mitm_server import Gateway
-from inspector.drivers.mitm_tls import CERTIFICATE_FILE, KEY_FILE, AuthorityError
+from inspector.drivers.mitm_server import Gateway, GatewaySettings
+from inspector.drivers.mitm_tls import AuthorityError
 from inspector.engine.kit import Kit
 from inspector.engine.session import Session
 from inspector.engine.world import Paths, World
 from inspector.model import Flow, Note
 from inspector.protocols.registry import SPECS
-from inspector.store.sqlite import StoreError, Writer, location
+from inspector.store.sqlite import Writer
 from inspector.wire.located import Faults
-
-MODES = {
-    "socks5": "point the client's SOCKS5 proxy at {address}",
-    "connect": "point the client's HTTPS (CONNECT) proxy at {address}",
-    "transparent": "redirect the clients' traffic to {address} at the firewall",
-    "reverse": "let clients connect to {address} instead of {upstream}",
-}
-"""How a client gets to a listener."""
 
 
 class Supervisor:
@@ -89,7 +75,7 @@ class Supervisor:
             loop.add_signal_handler(signal.SIGHUP, self._hang_up)
             loop.add_signal_handler(signal.SIGTERM, self._terminate)
             loop.add_signal_handler(signal.SIGINT, self._terminate)
-            loop.set_exception_handler(_stray)
+            loop.set_exception_handler(process.stray)
             await self._start()
             self._ready.set()
             await self._stop.wait()
@@ -108,38 +94,35 @@ class Supervisor:
             raise UserError("\n".join(str(f) for f in faults))
         for warning in built.warnings:
             logs.tell("warning", str(warning))
-        self.reloads.version = 1
-        self.kit = build.build_kit(loaded, built.rules)
-        _private(loaded.state)
-        try:
-            writer = Writer(
-                location(loaded.store.events), gateway=self.name, limits=loaded.limits, text=loaded.privacy.text,
-                tell=lambda sentence: logs.tell("error", sentence), key=loaded.state / "checkpoint.key",
-            )
-            if not writer.path.parent.exists() or _within(writer.path.parent, loaded.state):
-                _private(writer.path.parent)
-            writer.start()
-        except StoreError as error:
-            raise UserError(str(error)) from None
-        self.writer = writer
-        settings = build.gateway_settings(loaded, stock_io=os.environ.get("INSPECTOR_IO") == "stock")
-        self.gateway = Gateway(
-            settings, self._session, self.world, SPECS, self._note, lambda sentence: logs.tell("warning", sentence),
-            self.judging)
+        process.private(loaded.state)
+        self.writer = process.event_store(loaded, self.name, "0", loaded.state / "checkpoint.key")
+        self._arrange(built, build.gateway_settings(loaded, stock_io=os.environ.get("INSPECTOR_IO") == "stock"))
         try:
             await self.gateway.start()
         except (AuthorityError, OSError) as error:
-            raise UserError(str(error) if isinstance(error, AuthorityError) else _why(error)) from None
+            raise UserError(str(error) if isinstance(error, AuthorityError) else process.why(error)) from None
         await self._watch(loaded)
-        self._drop(loaded)
-        self._ask_clamd(loaded)
+        process.become_user(loaded, self.writer.path)
+        await self._settle(built)
+        self._event("started", version=inspector.__version__, config=str(loaded.path) if loaded.path else None,
+                    listeners=[f"{mode} {process.address(host, port)}" for mode, host, port in self.gateway.addresses],
+                    policy=built.rules.policy.digest, packs=list(built.rules.scanner.packs))
+        process.greet(self.path, loaded, self.gateway.addresses)
+
+    def _arrange(self, built: build.Built, settings: GatewaySettings) -> None:
+        """Put together what needs no open file: kit and gateway."""
+        self.reloads.version = built.rules.version
+        self.kit = build.build_kit(self.config, built.rules)
+        self.gateway = Gateway(
+            settings, self._session, self.world, SPECS, self._note, lambda sentence: logs.tell("warning", sentence),
+            self.judging)
+
+    async def _settle(self, built: build.Built) -> None:
+        """What comes last, as the user that we stay: who judges files."""
+        self._ask_clamd(self.config)
         await self.judging.workers.start(built.rules.scanner.files)
         gc.collect()
         gc.freeze()
-        self._event("started", version=inspector.__version__, config=str(loaded.path) if loaded.path else None,
-                    listeners=[f"{mode} {_address(host, port)}" for mode, host, port in self.gateway.addresses],
-                    policy=built.rules.policy.digest, packs=list(built.rules.scanner.packs))
-        self._greet()
 
     async def _watch(self, loaded: config.Config) -> None:
         """Control socket and metrics."""
@@ -160,35 +143,8 @@ class Supervisor:
         try:
             await server.start(loaded.metrics.host, loaded.metrics.port)
         except OSError as error:
-            raise UserError(_why(error)) from None
+            raise UserError(process.why(error)) from None
         self._metrics = server
-
-    def _drop(self, loaded: config.Config) -> None:
-        """Become `user`, once everything is bound; the state folders are given to him."""
-        if os.geteuid() != 0:
-            return
-        if loaded.user is None:
-            logs.tell("warning", "running as root; `user:` names who to become after binding")
-            return
-        try:
-            entry = pwd.getpwnam(loaded.user)
-        except KeyError:
-            raise UserError(str(loaded.fault(f'this machine has no user "{loaded.user}"', "user"))) from None
-        _give(loaded.state, entry.pw_uid, entry.pw_gid)
-        store = self.writer.path
-        for folder, names in (
-            (loaded.tls.authority, (KEY_FILE, CERTIFICATE_FILE)),
-            (store.parent, tuple(store.name + end for end in ("", "-wal", "-shm", "-journal"))),
-        ):
-            if folder.is_dir() and not _within(folder, loaded.state):
-                _give_files(folder, names, entry.pw_uid, entry.pw_gid)
-        for folder in (loaded.state, store.parent):
-            if not _may_write(folder, entry):
-                raise UserError(
-                    f"{folder}: the user {loaded.user} cannot write there (may he enter all folders above?)")
-        os.initgroups(loaded.user, entry.pw_gid)
-        os.setgid(entry.pw_gid)
-        os.setuid(entry.pw_uid)
 
     def _ask_clamd(self, loaded: config.Config) -> None:
         """clamd judges files beside the packs, where it is configured."""
@@ -200,17 +156,6 @@ class Supervisor:
         second = self.judging.second = Clamd(
             place, lambda: self.config.limits.file_seconds, lambda sentence: logs.tell("warning", sentence))
         self._spawn(second.try_out())
-
-    def _greet(self) -> None:
-        upstreams = {listener.address: listener.upstream for listener in self.gateway.settings.listeners}
-        for mode, host, port in self.gateway.addresses:
-            address = _address(host, port)
-            upstream = upstreams.get(address)
-            how = MODES[mode].format(address=address, upstream=_address(*upstream) if upstream else "the server")
-            print(f"inspector: listening on {address} ({mode}): {how}", flush=True)
-        more = "" if self.path is None else f" -c {self.path}"
-        print(f"inspector: clients must trust the certificate of `inspector ca export{more}`; "
-              f"events: `inspector events{more}`", flush=True)
 
     async def _drain(self) -> int:
         """Polite cuts over limits.drain_seconds; a second signal stops at once."""
@@ -303,7 +248,7 @@ class Supervisor:
         return {
             "healthy": not problems, "problems": problems, "version": inspector.__version__, "gateway": self.name,
             "pid": os.getpid(), "started": self.started, "config": str(self.config.path) if self.config.path else None,
-            "listeners": [{"mode": mode, "address": _address(host, port)}
+            "listeners": [{"mode": mode, "address": process.address(host, port)}
                           for mode, host, port in self.gateway.addresses],
             "rules": {"version": rules.version, "policy": rules.policy.digest, "enforce": rules.policy.enforce,
                       "packs": list(rules.scanner.packs), "loaded": self._loaded_at},
@@ -394,118 +339,9 @@ class Supervisor:
             logs.tell("warning", str(warning))
 
 
-def _stray(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """An error that nobody awaited: its type and place, never its text, which may hold what a peer said."""
-    error = context.get("exception")
-    logs.tell("error", f"internal error: {where(error) if isinstance(error, BaseException) else 'in the event loop'}")
-
-
 def _added(counts: Any) -> dict[str, int]:
     total: dict[str, int] = {}
     for one in counts:
         for name, number in one.items():
             total[name] = total.get(name, 0) + number
     return total
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _why(error: OSError) -> str:
-    return error.args[1] if len(error.args) > 1 else str(error)
-
-
-def _private(folder: Path) -> None:
-    try:
-        build.private_folder(folder)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made or kept private: {(error.strerror or str(error)).lower()}") from None
-
-
-def _give(folder: Path, uid: int, gid: int) -> None:
-    """The folder and what is in it, without following links."""
-    for place, folders, files in os.walk(folder):
-        os.chown(place, uid, gid, follow_symlinks=False)
-        for name in (*folders, *files):
-            os.chown(Path(place) / name, uid, gid, follow_symlinks=False)
-
-
-def _give_files(folder: Path, names: Sequence[str], uid: int, gid: int) -> None:
-    """Our files in a folder elsewhere, and the folder if nothing else is in it: the rest is not ours to give."""
-    there = os.listdir(folder)
-    for name in there:
-        if name in names:
-            os.chown(folder / name, uid, gid, follow_symlinks=False)
-    if set(there) <= set(names):
-        os.chown(folder, uid, gid, follow_symlinks=False)
-
-
-def _within(folder: Path, state: Path) -> bool:
-    """Whether a folder is the state folder or lies in it."""
-    return folder == state or state in folder.parents
-
-
-def _may_write(folder: Path, entry: pwd.struct_passwd) -> bool:
-    """Whether a user may make files in a folder; asked in his shoes, by root."""
-    groups = os.getgroups()
-    try:
-        os.initgroups(entry.pw_name, entry.pw_gid)
-        os.setegid(entry.pw_gid)
-        os.seteuid(entry.pw_uid)
-        return os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(groups)
-
-
-def _harden() -> None:
-    """No core dumps (they would hold people's words and keys); as many files as may be."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    os.umask(0o077)
-    # What a message makes dies by itself; ended sessions are cycles: often enough that they do not pile up.
-    gc.set_threshold(10_000, 20, 50)
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it is installed, unless INSPECTOR_LOOP=asyncio; the gateway runs without it."""
-    wanted = os.environ.get("INSPECTOR_LOOP", "auto")
-    if wanted == "asyncio":
-        return None
-    try:
-        import uvloop
-    except ImportError:
-        if wanted == "uvloop":
-            raise UserError("INSPECTOR_LOOP=uvloop, but uvloop is not installed") from None
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
-
-
-def run_command(args: Namespace) -> int:
-    """`inspector run`. Raises UserError with one sentence, or a line for each fault."""
-    try:
-        loaded = config.load(args.config)
-    except Faults as faults:
-        raise UserError(str(faults)) from None
-    _harden()
-    form = args.log_format or loaded.log.format
-    log = logs.Logs(cast(logs.Level, args.log_level or loaded.log.level), cast(logs.Format | None, form))
-    log.start()
-    try:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(_main(args.config, loaded, log))
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        log.stop()
-        sys.stdout.flush()
-
-
-async def _main(path: str | None, loaded: config.Config, log: logs.Logs) -> int:
-    return await Supervisor(path, loaded, log).run()

@@ -301,20 +301,6 @@ def test_a_folder_that_was_there_is_not_closed_for_a_store_in_it(running: Callab
     assert (made.folder / "mine").stat().st_mode & 0o777 == 0o700
 
 
-def test_only_our_own_files_are_given_to_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others' files beside the store or the authority keep their owner; a folder that has only ours goes with them."""
-    given: list[str] = []
-    monkeypatch.setattr(os, "chown", lambda path, uid, gid, follow_symlinks: given.append(Path(path).name))
-    for name in ("shared/events.db", "shared/events.db-wal", "shared/other", "ours/events.db"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    supervisor._give_files(tmp_path / "shared", ("events.db", "events.db-wal"), 1, 1)
-    assert sorted(given) == ["events.db", "events.db-wal"]
-    given.clear()
-    supervisor._give_files(tmp_path / "ours", ("events.db", "events.db-wal"), 1, 1)
-    assert sorted(given) == ["events.db", "ours"]
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_user_who_cannot_get_to_the_state_is_one_sentence(running: Callable[..., Running]) -> None:
     """Not a gateway that runs and cannot write its log."""
@@ -335,30 +321,3 @@ def test_the_greeting_s_commands_can_be_copied(running: Callable[..., Running]) 
     _, out, _ = gateway.end()
     assert f"`inspector ca export -c {gateway.path}`" in out
     assert f"`inspector events -c {gateway.path}`" in out
-
-
-def test_an_unknown_loop_is_refused_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without uvloop the default is plain asyncio; asking for it by name is one clear sentence."""
-    monkeypatch.setenv("INSPECTOR_LOOP", "asyncio")
-    assert supervisor.loop_factory() is None
-    monkeypatch.setitem(sys.modules, "uvloop", None)
-    monkeypatch.setenv("INSPECTOR_LOOP", "auto")
-    assert supervisor.loop_factory() is None
-    monkeypatch.setenv("INSPECTOR_LOOP", "uvloop")
-    with pytest.raises(UserError, match="uvloop"):
-        supervisor.loop_factory()
-
-
-def test_a_stray_error_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
-    """What a peer said may stand in an exception's text: only type and place reach the log."""
-    loop = asyncio.new_event_loop()
-    try:
-        raise ValueError("the words of a peer")
-    except ValueError as error:
-        with caplog.at_level("ERROR", logger="inspector"):
-            supervisor._stray(loop, {"message": "the words of a peer", "exception": error})
-            supervisor._stray(loop, {"message": "the words of a peer"})
-    finally:
-        loop.close()
-    assert "ValueError at" in caplog.text
-    assert "the words of a peer" not in caplog.text

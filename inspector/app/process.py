@@ -1,0 +1,179 @@
+"""What every process of the gateway does for itself: hardening, its loop, its private folders, becoming another user.
+
+Shared by the gateway in one process (supervisor.py), the supervisor of several workers (workers.py) and a worker
+(worker.py). mitmproxy is not imported here: the supervisor of workers does without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import pwd
+import resource
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from inspector.app import build, config, logs
+from inspector.app.errors import UserError
+from inspector.model import Limits
+from inspector.store.sqlite import StoreError, Writer, location
+
+MODES = {
+    "socks5": "point the client's SOCKS5 proxy at {address}",
+    "connect": "point the client's HTTPS (CONNECT) proxy at {address}",
+    "transparent": "redirect the clients' traffic to {address} at the firewall",
+    "reverse": "let clients connect to {address} instead of {upstream}",
+}
+"""How a client gets to a listener."""
+
+
+def stray(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An error that nobody awaited: its type and place, never its text, which may hold what a peer said."""
+    from inspector.drivers.mitm_layer import where
+
+    error = context.get("exception")
+    logs.tell("error", f"internal error: {where(error) if isinstance(error, BaseException) else 'in the event loop'}")
+
+
+def harden() -> None:
+    """No core dumps (they would hold people's words and keys); as many files as may be."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    os.umask(0o077)
+    # What a message makes dies by itself; ended sessions are cycles: often enough that they do not pile up.
+    gc.set_threshold(10_000, 20, 50)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed, unless INSPECTOR_LOOP=asyncio; the gateway runs without it."""
+    wanted = os.environ.get("INSPECTOR_LOOP", "auto")
+    if wanted == "asyncio":
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        if wanted == "uvloop":
+            raise UserError("INSPECTOR_LOOP=uvloop, but uvloop is not installed") from None
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def event_store(
+    loaded: config.Config, gateway: str, chain: str, key: Path | None, limits: Limits | None = None,
+) -> Writer:
+    """The running writer of a chain; a folder of ours around the store is made private. Raises UserError."""
+    try:
+        writer = Writer(
+            location(loaded.store.events), gateway=gateway, limits=limits or loaded.limits, text=loaded.privacy.text,
+            tell=lambda sentence: logs.tell("error", sentence), chain=chain, key=key,
+        )
+        if not writer.path.parent.exists() or within(writer.path.parent, loaded.state):
+            private(writer.path.parent)
+        writer.start()
+    except StoreError as error:
+        raise UserError(str(error)) from None
+    return writer
+
+
+def greet(path: str | None, loaded: config.Config, addresses: Iterable[tuple[str, str, int]]) -> None:
+    """Say where the gateway listens and how a client gets to it. `addresses`: (mode, host, port) of what was bound."""
+    upstreams = {str(listener.address): listener.upstream for listener in loaded.listeners}
+    for mode, host, port in addresses:
+        here = address(host, port)
+        upstream = upstreams.get(here)
+        how = MODES[mode].format(address=here, upstream=upstream or "the server")
+        print(f"inspector: listening on {here} ({mode}): {how}", flush=True)
+    more = "" if path is None else f" -c {path}"
+    print(f"inspector: clients must trust the certificate of `inspector ca export{more}`; "
+          f"events: `inspector events{more}`", flush=True)
+
+
+def become_user(loaded: config.Config, store: Path) -> None:
+    """Become `user`, once everything is bound; the state folders and the event store's files are given to him."""
+    from inspector.drivers.mitm_tls import CERTIFICATE_FILE, KEY_FILE
+
+    if os.geteuid() != 0:
+        return
+    if loaded.user is None:
+        logs.tell("warning", "running as root; `user:` names who to become after binding")
+        return
+    try:
+        entry = pwd.getpwnam(loaded.user)
+    except KeyError:
+        raise UserError(str(loaded.fault(f'this machine has no user "{loaded.user}"', "user"))) from None
+    give(loaded.state, entry.pw_uid, entry.pw_gid)
+    for folder, names in (
+        (loaded.tls.authority, (KEY_FILE, CERTIFICATE_FILE)),
+        (store.parent, tuple(store.name + end for end in ("", "-wal", "-shm", "-journal"))),
+    ):
+        if folder.is_dir() and not within(folder, loaded.state):
+            give_files(folder, names, entry.pw_uid, entry.pw_gid)
+    for folder in (loaded.state, store.parent):
+        if not may_write(folder, entry):
+            raise UserError(
+                f"{folder}: the user {loaded.user} cannot write there (may he enter all folders above?)")
+    os.initgroups(loaded.user, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
+def address(host: str, port: int) -> str:
+    """host:port, an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def why(error: OSError) -> str:
+    """An error's own sentence."""
+    return error.args[1] if len(error.args) > 1 else str(error)
+
+
+def private(folder: Path) -> None:
+    """Make a folder that only its owner enters. Raises UserError."""
+    try:
+        build.private_folder(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made or kept private: {(error.strerror or str(error)).lower()}") from None
+
+
+def give(folder: Path, uid: int, gid: int) -> None:
+    """The folder and what is in it, without following links."""
+    for place, folders, files in os.walk(folder):
+        os.chown(place, uid, gid, follow_symlinks=False)
+        for name in (*folders, *files):
+            os.chown(Path(place) / name, uid, gid, follow_symlinks=False)
+
+
+def give_files(folder: Path, names: Sequence[str], uid: int, gid: int) -> None:
+    """Our files in a folder elsewhere, and the folder if nothing else is in it: the rest is not ours to give."""
+    there = os.listdir(folder)
+    for name in there:
+        if name in names:
+            os.chown(folder / name, uid, gid, follow_symlinks=False)
+    if set(there) <= set(names):
+        os.chown(folder, uid, gid, follow_symlinks=False)
+
+
+def within(folder: Path, state: Path) -> bool:
+    """Whether a folder is the state folder or lies in it."""
+    return folder == state or state in folder.parents
+
+
+def may_write(folder: Path, entry: pwd.struct_passwd) -> bool:
+    """Whether a user may make files in a folder; asked in his shoes, by root."""
+    groups = os.getgroups()
+    try:
+        os.initgroups(entry.pw_name, entry.pw_gid)
+        os.setegid(entry.pw_gid)
+        os.seteuid(entry.pw_uid)
+        return os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)

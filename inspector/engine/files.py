@@ -27,6 +27,7 @@ from inspector.model import (
     PASSED,
     Act,
     Action,
+    Came,
     Cut,
     Discard,
     Effect,
@@ -242,6 +243,8 @@ class FileDesk:
             transfer.mode = "pass"
         else:
             mode = rules.policy.file_mode(start.offer, session.context, way, frame.at)
+            if session.would_hold(start.offer, way, frame.at):
+                mode = "spool"  # what has left in part cannot wait for a reviewer
             if mode == "spool" and (start.offer.size or 0) > kit.limits.spool_bytes:
                 mode = "stream"
             transfer.mode = "watch" if watching and mode != "pass" else mode
@@ -493,8 +496,13 @@ class FileDesk:
             said = rules.policy.decide(event, context, way, inp.at, found)
             if said is not None and (asked is None or said.action > asked.action):
                 asked = said
-        did = PASSED if asked is None else session._did(item, event, asked)
-        verdict = session._outcome(item, event, asked, found, inp.at, out, did, did.action)
+        cover = None
+        if asked is not None and asked.action is Action.HOLD:
+            cover = session._cover(event, way, inp.at, world)
+        did = PASSED if asked is None or cover is not None else session._did(item, event, asked)
+        if cover is not None:
+            out.append(Came(cover.hold, True))
+        verdict = session._outcome(item, event, asked, found, inp.at, out, did, did.action, 0, cover)
         item.verdicts = [verdict] * len(item.frame.events)
         if transfer.mode == "watch":
             self._discard(transfer, out)
@@ -698,9 +706,14 @@ def words_for_reader(offer: FileOffer, verdict: Verdict) -> str:
     return " ".join(text.replace("{reference}", verdict.reference).split())
 
 
+def named_file(text: str, name: str) -> str:
+    """`text` with the file's name in place of {name}: as much of it as a notice repeats."""
+    shown = name if len(name) <= _SHOWN else name[:_SHOWN] + "…"
+    return text.replace("{name}", f'"{shown}"' if shown else "")
+
+
 def _named(text: str, offer: FileOffer) -> str:
-    name = offer.file_name if len(offer.file_name) <= _SHOWN else offer.file_name[:_SHOWN] + "…"
-    return text.replace("{name}", f'"{name}"' if name else "")
+    return named_file(text, offer.file_name)
 
 
-__all__ = ["FileDesk", "Transfer", "notice_of", "words_for_reader"]
+__all__ = ["FileDesk", "Transfer", "named_file", "notice_of", "words_for_reader"]

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from inspector.model import Can, Classify, Limits, Rules, Spec
 
 ALL = Can(drop=True, mask=True, placeholder=True, notify=True, hold=False, inject=True)
+HOLDING = Can(drop=True, mask=True, placeholder=True, notify=True, hold=True, inject=True)
+"""With a store for what waits."""
 
 
 class Kit:

@@ -27,7 +27,8 @@ from typing import Any
 import msgspec
 
 from inspector.engine import rows, windows
-from inspector.engine.files import FileDesk, Transfer
+from inspector.engine.files import FileDesk, Transfer, named_file
+from inspector.engine.holding import NOTICE_FILE_HOLD, NOTICE_HOLD, Holding, digest_of
 from inspector.engine.kit import Kit
 from inspector.engine.world import LeasingMemory, Paths, Tally, World
 from inspector.model import (
@@ -38,10 +39,13 @@ from inspector.model import (
     UP,
     Act,
     Action,
+    Arrived,
+    Came,
     Can,
     Chunk,
     Closed,
     Context,
+    Cover,
     Cut,
     Decoder,
     Effect,
@@ -62,12 +66,14 @@ from inspector.model import (
     Judged,
     Kept,
     Killed,
+    Limits,
     Match,
     Message,
     Note,
     Notice,
     Opaque,
     PeerError,
+    Released,
     Rules,
     Scan,
     ScanFailed,
@@ -177,9 +183,9 @@ class Session:
     """One flow. `step` takes one input and returns the finished list of its effects."""
 
     __slots__ = (
-        "_away", "_bytes", "_closed", "_decoder", "_desk", "_ended", "_finished", "_groups", "_guess", "_ids", "_kit",
-        "_late", "_leasing", "_n", "_named_im", "_offered", "_paths", "_probe", "_queued", "_queues", "_signed",
-        "_spec", "_state", "_tally", "_told", "_wake", "context", "dry", "flow",
+        "_away", "_bytes", "_closed", "_decoder", "_desk", "_ended", "_finished", "_groups", "_guess", "_holding",
+        "_ids", "_kit", "_late", "_leasing", "_n", "_named_im", "_offered", "_paths", "_probe", "_queued", "_queues",
+        "_signed", "_spec", "_state", "_tally", "_told", "_wake", "context", "dry", "flow",
     )
 
     def __init__(
@@ -196,6 +202,7 @@ class Session:
         self._named_im = named_im
         self._paths = paths
         self._desk: FileDesk | None = None
+        self._holding: Holding | None = None
         self._offered: tuple[tuple[FileOffer, str], ...] | None = None
         """Offers whose rows have just been made, and their ids."""
         self._leasing: LeasingMemory | None = None
@@ -272,6 +279,8 @@ class Session:
                 out.append(Send(inp.way, inp.data))
             return out
         if self._state == OVER:
+            if type(inp) is Released:
+                out.append(Came(inp.held.id, False))
             return out
         match inp:
             case Closed():
@@ -300,6 +309,8 @@ class Session:
                     self._desk.unspooled(inp, world, out)
             case Told():
                 self._be_told(inp, out)
+            case Released():
+                self._be_released(inp, out)
         return out
 
     # -- probing
@@ -456,6 +467,8 @@ class Session:
         if self._desk is not None and self._state == DECODING:
             self._desk.speak(chunk.way.other, chunk.at, world, out)
             self._desk.speak(chunk.way, chunk.at, world, out)
+        if self._holding is not None and self._state == DECODING:
+            self._holding.speak(out)
         reason = getattr(decoder, "undecryptable", None)
         if reason and self._state == DECODING and (self._told is None or "undecryptable" not in self._told):
             self._tell("undecryptable")
@@ -712,6 +725,7 @@ class Session:
         if context.policy is not policy:
             self._enter(rules)
         judged_all: list[tuple[Event, Verdict | None, tuple[Finding, ...]]] = []
+        covers: dict[int, Cover] = {}
         for event, findings in zip(frame.events, item.findings, strict=True):
             event = self._marked(event, way, frame.at, world)
             if type(findings) is str:
@@ -722,17 +736,24 @@ class Session:
                 found = findings
                 judged = msgspec.structs.replace(event, texts=()) if self._unread() else event
                 asked = policy.decide(judged, context, way, frame.at, found)
+            if asked is not None and asked.action is Action.HOLD and type(event) is Message:
+                cover = self._cover(event, way, at, world)
+                if cover is not None:
+                    covers[len(judged_all)] = cover
             judged_all.append((event, asked, found))
-        dids = [PASSED if asked is None else self._did(item, event, asked) for event, asked, _ in judged_all]
+        dids = [
+            PASSED if asked is None or index in covers else self._did(item, event, asked)
+            for index, (event, asked, _) in enumerate(judged_all)
+        ]
         done = _together(frame, dids)
         if frame.stays:
-            done = [Action.REDACT if action is Action.BLOCK else action for action in done]
+            done = [Action.REDACT if action in (Action.BLOCK, Action.HOLD) else action for action in done]
         for (event, _, _), action in zip(judged_all, done, strict=True):
             if type(event) is Message and action < Action.REDACT:
                 self._remember(event, way, frame.at, world)
         verdicts = [
-            self._outcome(item, event, asked, found, at, out, did, action)
-            for (event, asked, found), did, action in zip(judged_all, dids, done, strict=True)
+            self._outcome(item, event, asked, found, at, out, did, action, index, covers.get(index))
+            for index, ((event, asked, found), did, action) in enumerate(zip(judged_all, dids, done, strict=True))
         ]
         item.verdicts = verdicts
         if self._offered is not None:
@@ -753,8 +774,8 @@ class Session:
         if action == "pass":
             return policy_rules.policy.decide(event, self.context, way, at, ())
         return Verdict(
-            Action.CUT if action == "cut" else Action.BLOCK, rule=None, reason=f"scanner_failed: {failure}",
-            notice=NOTICE_FAILED,
+            {"cut": Action.CUT, "hold": Action.HOLD}.get(action, Action.BLOCK), rule=None,
+            reason=f"scanner_failed: {failure}", notice=None if action == "hold" else NOTICE_FAILED,
         )
 
     def _did(self, item: Item, event: Event, asked: Verdict) -> Verdict:
@@ -765,7 +786,7 @@ class Session:
             return Verdict(Action.PASS)
         if item.solid and (asked.masks or asked.action is Action.REDACT):
             asked = msgspec.structs.replace(asked, action=max(asked.action, Action.BLOCK), masks=())
-        did = self._degrade(asked, event, item.frame.way)
+        did = self._degrade(asked, event, item)
         if item.left and did.action >= Action.REDACT:
             # Half of the unit has left: what keeps it from its reader is that the other half never comes.
             return Verdict(Action.CUT, reason=asked.reason)
@@ -773,10 +794,10 @@ class Session:
 
     def _outcome(
         self, item: Item, event: Event, asked: Verdict | None, findings: tuple[Finding, ...], at: float,
-        out: list[Effect], did: Verdict, done: Action,
+        out: list[Effect], did: Verdict, done: Action, index: int = 0, cover: Cover | None = None,
     ) -> Verdict:
         """One event's rows and counts. `did`: what the decoder is told; `done`: what comes of it, with the verdicts
-        on what goes with it."""
+        on what goes with it. `cover`: the release that lets it pass."""
         frame, rules, way = item.frame, item.rules, item.frame.way
         tally = self._tally
         if type(event) is Message:
@@ -811,21 +832,41 @@ class Session:
             event, ident, noted, at, way, self.context, verdict, done, rules, findings,
             late=late, mode=mode, notice=notice, latency=None if self.dry else round(max(0.0, at - frame.at), 6),
         )
-        durable = did.action >= Action.REDACT and not self.dry
-        if durable:
-            self._ids += 1
-            if item.kept is None:
-                item.kept = set()
-            item.kept.add(self._ids)
-            item.deadline = at + self._kit.limits.store_seconds
-            out.append(Note(self._ids, row, True))
-            self._wake_at(item.deadline, out)
+        if cover is not None:
+            row["held"], row["reason"] = cover.hold, f"released by review, reference {cover.reference}"
+        if did.action is Action.HOLD and done is Action.HOLD and not self.dry:
+            if self._holding is None:
+                self._holding = Holding(self)
+            self._holding.take(item, index, event, asked, row, reference, at, out, findings)
+        elif did.action >= Action.REDACT and not self.dry:
+            self.note_durably(item, row, at, out)
         else:
             out.append(Note(0, row))
+        if did.action is Action.HOLD:
+            # To the decoder it is a refusal: what becomes of it is not its concern.
+            did = msgspec.structs.replace(did, action=Action.BLOCK)
         placeholder = did.placeholder
         if placeholder is not None:
             placeholder = placeholder.replace("{reference}", reference)
         return msgspec.structs.replace(did, reference=reference, notice=notice, placeholder=placeholder)
+
+    def note_durably(self, item: Item, row: dict[str, Any], at: float, out: list[Effect]) -> None:
+        """A row that `item` waits for."""
+        ident = self.next_id()
+        self.wait_for(item, ident, at, out)
+        out.append(Note(ident, row, True))
+
+    def wait_for(self, item: Item, ident: int, at: float, out: list[Effect]) -> None:
+        """`item` goes nowhere before Kept(ident)."""
+        kept = item.kept
+        if kept is None:
+            kept = item.kept = set()
+            if item.group is not None:
+                for other in item.group.items:
+                    other.kept = kept
+        kept.add(ident)
+        item.deadline = at + self._kit.limits.store_seconds
+        self._wake_at(item.deadline, out)
 
     def _archive(
         self, event: Event, frame: Frame, rules: Rules, findings: tuple[Finding, ...], at: float, out: list[Effect],
@@ -841,10 +882,16 @@ class Session:
         )
         out.append(Note(0, row))
 
-    def _degrade(self, asked: Verdict, event: Event, way: Way) -> Verdict:
+    def _degrade(self, asked: Verdict, event: Event, item: Item) -> Verdict:
         """What is not possible becomes the next safe thing (design section 5, Outcome)."""
+        way = item.frame.way
         if type(event) is File:
-            # Its last frame is still here: it can be refused whatever the protocol.
+            # Its last frame is still here: it can be refused whatever the protocol. What has left in part is not held.
+            if asked.action is Action.HOLD and self._kit.driver_can.hold and item.file is not None and (
+                item.file.mode == "spool" and event.complete
+            ):
+                said = asked.notice if asked.notice is not None else named_file(NOTICE_FILE_HOLD, event.file_name)
+                return msgspec.structs.replace(asked, masks=(), notice=said)
             refused = asked.action in (Action.REDACT, Action.HOLD)
             return msgspec.structs.replace(
                 asked, action=Action.BLOCK if refused else asked.action, masks=())
@@ -857,9 +904,13 @@ class Session:
             action = Action.REDACT
         if action is Action.REDACT and (not masks or not can.mask or not driver.mask):
             action = Action.BLOCK
-        if action is Action.HOLD:
+        if action is Action.HOLD and type(event) is FileOffer and driver.hold and self._can_wait(event):
+            # Its content is what waits; it is taken whole when it comes.
+            return Verdict(Action.PASS, reason=asked.reason, hits=asked.hits)
+        if action is Action.HOLD and not (driver.hold and driver.drop and type(event) is Message):
             action = Action.BLOCK
-        if action is Action.BLOCK and not (driver.drop and (can.drop or (can.placeholder and asked.placeholder))):
+        refusable = driver.drop and (can.drop or (can.placeholder and asked.placeholder))
+        if action in (Action.BLOCK, Action.HOLD) and not refusable:
             action = Action.CUT
         if type(event) is SignOn and action >= Action.REDACT:
             action = Action.CUT
@@ -869,6 +920,8 @@ class Session:
         if notice is None and ours:
             if asked.action is Action.WARN:
                 notice = NOTICE_WARN
+            elif action is Action.HOLD:
+                notice = NOTICE_HOLD
             elif action is Action.BLOCK:
                 notice = NOTICE_BLOCK
         # Where a direct conversation has no place for words of ours, they are said where it was offered.
@@ -908,6 +961,8 @@ class Session:
         if not queue:
             self._queues[way] = None
             self._speak(way, out)
+            if self._holding is not None and self._state == DECODING:
+                self._holding.speak(out)
             if self._closed[way] and self._state == DECODING:
                 self._finish(way, world, out, at)
 
@@ -939,6 +994,8 @@ class Session:
         if not self._signed and any(type(event) is SignOn for event in frame.events):
             self._signed = True
             self._unsign(world, out, frame.at)
+        if self._kit.driver_can.hold and verdicts and any(type(event) is SignOn for event in frame.events):
+            self._arrived(out)
 
     def _act(self, acts: list[Act], frame: Frame, world: World, out: list[Effect]) -> None:
         """Carry out what the decoder wants for a frame."""
@@ -1029,6 +1086,94 @@ class Session:
             if isinstance(act, Send):
                 self._aside(act, out)
 
+    # -- what waits for a reviewer
+
+    def _cover(self, event: Message | File, way: Way, at: float, world: World) -> Cover | None:
+        """The release that lets this pass (issued by a reviewer for what went before)."""
+        if not world.covers or self.dry:
+            return None
+        context = self.context
+        return world.covers.find(event, digest_of(event), context.protocol, context.user, way, self.flow.id, at)
+
+    def _be_released(self, inp: Released, out: list[Effect]) -> None:
+        if self._holding is None:
+            self._holding = Holding(self)
+        if self._state == DECODING and not self.dry:
+            self._holding.release(inp, out)
+        else:
+            out.append(Came(inp.held.id, False))
+
+    def _arrived(self, out: list[Effect]) -> None:
+        """Somebody is here: what was released for him may come."""
+        context = self.context
+        if self._state == DECODING and not self.dry and context.user is not None and context.protocol is not None and (
+            self._spec is not None and self._spec.parent is None
+        ):
+            out.append(Arrived(context.protocol, context.user, context.identity, self.flow.client.ip))
+
+    def _can_wait(self, offer: FileOffer) -> bool:
+        """Whether the content of an offered file will pass through us, to be held when it comes."""
+        assert self._spec is not None
+        return self._spec.can.get(f"file.{offer.method}", _NOTHING).hold
+
+    def would_hold(self, offer: FileOffer, way: Way, at: float) -> bool:
+        """Whether the policy would hold such a file, by what is known before it comes."""
+        rules = self._kit.rules
+        if not self._kit.driver_can.hold or self.dry:
+            return False
+        asked = rules.policy.decide(offer, self.context, way, at, ())
+        return asked is not None and asked.action is Action.HOLD
+
+    def can_hold(self, event: Message) -> bool:
+        """Whether the protocol can send such a message later."""
+        assert self._spec is not None
+        return (self._spec.can.get(f"{event.name}.{event.kind}") or self._spec.can.get(event.name, _NOTHING)).hold
+
+    @property
+    def names_messages(self) -> bool:
+        """Whether a message sent twice under one id is known by its reader."""
+        return self._spec is not None and self._spec.names_messages
+
+    @property
+    def decoder(self) -> Decoder | None:
+        return self._decoder
+
+    @property
+    def limits(self) -> Limits:
+        return self._kit.limits
+
+    def next_id(self) -> int:
+        """The id of an effect that is answered."""
+        self._ids += 1
+        return self._ids
+
+    def has_room(self, way: Way) -> bool:
+        """Whether something of ours may be sent that way now: nothing waits there, and the decoder is ready."""
+        decoder = self._decoder
+        return (
+            self._state == DECODING and self._signed and not self._finished[way] and not self._queues[way]
+            and self._away[way] is None and decoder is not None and decoder.ready(way)
+        )
+
+    def aside(self, act: Send, out: list[Effect]) -> None:
+        """Bytes of our own for the other side, once it is at a unit boundary."""
+        self._aside(act, out)
+
+    def note_trouble(self, name: str, detail: str, did: str, at: float, out: list[Effect]) -> None:
+        """A row of trouble, counted."""
+        self._note_trouble(name, detail, did, at, out)
+
+    def count_refused(self) -> None:
+        """What was to be held is blocked."""
+        actions = self._tally.actions
+        actions["hold"] = actions.get("hold", 0) - 1
+        actions["block"] = actions.get("block", 0) + 1
+
+    @staticmethod
+    def refusal(reference: str) -> str:
+        """What the sender of a refused message is told."""
+        return NOTICE_BLOCK.replace("{reference}", reference)
+
     def _give_up_reading(self) -> None:
         """Offline, what follows a StartTls cannot be read."""
         self._state = PASSING
@@ -1107,6 +1252,8 @@ class Session:
                     return
 
     def _kept(self, inp: Kept, world: World, out: list[Effect]) -> None:
+        if self._holding is not None and self._holding.kept(inp, out):
+            return
         for item in self._desk.beside() if self._desk is not None else ():
             if item.kept and inp.id in item.kept:
                 item.kept.discard(inp.id)
@@ -1131,6 +1278,8 @@ class Session:
         items = [item] if item.group is None else item.group.items
         for each in items:
             each.kept = each.deadline = None
+        if self._holding is not None:
+            self._holding.give_up(item, at, out)
         action = self._on_trouble("store_failed", item.rules)
         self._note_trouble("store_failed", "a verdict's row could not be written", action, at, out)
         if action == "cut":
@@ -1372,6 +1521,9 @@ class Session:
         if self._ended:
             return
         self._ended = True
+        if self._holding is not None:
+            self._holding.end(at, out)
+            self._holding = None
         if self._desk is not None:
             self._desk.end(at, out)
             self._desk = None
@@ -1449,10 +1601,14 @@ def _together(frame: Frame, dids: list[Verdict]) -> list[Action]:
     worst = max(done)
     if worst is Action.CUT:
         return [worst] * len(done)
-    if worst is not Action.BLOCK or frame.units is None:
+    if worst < Action.HOLD or frame.units is None:
         return done
-    refused = {unit for unit, action in zip(frame.units, done, strict=True) if action is Action.BLOCK}
-    return [Action.BLOCK if unit in refused else action for unit, action in zip(frame.units, done, strict=True)]
+    refused: dict[int, Action] = {}
+    for unit, action in zip(frame.units, done, strict=True):
+        if action >= Action.HOLD:
+            # What is refused with what waits is refused: a release would let it go, too.
+            refused[unit] = max(action, refused.get(unit, action))
+    return [refused.get(unit, action) for unit, action in zip(frame.units, done, strict=True)]
 
 
 def _reference(ident: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from inspector.engine.holding import Covers
 from inspector.engine.windows import Window
 from inspector.model import DOWN, Address, Expect, Flow, Limits, Way
 
@@ -217,7 +218,7 @@ class Tally:
 class World:
     """Everything a worker's sessions share."""
 
-    __slots__ = ("expectations", "legs", "memory", "offers", "redirects", "tallies", "users", "windows")
+    __slots__ = ("covers", "expectations", "legs", "memory", "offers", "redirects", "tallies", "users", "windows")
 
     def __init__(self, limits: Limits) -> None:
         self.memory = SharedMemory(limits.memory_entries)
@@ -234,6 +235,8 @@ class World:
         self.redirects: Table[str, Expect] = Table(limits.memory_entries)
         """The same, of connections to another server of the same protocol: they are known by their bytes, too."""
         self.tallies: dict[str, Tally] = {}
+        self.covers = Covers(limits.covers)
+        """Releases that cover the legs which follow them."""
 
     def expect(
         self, expect: Expect, until: float, owner: str = "", at: float = 0.0, *, redirect: bool = False,

@@ -273,6 +273,8 @@ class Spec(msgspec.Struct, frozen=True):
     not_decoded: tuple[str, ...] = ()
     parent: str | None = None
     """The protocol whose side connections this reads (DCC: irc): what events and policy call it."""
+    names_messages: bool = False
+    """Its readers know a message sent twice by its id: after a crash a released one may be sent again."""
     expected_only: bool = False
     """Its first bytes say too little (raw DCC) or are too common (HTTP): read only where a connection was announced, or
     where a listener is for it alone."""

@@ -126,6 +126,11 @@ class Limits:
     archive_bytes: int = _bound(256 << 20, "unpacked bytes of one file, all depths together")
     archive_ratio: int = _bound(250, "unpacked to packed size of one member above 1 MiB: beyond it is a bomb")
     archive_seconds: float = _bound(20, "time for opening and scanning one file")
+    # -- hold and release
+    covers: int = _bound(10000, "releases whose following legs pass; the oldest is forgotten first")
+    cover_seconds: float = _bound(600, "a release covers the legs of the same message that follow it so long")
+    cover_file_seconds: float = _bound(86400, "a released file may be sent again so long")
+    releases_waiting: int = _bound(256, "released items that one session is given before they are sent")
     # -- scanning
     yara_rules_per_shard: int = _bound(64, "message rules compiled into one object: 2.6 us a scan", reload=False)
     compile_seconds: float = _bound(120, "compiling a rule set may take this long before it is refused")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inspector.classify.probes import classifier
-from inspector.engine.kit import Kit
+from inspector.engine.kit import ALL, Kit
 from inspector.engine.session import Session
 from inspector.engine.world import World
 from inspector.model import (
@@ -133,6 +133,12 @@ class ToyDecoder(Unreleased):
     def inject(self, message: Notice, way: Way) -> list[Act]:
         return [Send(way, b"NOTE " + message.text.encode() + b"\n")]
 
+    def keep(self, frames: Sequence[Frame], index: int) -> bytes | None:
+        return b"".join(frame.raw for frame in frames)
+
+    def release(self, kept: bytes, way: Way) -> list[Act] | None:
+        return None if b"elsewhere" in kept else [Send(way, b"LATE " + kept), Send(way.other, b"OK\n")]
+
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
         return [Send(DOWN, b"BYE " + reason.encode() + b"\n"), Send(UP, b"BYE\n")]
 
@@ -149,7 +155,7 @@ def toy_probe(up: bytes, down: bytes) -> Match:
 TOY = Spec(
     name="toy", title="Toy", probe=toy_probe, decoder=ToyDecoder, ports=frozenset({7777}),
     can={
-        "message": Can(drop=True, mask=True, placeholder=True, notify=True, inject=True),
+        "message": Can(drop=True, mask=True, placeholder=True, notify=True, hold=True, inject=True),
         "sign_on": Can(),
     },
 )
@@ -215,8 +221,11 @@ class ToyScanner:
 FLOW = Flow(id="f1", client=Address("10.0.0.1", 1111), server=Address("192.0.2.1", 4000), opened=1_000_000.0)
 
 
-def toy_kit(policy: ToyPolicy | None = None, archive: str = "none", limits: Limits | None = None) -> Kit:
-    return Kit(classifier((TOY,)), Rules(1, policy or ToyPolicy(), ToyScanner()), limits or Limits(), archive=archive)
+def toy_kit(
+    policy: ToyPolicy | None = None, archive: str = "none", limits: Limits | None = None, driver_can: Can = ALL,
+) -> Kit:
+    return Kit(classifier((TOY,)), Rules(1, policy or ToyPolicy(), ToyScanner()), limits or Limits(), archive=archive,
+               driver_can=driver_can)
 
 
 def toy_session(

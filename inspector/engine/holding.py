@@ -1,0 +1,285 @@
+"""What waits for a reviewer, as one session sees it: taken out here, delivered here (design sections 5 and 8).
+
+Theory of operation
+-------------------
+*Out*: a verdict HOLD becomes a Hold effect. Its verdict's row is written only when the content is on disk (Kept), and
+the decoder refuses the unit only when that row is on disk too: the peer notices nothing before both. What could not be
+stored in time is blocked, and said so.
+
+*In*: Released items wait in the order they came. At a unit boundary of their way the session asks (Deliver), and sends
+when the state `delivering` is on disk; Came says that it was sent, or, when the session ends first, that it was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from inspector.model import (
+    DOWN,
+    UP,
+    Came,
+    Cover,
+    Deliver,
+    Effect,
+    Event,
+    File,
+    Finding,
+    Held,
+    Hold,
+    Kept,
+    Message,
+    Note,
+    Released,
+    Send,
+    Text,
+    Unhold,
+    Verdict,
+    Way,
+)
+
+if TYPE_CHECKING:
+    from inspector.engine.session import Item, Session
+
+NOTICE_HOLD = "Your message waits for review. Reference {reference}."
+NOTICE_FILE_HOLD = "The file {name} waits for review. Reference {reference}."
+
+
+class _Taken:
+    """One item on its way to the store."""
+
+    __slots__ = ("held", "item", "rows", "unit")
+
+    def __init__(self, item: Item, unit: int, held: Held) -> None:
+        self.item = item
+        self.unit = unit
+        self.held = held
+        self.rows: list[tuple[dict[str, Any], int]] = []
+        """Verdict rows that wait for it, and the index of each one's event."""
+
+
+class Covers:
+    """Releases that cover the legs which follow them."""
+
+    __slots__ = ("_entries", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._entries: dict[int, list[tuple[Cover, set[str]]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def add(self, cover: Cover, at: float) -> None:
+        """Remember a release. Those whose time is over go; the oldest goes first where there is no room."""
+        for key, entries in tuple(self._entries.items()):
+            left = [entry for entry in entries if entry[0].until > at and entry[0].hold != cover.hold]
+            if left:
+                self._entries[key] = left
+            else:
+                del self._entries[key]
+        if len(self._entries) >= self._most:
+            del self._entries[next(iter(self._entries))]
+        self._entries.setdefault(hash((cover.protocol, cover.digest)), []).append((cover, set()))
+
+    def find(self, event: Message | File, digest: str, protocol: str | None, user: str | None, way: Way, flow: str,
+             at: float) -> Cover | None:
+        """The release that covers this event in this session, once."""
+        for cover, used in self._entries.get(hash((protocol, digest)), ()):
+            if cover.until <= at or flow in used or cover.protocol != protocol or cover.digest != digest:
+                continue
+            sender, conversation = bare(event.sender or (user if way is UP else None)), bare(event.conversation)
+            place = bare(cover.conversation)
+            # In a room the reader's leg names the writer by the room.
+            if sender != cover.sender and not (sender and sender == conversation == place):
+                continue
+            readers = {bare(name) for name in event.recipients} | ({bare(user)} if way is DOWN else set())
+            if (conversation and conversation == place) or not readers.isdisjoint(cover.recipients):
+                used.add(flow)
+                return cover
+        return None
+
+
+class Holding:
+    """The held and the released items of one session. A part of the Session."""
+
+    __slots__ = ("_asked", "_go", "_released", "_session", "_taken")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._taken: dict[int, _Taken] = {}
+        """By the id of the Hold effect."""
+        self._released: deque[Held] = deque()
+        self._asked: int | None = None
+        """The id of the Deliver effect for the first of them."""
+        self._go = False
+        """It may be sent."""
+
+    # -- out
+
+    def take(
+        self, item: Item, index: int, event: Event, asked: Verdict, row: dict[str, Any], reference: str, at: float,
+        out: list[Effect], findings: tuple[Finding, ...],
+    ) -> None:
+        """An event of `item` is to be held: store it. Events of one unit are stored once."""
+        session, frame = self._session, item.frame
+        unit = frame.units[index] if frame.units is not None else index
+        for taken in self._taken.values():
+            if taken.item is item and taken.unit == unit:
+                taken.rows.append((row, index))
+                return
+        context = session.context
+        raw, texts = b"", event.texts
+        if isinstance(event, Message) and context.user is not None and session.can_hold(event):
+            frames = [frame] if item.group is None else [each.frame for each in item.group.items]
+            decoder = session.decoder
+            raw = (decoder.keep(frames, index) if decoder is not None else None) or b""
+        file = event if isinstance(event, File) else None
+        held = Held(
+            id=f"h{row['id']}", reference=reference, t=frame.at, protocol=context.protocol or "",
+            about="file" if file is not None else "message", kind=getattr(event, "kind", None) or event.name,
+            way=frame.way, direction=context.directions[frame.way], flow=session.flow.id,
+            client=session.flow.client.ip, user=context.user, identity=context.identity,
+            sender=getattr(event, "sender", None) or (context.user if frame.way is UP else None),
+            recipients=tuple(getattr(event, "recipients", ())), conversation=getattr(event, "conversation", None),
+            message=row["message"],
+            named=bool(raw) and session.names_messages and getattr(event, "id", None) is not None,
+            digest=digest_of(event), size=file.size or 0 if file is not None else len(raw), rule=asked.rule,
+            reason=asked.reason, policy=row["policy"], findings=tuple(dict.fromkeys(f.rule for f in findings)),
+            texts=tuple((text.part, text.plain) for text in texts), raw=raw,
+            file_name=file.file_name if file is not None else None,
+            file_type=file.kinds[0] if file is not None and file.kinds else None,
+        )
+        ident = session.next_id()
+        taken = self._taken[ident] = _Taken(item, unit, held)
+        taken.rows.append((row, index))
+        session.wait_for(item, ident, at, out)
+        out.append(Hold(ident, held, item.file.id if file is not None and item.file is not None else None))
+
+    def kept(self, inp: Kept, out: list[Effect]) -> bool:
+        """An answer to a Hold or a Deliver. False: it is about something else."""
+        if inp.id == self._asked:
+            self._asked = None
+            if inp.ok:
+                self._go = True
+                self.speak(out)
+            else:
+                self._released.popleft()
+                self.speak(out)
+            return True
+        taken = self._taken.pop(inp.id, None)
+        if taken is None:
+            return False
+        session, item = self._session, taken.item
+        if item.kept is not None:
+            item.kept.discard(inp.id)
+        if inp.ok:
+            for row, _ in taken.rows:
+                row["held"] = taken.held.id
+                session.note_durably(item, row, inp.at, out)
+        else:
+            name = inp.why or "store_failed"
+            session.note_trouble(name, "what was to be held could not be stored: it is refused", "block", inp.at, out)
+            self._refuse(taken, inp.at, out, durable=True)
+        return True
+
+    def give_up(self, item: Item | None, at: float, out: list[Effect]) -> None:
+        """No answer in time, or the session has ended (None: all): what is stored later waits for nobody."""
+        for ident, taken in tuple(self._taken.items()):
+            if item is None or taken.item is item or (item.group is not None and taken.item in item.group.items):
+                del self._taken[ident]
+                out.append(Unhold(taken.held.id))
+                self._refuse(taken, at, out, durable=False)
+
+    def _refuse(self, taken: _Taken, at: float, out: list[Effect], *, durable: bool) -> None:
+        """It is blocked instead, and the rows and the sender are told so."""
+        session, item = self._session, taken.item
+        for row, index in taken.rows:
+            row["did"] = row["action"] = "block"
+            session.count_refused()
+            if item.verdicts is not None:
+                old = item.verdicts[index] if item.file is None else item.verdicts[0]
+                if old.notice is not None:
+                    text = session.refusal(old.reference)
+                    row["notice"] = text
+                    new = msgspec.structs.replace(old, notice=text)
+                    for place, verdict in enumerate(item.verdicts):
+                        if verdict is old:
+                            item.verdicts[place] = new
+            if durable:
+                session.note_durably(item, row, at, out)
+            else:
+                out.append(Note(0, row))
+
+    # -- in
+
+    def release(self, inp: Released, out: list[Effect]) -> None:
+        """An item for this session."""
+        if len(self._released) >= self._session.limits.releases_waiting:
+            out.append(Came(inp.held.id, False))
+            return
+        self._released.append(inp.held)
+        self.speak(out)
+
+    def speak(self, out: list[Effect]) -> None:
+        """Send what may be sent now."""
+        session = self._session
+        while self._released:
+            held = self._released[0]
+            if not session.has_room(held.way):
+                return
+            if not self._go:
+                if self._asked is None:
+                    self._asked = session.next_id()
+                    out.append(Deliver(self._asked, held.id))
+                return
+            self._released.popleft()
+            self._go = False
+            decoder = session.decoder
+            acts = decoder.release(held.raw, held.way) if decoder is not None and held.raw else None
+            sends = [act for act in acts or () if isinstance(act, Send)]
+            for act in sends:
+                if act.way is held.way:
+                    out.append(act)
+                else:
+                    session.aside(act, out)
+            out.append(Came(held.id, bool(sends)))
+
+    def end(self, at: float, out: list[Effect]) -> None:
+        """The session is over: what was not stored waits for nobody, what was not sent is sent elsewhere."""
+        self.give_up(None, at, out)
+        for held in self._released:
+            out.append(Came(held.id, False))
+        self._released.clear()
+        self._asked, self._go = None, False
+
+
+def bare(name: str | None) -> str:
+    """A name without its resource, in lower case: how two legs of one message name the same person."""
+    return "" if name is None else name.partition("/")[0].lower()
+
+
+def digest_of(event: Event) -> str:
+    """What says that two legs have the same content: the file's SHA-256, else one of all texts."""
+    if isinstance(event, File):
+        return event.sha256 or ""
+    return digest_of_texts(event.texts)
+
+
+def digest_of_texts(texts: tuple[Text, ...]) -> str:
+    """Of part and plain text of each, in order; lower-case hex, 64 digits."""
+    made = hashlib.sha256()
+    for text in texts:
+        for piece in (text.part, text.plain):
+            data = piece.encode("utf-8", "surrogatepass")
+            made.update(b"%d:" % len(data))
+            made.update(data)
+    return made.hexdigest()
+
+
+
+
+__all__ = ["NOTICE_FILE_HOLD", "NOTICE_HOLD", "Covers", "Holding", "bare", "digest_of", "digest_of_texts"]

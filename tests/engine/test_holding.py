@@ -1,0 +1,296 @@
+"""What a rule holds is stored before anybody notices, and what a reviewer releases is sent once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from inspector.engine.holding import Covers, digest_of_texts
+from inspector.engine.kit import HOLDING
+from inspector.engine.session import Session
+from inspector.engine.world import World
+from inspector.model import (
+    DOWN,
+    UP,
+    Address,
+    Arrived,
+    Came,
+    Closed,
+    Cover,
+    Deliver,
+    Effect,
+    Held,
+    Hold,
+    Input,
+    Kept,
+    Limits,
+    Message,
+    Note,
+    Released,
+    Send,
+    Text,
+    Unhold,
+    Woke,
+)
+from tests.engine.toy import FLOW, ToyPolicy, toy_kit
+from tests.playbook import START, down, up
+
+
+class Talk:
+    """A session with ann signed on."""
+
+    def __init__(self, world: World | None = None, port: int = 1111, user: str = "ann", **policy: Any) -> None:
+        kit = toy_kit(ToyPolicy(**policy), driver_can=HOLDING)
+        self.world = world or World(kit.limits)
+        flow = msgspec.structs.replace(FLOW, id=f"f{port}", client=Address("10.0.0.1", port))
+        self.session = Session(flow, kit, self.world)
+        self.out: list[Effect] = []
+        self(up(b"HELLO x\n"))
+        self(down(b"ME " + user.encode() + b"\n"))
+
+    def __call__(self, given: Input) -> list[Effect]:
+        self.out = self.session.step(given, self.world)
+        return self.out
+
+    def sent(self) -> list[tuple[int, bytes]]:
+        return [(effect.way, effect.data) for effect in self.out if isinstance(effect, Send)]
+
+    def of(self, kind: type) -> list[Any]:
+        return [effect for effect in self.out if isinstance(effect, kind)]
+
+    def rows(self, event: str) -> list[dict[str, Any]]:
+        return [effect.row for effect in self.out if isinstance(effect, Note) and effect.row["event"] == event]
+
+    def durable(self) -> int:
+        return next(int(effect.id) for effect in self.out if isinstance(effect, Note) and effect.durable)
+
+
+def hold(talk: Talk, line: bytes = b"SAY bob please hold this\n", way: Any = up) -> Hold:
+    """Say something that is to be held; its Hold effect."""
+    talk(way(line))
+    held = talk.of(Hold)
+    assert len(held) == 1
+    assert talk.sent() == []
+    assert isinstance(held[0], Hold)
+    return held[0]
+
+
+def held_item(**more: Any) -> Held:
+    given: dict[str, Any] = {
+        "id": "h1", "reference": "AAAA-BBBB", "t": START, "protocol": "toy", "about": "message", "kind": "chat",
+        "way": UP, "direction": "outbound", "flow": "f0", "client": "10.0.0.1", "user": "ann",
+        "identity": "authenticated", "raw": b"SAY bob later\n", **more}
+    return Held(**given)
+
+
+def test_nobody_notices_before_content_and_row_are_on_disk() -> None:
+    """First the content, then the verdict's row, then the sender is told; the reader learns nothing."""
+    talk = Talk()
+    effect = hold(talk)
+    assert effect.held.raw == b"SAY bob please hold this\n"
+    assert effect.held.texts == (("body", "please hold this"),)
+    assert (effect.held.user, effect.held.identity, effect.held.way) == ("ann", "authenticated", UP)
+    assert talk.rows("verdict") == [], "its row says that it is held: not before it is"
+    talk(Kept(effect.id, START))
+    row, = talk.rows("verdict")
+    assert (row["asked"], row["did"], row["held"]) == ("hold", "hold", effect.held.id)
+    assert talk.sent() == []
+    talk(Kept(talk.durable(), START))
+    assert talk.sent() == [(DOWN, f"NOTE Your message waits for review. Reference {row['reference']}.\n".encode())]
+
+
+def test_what_follows_a_held_message_goes_on() -> None:
+    """Nothing waits for a reviewer."""
+    talk = Talk()
+    effect = hold(talk)
+    talk(up(b"SAY bob next\n"))
+    assert talk.sent() == []
+    talk(Kept(effect.id, START))
+    talk(Kept(talk.durable(), START))
+    assert (UP, b"SAY bob next\n") in talk.sent()
+
+
+@pytest.mark.parametrize("why", ["hold_full", "store_failed"])
+def test_what_cannot_be_stored_is_blocked(why: str) -> None:
+    """Trouble, a row that says block, and a notice that promises nothing."""
+    talk = Talk()
+    effect = hold(talk)
+    talk(Kept(effect.id, START, False, why))
+    row, = talk.rows("verdict")
+    assert (row["asked"], row["did"], row["held"]) == ("hold", "block", None)
+    trouble, = talk.rows("trouble")
+    assert (trouble["name"], trouble["did"]) == (why, "block")
+    talk(Kept(talk.durable(), START))
+    (way, said), = talk.sent()
+    assert way == DOWN
+    assert b"not delivered" in said
+    assert talk.world.tallies["toy"].actions == {"hold": 0, "block": 1}
+
+
+def test_an_answer_that_comes_too_late_leaves_nothing_waiting() -> None:
+    """The store is told to forget what it may still write."""
+    talk = Talk()
+    effect = hold(talk)
+    talk(Woke(START + Limits().store_seconds))
+    assert [each.hold for each in talk.of(Unhold)] == [effect.held.id]
+    row, = talk.rows("verdict")
+    assert row["did"] == "block"
+    assert any(b"not delivered" in said for _, said in talk.sent())
+    talk(Kept(effect.id, START + 60))
+    assert talk.out == []
+
+
+def test_a_session_that_ends_first_leaves_nothing_waiting() -> None:
+    """What was undecided was delivered to nobody, and waits for nobody."""
+    talk = Talk()
+    effect = hold(talk)
+    talk(Closed(UP, START))
+    talk(Closed(DOWN, START))
+    talk(Woke(START + Limits().store_seconds))
+    assert [each.hold for each in talk.of(Unhold)] == [effect.held.id]
+    assert all(way != UP for way, _ in talk.sent())
+
+
+def test_a_message_of_several_units_is_kept_whole() -> None:
+    """All of them, in order."""
+    talk = Talk()
+    talk(up(b"PART g bob one\n"))
+    talk(up(b"DONE g bob hold two\n"))
+    effect, = talk.of(Hold)
+    assert effect.held.raw == b"PART g bob one\nDONE g bob hold two\n"
+    talk(Kept(effect.id, START))
+    talk(Kept(talk.durable(), START))
+    assert all(way == DOWN for way, _ in talk.sent())
+
+
+def test_a_policy_that_does_not_enforce_holds_nothing() -> None:
+    """It says what it would do."""
+    talk = Talk(enforce=False)
+    talk(up(b"SAY bob please hold this\n"))
+    assert talk.of(Hold) == []
+    assert talk.sent() == [(UP, b"SAY bob please hold this\n")]
+
+
+def test_an_answer_is_never_held() -> None:
+    """It keeps both sides in step: its words go, it stays."""
+    talk = Talk()
+    talk(up(b"ANS bob hold\n"))
+    assert [row["did"] for row in talk.rows("verdict")] == ["redact"]
+
+
+def test_a_released_item_is_sent_once_after_its_state_is_on_disk() -> None:
+    """Deliver, Kept, the bytes, Came."""
+    talk = Talk()
+    talk(Released(START, held_item()))
+    deliver, = talk.of(Deliver)
+    assert (deliver.hold, talk.sent()) == ("h1", [])
+    talk(Kept(deliver.id, START))
+    assert talk.sent() == [(UP, b"LATE SAY bob later\n"), (DOWN, b"OK\n")]
+    assert talk.of(Came) == [Came("h1", True)]
+    talk(Kept(deliver.id, START))
+    assert talk.out == []
+
+
+def test_a_released_item_that_may_not_be_sent_is_left_alone() -> None:
+    """Denied, or delivered elsewhere meanwhile; the next one has its turn."""
+    talk = Talk()
+    talk(Released(START, held_item()))
+    deliver, = talk.of(Deliver)
+    talk(Released(START, held_item(id="h2", raw=b"SAY bob two\n")))
+    talk(Kept(deliver.id, START, False))
+    assert talk.sent() == []
+    second, = talk.of(Deliver)
+    assert second.hold == "h2"
+    talk(Kept(second.id, START))
+    assert talk.sent()[0] == (UP, b"LATE SAY bob two\n")
+
+
+def test_a_released_item_waits_for_its_turn_in_the_queue() -> None:
+    """Nothing of ours goes between what waits for its verdict."""
+    talk = Talk()
+    effect = hold(talk)
+    talk(Released(START, held_item()))
+    assert talk.of(Deliver) == []
+    talk(Kept(effect.id, START))
+    talk(Kept(talk.durable(), START))
+    assert [each.hold for each in talk.of(Deliver)] == ["h1"]
+
+
+def test_what_this_session_cannot_send_goes_back() -> None:
+    """A room that was left; a session that ends; one that is over."""
+    talk = Talk()
+    talk(Released(START, held_item(raw=b"SAY elsewhere x\n")))
+    talk(Kept(talk.of(Deliver)[0].id, START))
+    assert talk.of(Came) == [Came("h1", False)]
+    talk(Released(START, held_item(id="h2")))
+    talk(Closed(UP, START))
+    talk(Closed(DOWN, START))
+    assert talk.of(Came) == [Came("h2", False)]
+    talk(Released(START, held_item(id="h3")))
+    assert talk.out == [Came("h3", False)]
+
+
+def test_a_sign_on_is_told_to_the_desk() -> None:
+    """What was released for him may come now."""
+    talk = Talk()
+    assert talk.of(Arrived) == [Arrived("toy", "ann", "authenticated", "10.0.0.1")]
+
+
+def cover(**more: Any) -> Cover:
+    given: dict[str, Any] = {
+        "hold": "h1", "reference": "AAAA-BBBB", "protocol": "toy", "sender": "ann",
+        "digest": digest_of_texts((Text("body", "please hold this"),)), "recipients": ("bob",), "until": START + 600,
+        **more}
+    return Cover(**given)
+
+
+def test_the_legs_that_follow_a_release_pass_once_for_each_session() -> None:
+    """Logged as released; a second time it is held again."""
+    world = World(Limits())
+    world.covers.add(cover(), START)
+    talk = Talk(world)
+    talk(up(b"SAY bob please hold this\n"))
+    assert talk.sent() == [(UP, b"SAY bob please hold this\n")]
+    row, = talk.rows("verdict")
+    assert (row["asked"], row["did"], row["held"]) == ("hold", "pass", "h1")
+    assert row["reason"] == "released by review, reference AAAA-BBBB"
+    hold(talk)
+    other = Talk(world, port=2222)
+    other(up(b"SAY bob please hold this\n"))
+    assert other.of(Hold) == []
+
+
+@pytest.mark.parametrize("change", [
+    {"sender": "eve"}, {"recipients": ("carol",)}, {"protocol": "irc"}, {"until": START - 1},
+    {"digest": digest_of_texts((Text("subject", "please hold this"),))},
+])
+def test_a_release_covers_nothing_else(change: dict[str, Any]) -> None:
+    """Another sender, reader, protocol or text, or too late."""
+    world = World(Limits())
+    world.covers.add(cover(**change), START - 2)
+    hold(Talk(world))
+
+
+def test_covers_are_bounded_and_forgotten_in_time() -> None:
+    """The oldest goes first; those whose time is over go with the next one that comes."""
+    covers = Covers(2)
+    for number in range(3):
+        covers.add(cover(hold=f"h{number}", digest=str(number)), START)
+    message = Message(sender="ann", recipients=("bob",))
+    found = [covers.find(message, str(number), "toy", "ann", UP, "f", START) for number in range(3)]
+    assert [each.hold if each else None for each in found] == [None, "h1", "h2"]
+    covers.add(cover(hold="h9", until=START + 9000), START + 700)
+    assert covers.find(message, "2", "toy", "ann", UP, "g", START) is None
+
+
+def test_in_a_room_the_reader_s_leg_names_the_writer_by_the_room() -> None:
+    """The same conversation says that it is the same message."""
+    covers = Covers(8)
+    covers.add(cover(sender="ann@example", conversation="room@muc", recipients=("room@muc",)), START)
+    leg = Message(sender="room@muc/Ann", conversation="room@muc", texts=(Text("body", "please hold this"),))
+    digest = digest_of_texts(leg.texts)
+    assert covers.find(leg, digest, "toy", "bob@example", DOWN, "g", START) is not None
+    other = msgspec.structs.replace(leg, sender="eve@example", conversation="eve@example")
+    assert covers.find(other, digest, "toy", "bob@example", DOWN, "h", START) is None

@@ -131,9 +131,18 @@ class Limits:
     cover_seconds: float = _bound(600, "a release covers the legs of the same message that follow it so long")
     cover_file_seconds: float = _bound(86400, "a released file may be sent again so long")
     releases_waiting: int = _bound(256, "released items that one session is given before they are sent")
+    hold_items: int = _bound(10000, "messages and files that wait for a reviewer; above it hold_full")
+    hold_bytes: int = _bound(8 << 30, "bytes of them on disk; above it hold_full")
+    hold_client_items: int = _bound(2500, "of them of one client address: nobody takes the room of all")
+    hold_client_bytes: int = _bound(2 << 30, "bytes of them of one client address")
+    hold_queue_bytes: int = _bound(64 << 20, "bytes of messages on their way to the hold store; above it hold_full")
+    hold_seconds: float = _bound(
+        7 * 86400, "nobody's decision within this is the one of `hold: {on_expiry}`; ended items are kept so long, too")
+    four_eyes_seconds: float = _bound(900, "a second person confirms within this, where four eyes are asked for")
     # -- scanning
     yara_rules_per_shard: int = _bound(64, "message rules compiled into one object: 2.6 us a scan", reload=False)
     compile_seconds: float = _bound(120, "compiling a rule set may take this long before it is refused")
+    compile_bytes: int = _bound(4 << 30, "memory of the process that compiles a rule set")
     findings: int = _bound(64, "findings of one event that are kept")
     spans: int = _bound(256, "spans of one finding that are kept")
     indicators: int = _bound(1_000_000, "indicators of all packs together")

@@ -655,7 +655,7 @@ class Gateway:
         upstream = address_of(server) if server else Address("0.0.0.0", 0)  # noqa: S104
         return Flow(
             flow_id(client, upstream, "tcp", link.since), client, upstream, "tcp", link.since, name, tls,
-            link.listener.address, expected=link.expected)
+            link.listener.address, expected=link.expected, reverse=link.listener.mode == "reverse")
 
     def converse(self, link: Any, context: Context, *, tls: bool) -> Conversation:
         """The session of a link whose server is known."""

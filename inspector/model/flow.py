@@ -57,6 +57,8 @@ class Flow(msgspec.Struct, frozen=True):
     """False when the flow was joined in its middle (a capture without its SYN)."""
     expected: Expect | None = None
     """The announcement that this connection answers (a file's, a redirect's)."""
+    reverse: bool = False
+    """The client connects to us as to the server: where it is sent on to lies past us, unless the address is ours."""
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):

@@ -78,6 +78,9 @@ class Limits:
     xmpp_offers: int = _bound(256, "file offers, bytestreams and upload slots of a session that are remembered")
     xmpp_leases: int = _bound(16, "ports leased for one session's bytestreams at a time; further hosts are taken out")
     xmpp_streamhosts: int = _bound(16, "addresses of one bytestream offer that are told apart; more are taken out")
+    xmpp_counts: int = _bound(256, "places where two counts of stanzas go apart that are not acknowledged (XEP-0198)")
+    xmpp_resume_seconds: float = _bound(
+        3600, "a managed session that nothing is heard of can be resumed within this; servers keep them for 10 minutes")
     # -- OSCAR
     oscar_events: int = _bound(1000, "events of one frame (contacts, presence); each costs a row")
     oscar_leases: int = _bound(8, "ports leased for one session's proposals at a time; further ones are refused")

@@ -14,14 +14,18 @@ from typing import Any, Protocol
 from inspector.drivers.spool import Spool as Disk
 from inspector.drivers.spool import Spooled, SpoolError
 from inspector.model import (
+    Arrived,
+    Came,
     Chunk,
     Closed,
     Cut,
+    Deliver,
     Discard,
     Effect,
     Expect,
     Finish,
     Flow,
+    Hold,
     Input,
     Judge,
     Judged,
@@ -38,6 +42,7 @@ from inspector.model import (
     StartTls,
     Tell,
     Troubled,
+    Unhold,
     Unspool,
     Unspooled,
     WakeAt,
@@ -92,6 +97,19 @@ class Host(Protocol):
 
     def tell(self, flow: str, notice: Notice) -> None:
         """Post Told(notice) to the session of that flow, later, if it lives here."""
+        ...
+
+    def hold(self, effect: Hold, content: int, done: Callable[[Kept], None]) -> None:
+        """Store what waits for a reviewer; `done` is called on the loop, later. `content`: a descriptor of a file's
+        content, which is the host's to close; -1: none."""
+        ...
+
+    def deliver(self, flow: str, effect: Deliver, done: Callable[[Kept], None]) -> None:
+        """Write durably that a released item is being sent in this session; `done` is called on the loop, later."""
+        ...
+
+    def review(self, flow: str, effect: Unhold | Came | Arrived) -> None:
+        """Tell the hold desk what became of an item, or who has come."""
         ...
 
     def later(self, delay: float, call: Callable[[], None]) -> Timer:
@@ -255,7 +273,7 @@ class Conversation:
         if self.over or self.session.over:
             return
         for effect in self._effects(Killed(self._host.clock(), "both sides have ended")):
-            if isinstance(effect, Note):
+            if isinstance(effect, Note | Unhold | Came):
                 self._carry_out(effect)
 
     def splice(self, protocol: str, why: str) -> None:
@@ -334,6 +352,12 @@ class Conversation:
             self._host.tell(effect.flow, effect.notice)
         elif isinstance(effect, Finish):
             self.outlet.finish(effect.way)
+        elif isinstance(effect, Hold):
+            self._hold(effect)
+        elif isinstance(effect, Deliver):
+            self._host.deliver(self.flow.id, effect, lambda kept: self.outlet.post(kept))
+        elif isinstance(effect, Unhold | Came | Arrived):
+            self._host.review(self.flow.id, effect)
         elif isinstance(effect, StartTls):
             self.securing = effect
             self.outlet.secure(effect)
@@ -360,6 +384,21 @@ class Conversation:
             self._timer = self._host.later(self._wake_at - now, self._woke)
         else:
             self.outlet.post(Woke(now))
+
+    def _hold(self, effect: Hold) -> None:
+        content = -1
+        if effect.file is not None:
+            file = self._files.get(effect.file) if self._files else None
+            try:
+                content = file.content() if file is not None else -1
+            except SpoolError:
+                content = -1
+            if content < 0:
+                # What is not in the spool any more cannot be kept.
+                failed = Kept(effect.id, self._host.clock(), False, "store_failed")
+                self._host.later(0.0, lambda: self.outlet.post(failed))
+                return
+        self._host.hold(effect, content, lambda kept: self.outlet.post(kept))
 
     # -- files
 

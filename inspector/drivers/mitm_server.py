@@ -38,22 +38,31 @@ from inspector.drivers.spool import Spool, Spooled, SpoolError
 from inspector.engine.world import Paths
 from inspector.model import (
     Address,
+    Arrived,
+    Came,
+    Cover,
+    Deliver,
     Expect,
     FileReport,
     Finding,
     Flow,
+    Held,
+    Hold,
+    Identity,
     Judge,
     Judged,
     Kept,
     Limits,
     Note,
     Notice,
+    Released,
     Scan,
     ScanFailed,
     Scanned,
     Spec,
     StartTls,
     Told,
+    Unhold,
     flow_id,
 )
 
@@ -91,6 +100,43 @@ class Judges(Protocol):
         question back, and `done` is not called then.
         """
         ...
+
+
+class Holds(Protocol):
+    """The hold desk as those who run sessions see it. What is told of one item comes there in the order it was told."""
+
+    async def keep(self, held: Held, content: int) -> str | None:
+        """Store an item; None, or the trouble's name. `content`: a descriptor that the desk closes, -1: none."""
+        ...
+
+    async def deliver(self, hold: str, flow: str) -> bool:
+        """Write durably that it is being sent in the session of `flow`. False: it must not be sent."""
+        ...
+
+    def forget(self, hold: str) -> None:
+        """What was kept under this id waits for nobody."""
+        ...
+
+    def came(self, hold: str, flow: str, sent: bool) -> None:
+        """What became of a released item in that session."""
+        ...
+
+    def arrived(self, flow: str, arrived: Arrived) -> None:
+        """A user has signed on in that session."""
+        ...
+
+    def ended(self, flow: str) -> None:
+        """A session that was given released items is over."""
+        ...
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A living session of a user: where something released may be sent."""
+
+    flow: str
+    identity: Identity
+    client: str
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +325,10 @@ class Gateway:
         self.leases = Leases(self.clock)
         self.judges = judges
         """None: files cannot be judged."""
+        self.holds: Holds | None = None
+        """None: nothing can be held."""
+        self._given: set[str] = set()
+        """Flows whose sessions were given something released."""
         self._conversations: dict[str, Conversation] = {}
         """By flow."""
         self._make = make
@@ -481,6 +531,63 @@ class Gateway:
             told = conversation
             self._loop.call_soon(lambda: told.outlet.post(Told(self.clock(), notice)))
 
+    # -- what waits for a reviewer: to the hold desk, and from it
+
+    def hold(self, effect: Hold, content: int, done: Callable[[Kept], None]) -> None:
+        """Have an item stored; the answer comes later."""
+        async def work() -> None:
+            why: str | None = "store_failed"
+            if self.holds is not None:
+                why = await self.holds.keep(effect.held, content)
+            elif content >= 0:
+                os.close(content)
+            done(Kept(effect.id, self.clock(), why is None, why or ""))
+        self.spawn(work())
+
+    def deliver(self, flow: str, effect: Deliver, done: Callable[[Kept], None]) -> None:
+        """Ask whether a released item may be sent now; the answer comes later."""
+        async def work() -> None:
+            may = self.holds is not None and await self.holds.deliver(effect.hold, flow)
+            done(Kept(effect.id, self.clock(), may))
+        self.spawn(work())
+
+    def review(self, flow: str, effect: Unhold | Came | Arrived) -> None:
+        """Hand news of an item, or of a user, to the hold desk."""
+        if self.holds is None:
+            return
+        if isinstance(effect, Unhold):
+            self.holds.forget(effect.hold)
+        elif isinstance(effect, Came):
+            self.holds.came(effect.hold, flow, effect.sent)
+        else:
+            self.holds.arrived(flow, effect)
+
+    def post(self, flow: str, given: Released | Told) -> None:
+        """Bring what was released, or a word to its people, to the session of a flow, if it lives."""
+        conversation = self._conversations.get(flow)
+        if conversation is None or conversation.over:
+            if self.holds is not None and isinstance(given, Released):
+                self.holds.came(given.held.id, flow, False)
+            return
+        if isinstance(given, Released):
+            self._given.add(flow)
+        conversation.outlet.post(given)
+
+    def cover(self, cover: Cover) -> None:
+        """A release covers the legs that follow it, in all sessions here."""
+        self.world.covers.add(cover, self.clock())
+
+    async def sessions_of(self, protocol: str, user: str) -> list[Place]:
+        """The living sessions of a user, the newest first."""
+        places = []
+        for conversation in self._conversations.values():
+            context = getattr(conversation.session, "context", None)
+            if context is None or conversation.over or context.user != user or context.protocol != protocol:
+                continue
+            flow = conversation.flow
+            places.append(Place(flow.id, context.identity, flow.client.ip, flow.opened))
+        return sorted(places, key=lambda place: place.since, reverse=True)
+
     def note(self, note: Note, done: Callable[[Kept], None] | None) -> None:
         """Hand a row on; the answer comes back on the loop."""
         if done is None:
@@ -593,6 +700,10 @@ class Gateway:
             self.counters.bytes += conversation.bytes
             if self._conversations.get(conversation.flow.id) is conversation:
                 del self._conversations[conversation.flow.id]
+            if conversation.flow.id in self._given:
+                self._given.discard(conversation.flow.id)
+                if self.holds is not None:
+                    self.holds.ended(conversation.flow.id)
         ip = address_of(link.peer).ip if link.peer else ""
         self._clients[ip] -= 1
         if self._clients[ip] <= 0:

@@ -15,9 +15,12 @@ from inspector.model import (
     DOWN,
     UP,
     Address,
+    Arrived,
+    Came,
     Chunk,
     Closed,
     Cut,
+    Deliver,
     Discard,
     Effect,
     Expect,
@@ -25,6 +28,7 @@ from inspector.model import (
     FileReport,
     Finish,
     Flow,
+    Hold,
     Input,
     Judge,
     Judged,
@@ -42,6 +46,7 @@ from inspector.model import (
     StartTls,
     Tell,
     Troubled,
+    Unhold,
     Unspool,
     Unspooled,
     WakeAt,
@@ -130,6 +135,17 @@ class World:
 
     def tell(self, flow: str, notice: Notice) -> None:
         self.done.append((flow, notice))
+
+    def hold(self, effect: Hold, content: int, done: Callable[[Kept], None]) -> None:
+        self.done.append((effect.held.id, content))
+        done(Kept(effect.id, self.now))
+
+    def deliver(self, flow: str, effect: Deliver, done: Callable[[Kept], None]) -> None:
+        self.done.append((flow, effect))
+        done(Kept(effect.id, self.now, effect.hold != "denied"))
+
+    def review(self, flow: str, effect: Unhold | Came | Arrived) -> None:
+        self.done.append((flow, effect))
 
     def later(self, delay: float, call: Callable[[], None]) -> Timer:
         self.timers.append(Timer(self.now + delay, call))

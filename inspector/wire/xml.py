@@ -429,6 +429,9 @@ _ENTITY = errors.codes[errors.XML_ERROR_UNDEFINED_ENTITY]
 
 _MARK = b"<k/>"
 """Fed behind each unit: it becomes the unit's next sibling only if the unit ended cleanly."""
+_LONG = 4096
+"""Bytes of base64 from which on they are not shown to the parser."""
+_CODED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
 
 class Reader:
@@ -470,6 +473,8 @@ class Reader:
         # Looking for one byte is ten times faster than for two, and mostly enough.
         if (33 in raw and raw.find(b"<!") >= 0) or (63 in raw and raw.find(b"<?") >= 0):
             _check_markup(raw)
+        if len(raw) > _LONG and (run := _run(raw)) is not None:
+            return self._read_around(raw, *run)
         root = self._root
         try:
             self._feed(raw + _MARK)
@@ -488,6 +493,34 @@ class Reader:
                 return element if element.tail is None and raw[0] == 0x3C else None
         self._renew()
         return None
+
+    def _read_around(self, raw: bytes, start: int, end: int) -> Element | None:
+        """Read a unit without a run of its text, which is then put in its place (see `_run`)."""
+        element = self.read(raw[:start] + raw[end:])
+        if element is not None:
+            # The first of the two end tags behind the run is that of the last child: its text ends with the run.
+            inner, said = element[-1], raw[start:end].decode("ascii")
+            if len(inner):
+                inner[-1].tail = (inner[-1].tail or "") + said
+            else:
+                inner.text = (inner.text or "") + said
+        return element
+
+
+def _run(raw: bytes) -> tuple[int, int] | None:
+    """Span of the long run of base64 that a unit ends with, in front of its last two end tags (a block of a file).
+
+    None: it has none, or declarations or CDATA sections. Between a ">" and a "</" such a run is text wherever the unit
+    is well-formed, and where it is not (a value in quotes) it is not without the run either.
+    """
+    last = raw.rfind(b"<")
+    end = raw.rfind(b"<", 0, max(last, 0))
+    if end < 0 or raw[last + 1:last + 2] != b"/" or raw[end + 1] != 0x2F:
+        return None
+    start = raw.rfind(b">", 0, end) + 1
+    if not start or end - start < _LONG or 33 in raw or 63 in raw or raw[start:end].translate(None, _CODED):
+        return None
+    return start, end
 
 
 def _check_markup(raw: bytes) -> None:

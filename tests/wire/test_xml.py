@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, tostring
 
 import pytest
 from hypothesis import given
@@ -245,6 +245,53 @@ class TestReader:
         again = xml.reader((("", "jabber:client"), ("p", "urn:39'<&>\n"))).read(b"<p:a/>")
         assert again is not None
         assert again.tag == "{urn:39'<&>\n}a"
+
+    @pytest.mark.parametrize("template", [
+        b"<iq><data>%s</data></iq>", b"<iq><data>%s</data> \n</iq >", b"<iq><data>a&amp;b>%s</data></iq>",
+        b"<iq><data><c/>%s</data></iq>", b"<iq><data><c/>d>%s</data ></iq>",
+        b"<iq><a/><b>c</b>d<data e='>'>%s</data></iq>",
+        b"<iq><data>%s</data><a/></iq>", b"<iq>%s</iq>", b"<iq><data/>%s</iq>", b"<a><b><c>%s</c></b></a>",
+        b"<iq><data>%s </data></iq>", b"<iq><data>%s\xc3\xa9</data></iq>",
+        b"<iq><data>x<![CDATA[>%s</x]]></data></iq>",
+        b"<iq><data a='>%s</data></iq>", b"<iq><data a='>%s'></data></iq>", b"<iq><data>]]>%s</data></iq>",
+        b"<iq><data>&>%s</data></iq>", b"<iq><data>%s</data></iq", b"<iq><data>%s</iq></data>",
+        b"<iq></data>%s</iq></r>",
+        b"<iq><data>%s</data></iq><iq/>", b"<iq/><iq><data>%s</data></iq>", b" <iq><data>%s</data></iq>",
+        b"<iq><data>%s</data></iq>a", b"<iq><data>\xff>%s</data></iq>", b"<iq><x:data>%s</x:data></iq>",
+        b"<data>%s</data></r>", b">%s</data></iq>", b"<iq><data <a>%s</data></iq>", b"<iq><data>%s</<data></iq>",
+        b"<iq><data><?pi >%s</data></iq>", b"<iq><data><!-- >%s</data> --></iq>",
+    ])
+    def test_a_long_run_of_base64(self, template: bytes) -> None:
+        """It means what it means to a parser that is shown it: the same element, or the same fault."""
+        for run in (b"QUJD" * 2000, b"+/==" * 1025):
+            raw = template % run
+            told: list[tuple[str, object]] = []
+            for reader in (Reader(CLIENT_STREAM), Reader(CLIENT_STREAM)):
+                # The second one is shown all of it.
+                try:
+                    if not told:
+                        element = reader.read(raw)
+                    else:
+                        with pytest.MonkeyPatch.context() as patch:
+                            patch.setattr(xml, "_LONG", 1 << 30)
+                            element = reader.read(raw)
+                    told.append(("read", element if element is None else tostring(element)))
+                except XmlFault as fault:
+                    told.append(("fault", (fault.name, fault.condition)))
+                after = reader.read(b"<c/>")
+                assert after is not None
+                assert not len(after)
+            assert told[0] == told[1]
+
+    def test_a_long_run_of_base64_is_not_parsed(self) -> None:
+        """A block of a file costs its parser only its tags: the count that renews it stays where it is."""
+        reader = Reader(CLIENT_STREAM, bound=20_000)
+        before = reader._feed
+        for _ in range(100):
+            element = reader.read(b"<iq><data>%s</data></iq>" % (b"QUJD" * 2000))
+            assert element is not None
+            assert element[0].text == "QUJD" * 2000
+        assert reader._feed is before
 
     def test_measure(self) -> None:
         """Depth, attributes, elements and names beyond their bounds are named."""

@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,16 @@ class Checkpoint:
     previous: str
     """SHA-256 of the checkpoint before, as signed; "" of the first."""
     signature: str
+    pruned: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """chain -> (the last row that was pruned, its digest in hex): rows up to there are gone, and the chain goes on from
+    that digest."""
 
     def signed(self) -> bytes:
         """The bytes that are signed: one JSON object, keys in order, nothing between."""
         body = {"heads": {name: list(head) for name, head in sorted(self.heads.items())}, "key": self.key, "n": self.n,
                 "next": self.next, "previous": self.previous, "t": self.t}
+        if self.pruned:
+            body["pruned"] = {name: list(end) for name, end in sorted(self.pruned.items())}
         return json.dumps(body, separators=(",", ":"), sort_keys=True).encode()
 
     def digest(self) -> str:
@@ -76,9 +81,11 @@ class Checkpoint:
         """Raises CheckpointError."""
         try:
             body: dict[str, Any] = json.loads(text)
-            heads = {str(name): (int(head[0]), str(head[1])) for name, head in body["heads"].items()}
-            return cls(int(body["n"]), float(body["t"]), heads, *(str(body[name]) for name in (
-                "key", "next", "previous", "signature")))
+            heads, pruned = (
+                {str(name): (int(head[0]), str(head[1])) for name, head in ends.items()}
+                for ends in (body["heads"], body.get("pruned", {})))
+            key, following, previous, signature = (str(body[name]) for name in ("key", "next", "previous", "signature"))
+            return cls(int(body["n"]), float(body["t"]), heads, key, following, previous, signature, pruned)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
             raise CheckpointError("not a checkpoint of an event log") from None
 
@@ -133,14 +140,19 @@ class Signer:
         """The public key of the next checkpoint, hex."""
         return _public(self._seed)
 
-    def sign(self, t: float, heads: dict[str, tuple[int, str]], last: Checkpoint | None) -> Checkpoint:
-        """The checkpoint behind `last`. The key is not used up before `advance`."""
+    def sign(
+        self, t: float, heads: dict[str, tuple[int, str]], last: Checkpoint | None,
+        pruned: dict[str, tuple[int, str]] | None = None,
+    ) -> Checkpoint:
+        """The checkpoint behind `last`. `pruned`: None: as the last one says. The key is not used up before `advance`.
+        """
+        if pruned is None:
+            pruned = {} if last is None else last.pruned
         unsigned = Checkpoint(
             1 if last is None else last.n + 1, t, heads, self.public, _public(ratchet(self._seed)),
-            "" if last is None else last.digest(), "")
+            "" if last is None else last.digest(), "", pruned)
         signature = Ed25519PrivateKey.from_private_bytes(self._seed).sign(unsigned.signed()).hex()
-        return Checkpoint(
-            unsigned.n, unsigned.t, unsigned.heads, unsigned.key, unsigned.next, unsigned.previous, signature)
+        return replace(unsigned, signature=signature)
 
     def advance(self) -> None:
         """The next seed takes the last one's place. Raises CheckpointError."""
@@ -186,7 +198,15 @@ def faults(checkpoints: list[Checkpoint]) -> list[str]:
             found.append(f"checkpoint {one.n}: the one before it is missing")
         elif last is not None and (one.key != last.next or one.previous != last.digest()):
             found.append(f"checkpoint {one.n}: it does not follow the one before it")
+        elif last is not None and any(_end(one.pruned, name) < seq for name, (seq, _) in last.pruned.items()):
+            found.append(f"checkpoint {one.n}: it says less to be pruned than the one before it")
+        elif any(seq > _end(one.heads, name) for name, (seq, _) in one.pruned.items()):
+            found.append(f"checkpoint {one.n}: it says more to be pruned than there was")
         if found:
             break  # behind a fault nothing is proved
         last = one
     return found
+
+
+def _end(ends: dict[str, tuple[int, str]], chain: str) -> int:
+    return ends.get(chain, (0, ""))[0]

@@ -164,10 +164,15 @@ def _shape(shape: str, value: Any) -> Any:
         return [{"algorithm": item[0], "value": item[1]} if isinstance(item, (tuple, list))
                 else {"algorithm": _of(item, "algorithm"), "value": _of(item, "value")} for item in value]
     if shape == "address":
-        return {"ip": _of(value, "ip"), "port": _of(value, "port")}
+        return address(value)
     if shape == "encryption":
         return {"inspectable": _of(value, "inspectable", "full"), "scheme": _of(value, "scheme")}
     raise KeyError(shape)
+
+
+def address(value: Any) -> Row:
+    """An address as a line has it, from a mapping or an object of the model."""
+    return {"ip": _of(value, "ip"), "port": _of(value, "port")}
 
 
 def _of(item: Any, name: str, default: Any = None) -> Any:

@@ -146,7 +146,7 @@ def test_a_store_of_the_first_release_is_taken_over(place: Path, capsys: pytest.
     write(place, 3)
     base = sqlite3.connect(place / "var" / "inspector.db")
     base.executescript(
-        "DROP TABLE checkpoints; DROP INDEX events_chain;"
+        "DROP TABLE checkpoints; DROP INDEX events_chain; DROP TABLE writers; DROP TABLE living; DROP TABLE legal_holds;"
         + "".join(f"ALTER TABLE events DROP COLUMN {name};" for name in ("chain", "seq", "salt", "body", "digest"))
         + "UPDATE meta SET value = '1' WHERE name = 'schema';")
     base.close()

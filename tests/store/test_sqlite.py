@@ -20,7 +20,10 @@ from typing import Any
 import pytest
 
 from inspector.model import Limits
-from inspector.store.checkpoints import Signer
+from inspector.store import tables
+from inspector.store.chain import walk
+from inspector.store.checkpoints import faults
+from inspector.store.keeper import Keeper
 from inspector.store.sqlite import Reader, StoreError, Writer, connect, location
 from tests.store.rows import T, bare, full, message
 
@@ -357,9 +360,9 @@ def test_a_loop_that_is_gone_does_not_end_the_writer(path: Path, writer: Writer)
 def test_a_newer_store_is_refused(path: Path) -> None:
     """One sentence that names the file and both versions, for writer and reader."""
     base = connect(path)
-    base.execute("UPDATE meta SET value = '3' WHERE name = 'schema'")
+    base.execute("UPDATE meta SET value = '4' WHERE name = 'schema'")
     base.close()
-    with pytest.raises(StoreError, match=r"events\.db: made by a newer release \(schema 3, this one knows 2\)"):
+    with pytest.raises(StoreError, match=r"events\.db: made by a newer release \(schema 4, this one knows 3\)"):
         Writer(path).start()
     with pytest.raises(StoreError, match="newer release"):
         Reader(path)
@@ -458,19 +461,164 @@ def test_group_commit_shares_syncs(path: Path, writer: Writer) -> None:
     assert writer.counters.commits <= 500
 
 
-def test_a_checkpoint_is_on_disk_before_its_key_is_used_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when no row before it was waited for: a loss of power must not look like a removed checkpoint."""
-    seen: list[int] = []
-    writer = Writer(tmp_path / "events.db", key=tmp_path / "checkpoint.key")
-    advance = Signer.advance
+SEVERAL = textwrap.dedent("""
+    import sys, threading
+    from pathlib import Path
+    from inspector.store.sqlite import Writer
+    from tests.store.rows import message
 
-    def watched(signer: Signer) -> None:
-        assert writer._base is not None
-        seen.append(writer._base.execute("PRAGMA synchronous").fetchone()[0])
-        advance(signer)
-
-    monkeypatch.setattr(Signer, "advance", watched)
+    path, chain, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    writer = Writer(path, gateway="gw1", chain=chain)
     writer.start()
-    writer.put(message(1))
+    input()
+    left = threading.Semaphore(0)
+    for n in range(count):
+        writer.put(message(n, id=f"{chain}-{n}"), (lambda ok: left.release() if ok else None) if n % 10 == 0 else None)
+        if n % 50 == 49:
+            for _ in range(5):
+                assert left.acquire(timeout=60)
+    writer.close(60)
+    print(writer.counters.rows, writer.counters.failures, writer.counters.lost, writer.chain)
+""")
+
+
+def several(path: Path, chain: str, count: int) -> subprocess.Popen[str]:
+    """A process that writes a chain, once it is told to."""
+    return subprocess.Popen(
+        [sys.executable, "-c", SEVERAL, str(path), chain, str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True, cwd=Path(__file__).resolve().parents[2])
+
+
+def test_several_processes_write_one_store(path: Path) -> None:
+    """Each its own chain, while a keeper lists all heads: no row is lost, all chains verify, all checkpoints hold."""
+    keeper = Keeper(path, path.parent / "checkpoint.key", limits=Limits(checkpoint_seconds=0.1))
+    keeper.start()
+    children = [several(path, chain, 1500) for chain in ("0", "1", "2")]
+    said = [child.communicate("go\n", 60)[0].split() for child in children]
+    assert [(rows, lost, chain) for rows, _, lost, chain in said] == [("1500", "0", str(n)) for n in range(3)]
+    keeper.close()
+    with Reader(path) as reader:
+        states = {state.chain: state for _, state in walk(reader.links())}
+        assert {chain: (state.rows, state.fault) for chain, state in states.items()} == dict.fromkeys(
+            ("0", "1", "2"), (1500, None))
+        stored = reader.checkpoints()
+        assert faults(stored) == []
+        assert stored[-1].heads == {chain: (1500, state.head.hex()) for chain, state in states.items()}
+        assert reader.displaced() == 0
+
+
+def test_a_successor_takes_another_chain_while_the_one_before_drains(path: Path, writer: Writer) -> None:
+    """Two living writers never write one chain; when the first has ended, its name is free again."""
+    second = Writer(path)
+    second.start()
+    assert (writer.chain, second.chain) == ("0", "0.1")
+    answers = Answers()
+    for n, one in enumerate((writer, second, writer, second)):
+        one.put(message(n), answers)
+    answers.wait(4)
     writer.close()
-    assert seen == [2]
+    third = Writer(path)
+    third.start()
+    assert third.chain == "0"
+    third.put(message(5), answers)
+    answers.wait(5)
+    second.close()
+    third.close()
+    with Reader(path) as reader:
+        states = {state.chain: (state.rows, state.fault) for _, state in walk(reader.links())}
+    assert states == {"0": (3, None), "0.1": (2, None)}
+
+
+def opening(n: int, **more: Any) -> dict[str, Any]:
+    """A session's protocol became known."""
+    return {"event": "flow", "state": "open", "id": f"f{n}-1", "flow": f"f{n}", "t": T, "protocol": "irc",
+            "user": "alice", "client": {"ip": "10.0.0.5", "port": 40000 + n},
+            "server": {"ip": "10.0.0.9", "port": 6667}} | more
+
+
+def test_a_session_that_ended_is_not_lost(path: Path, writer: Writer) -> None:
+    """What was opened and ended leaves nothing; the opening is no row of the log, the end is."""
+    answers = Answers()
+    writer.put(opening(1), answers)
+    writer.put(opening(2))
+    writer.put(opening(1, user="bob"))
+    for n in (2, 1):
+        writer.put(opening(n, state="end"), answers)
+    assert answers.wait(3) == [True, True, True]
+    assert writer.counters.rows == 2
+    writer.close()
+    again = Writer(path)
+    again.start()
+    again.close()
+    assert [line["state"] for line in lines(path)] == ["end", "end"]
+
+
+LOST = textwrap.dedent("""
+    import sys, threading
+    from pathlib import Path
+    from inspector.store.sqlite import Writer
+    from tests.store.test_sqlite import opening
+
+    writer = Writer(Path(sys.argv[1]), gateway="gw1")
+    writer.start()
+    told = threading.Event()
+    for n in range(5):
+        writer.put(opening(n))
+    writer.put(opening(3, state="end"), lambda ok: told.set())
+    assert told.wait(20)
+    print("ready", flush=True)
+    threading.Event().wait()
+""")
+
+
+def test_sessions_that_lived_when_the_process_was_killed_are_told_lost(path: Path) -> None:
+    """SIGKILL: the next start writes session_lost for each that had not ended, once, with who and where; also when
+    another chain's writer is the next to start."""
+    child = subprocess.Popen([sys.executable, "-c", LOST, str(path)], stdout=subprocess.PIPE,
+                             cwd=Path(__file__).resolve().parents[2])
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"ready\n"
+    other = Writer(path, chain="1")
+    other.start()
+    assert lines(path, events=("trouble",)) == []
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    other.close()
+    for chain in ("2", "0"):
+        after = Writer(path, chain=chain, gateway="gw1")
+        after.start()
+        after.close()
+    found = lines(path, events=("trouble",))
+    assert [(line["flow"], line["name"], line["protocol"], line["user"]) for line in found] == [
+        (f"f{n}", "session_lost", "irc", "alice") for n in (0, 1, 2, 4)]
+    assert found[0]["client"] == {"ip": "10.0.0.5", "port": 40000}
+    assert found[0]["server"] == {"ip": "10.0.0.9", "port": 6667}
+    with Reader(path) as reader:
+        assert [(state.chain, state.fault) for _, state in walk(reader.links())][-1] == ("2", None)
+
+
+def test_a_session_is_remembered_like_a_durable_row(path: Path, writer: Writer) -> None:
+    """Nobody waits for it, and yet it is committed at once and synced."""
+    writer.put(opening(1))
+    until(lambda: writer.waiting == 0)
+    assert writer._full is True
+    base = connect(path)
+    assert base.execute("SELECT flow FROM living").fetchall() == [("f1",)]
+    base.close()
+
+
+def test_a_store_that_is_locked_at_start_is_one_sentence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for, and then refused; nothing is left behind that keeps the next start out."""
+    connect(path).close()
+    monkeypatch.setattr(tables, "OPEN_SECONDS", 0.05)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match=r"events\.db: .*locked"):
+        Writer(path).start()
+    other.execute("ROLLBACK")
+    other.close()
+    after = Writer(path)
+    after.start()
+    assert after.chain == "0"
+    after.close()

@@ -904,7 +904,7 @@ class Session:
             action = Action.REDACT
         if action is Action.REDACT and (not masks or not can.mask or not driver.mask):
             action = Action.BLOCK
-        if action is Action.HOLD and type(event) is FileOffer and driver.hold and self._can_wait(event):
+        if action is Action.HOLD and type(event) is FileOffer and driver.hold and self._can_wait(event, way):
             # Its content is what waits; it is taken whole when it comes.
             return Verdict(Action.PASS, reason=asked.reason, hits=asked.hits)
         if action is Action.HOLD and not (driver.hold and driver.drop and type(event) is Message):
@@ -1111,10 +1111,13 @@ class Session:
         ):
             out.append(Arrived(context.protocol, context.user, context.identity, self.flow.client.ip))
 
-    def _can_wait(self, offer: FileOffer) -> bool:
-        """Whether the content of an offered file will pass through us, to be held when it comes."""
+    def _can_wait(self, offer: FileOffer, way: Way) -> bool:
+        """Whether the content of an offered file will surely pass through us, to be held when it comes: inside this
+        session, or where its address is led through a port of ours. An offer of which that is not sure is refused."""
         assert self._spec is not None
-        return self._spec.can.get(f"file.{offer.method}", _NOTHING).hold
+        can = self._spec.can.get(f"file.{offer.method}", _NOTHING)
+        led = self._paths is not None and (way is DOWN or self._paths.up is not None)
+        return can.hold and (can.inject or led)
 
     def would_hold(self, offer: FileOffer, way: Way, at: float) -> bool:
         """Whether the policy would hold such a file, by what is known before it comes."""

@@ -2008,6 +2008,57 @@ class IrcDecoder(Unreleased):
             return []
         return _said_to(target, text)
 
+    def keep(self, frames: Sequence[Frame], index: int) -> bytes | None:
+        """Lines without tags but the time they were written at, one target each; of words to people and topics only."""
+        frame = frames[-1]
+        event, note, way = frame.events[index], frame.note, frame.way
+        target: bytes | None = None
+        if type(note) is _Note:
+            if any(note.links):
+                return None
+            if note.mode == "targets" and note.multi is None:
+                unit, last = note.units[index], max(note.units)
+                target = b",".join(note.entries[unit:] if unit == last else note.entries[unit:unit + 1])
+        out: list[bytes] = []
+        for each in frames if type(event) is Message else ():
+            line = parse(each.raw)
+            if line is None or line.command not in _KEPT or len(line.params) < 2:
+                continue
+            text = line.params[1]
+            head = line.command.encode() + b" " + (target if target is not None else line.params[0]) + b" :"
+            if way is DOWN:
+                if line.source is None:
+                    continue
+                when = datetime.fromtimestamp(max(0.0, each.at), UTC).isoformat(timespec="milliseconds")
+                head = b"@time=" + when.replace("+00:00", "Z").encode() + b" :" + line.source + b" " + head
+                if self._identify and line.command != "TOPIC":
+                    text = text[1:]
+            if out and b"multiline-concat" in line.tags and len(out[-1]) + len(text) <= PAYLOAD:
+                out[-1] += text
+            else:
+                out.append(head + text)
+        return b"".join(line + b"\r\n" for line in out) or None
+
+    def release(self, kept: bytes, way: Way) -> list[Act] | None:
+        """The lines as this connection would have them: its nick, its capabilities."""
+        acts: list[Act] = []
+        for raw in kept.split(b"\n"):
+            line = parse(raw)
+            if line is None or len(line.params) < 2:
+                continue
+            if way is UP:
+                acts.append(Send(UP, raw[line.body:line.end] + b"\r\n"))
+                continue
+            target, text = line.params[0], line.params[1]
+            if not self._is_channel(shown(target).lstrip(self._statusmsg)) and self._nick is not None:
+                target = self._nick.encode()
+            if self._identify and line.command != "TOPIC":
+                text = b"-" + text
+            tags = raw[:line.body] if "server-time" in self._caps else b""
+            head = b":" + (line.source or b"") + b" " + line.command.encode() + b" " + target + b" :"
+            acts.append(Send(DOWN, tags + head + fit(text, max(PAYLOAD, line.end - line.body) - len(head)) + b"\r\n"))
+        return acts or None
+
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
         """ERROR to the client, QUIT to the server (sheet 10)."""
         words = wire(reason) or b"Policy violation"
@@ -2018,6 +2069,9 @@ class IrcDecoder(Unreleased):
         del fault
         return [Send(DOWN, down), Send(UP, up + b"QUIT :Closed\r\n")]
 
+
+_KEPT = frozenset(("PRIVMSG", "NOTICE", "TOPIC"))
+"""What can be sent later."""
 
 # -- small helpers
 
@@ -2286,6 +2340,7 @@ SPEC = Spec(
         "group": _REQUEST,
         "contact": _REQUEST,
         "file": Can(drop=True, notify=True, hold=True),
+        "file.dcc": Can(drop=True, notify=True, hold=True),
         "typing": Can(drop=True),
         "opaque": Can(drop=True, mask=True, placeholder=True, notify=True),
     },

@@ -2123,6 +2123,36 @@ class OscarDecoder(Unreleased):
             self._notify(message.text, about, acts)
         return acts
 
+    def keep(self, frames: Sequence[Frame], index: int) -> bytes | None:
+        """Family and subtype (16 bits each) and the SNAC's body: of messages and of words in a room. A request for the
+        host's acknowledgement (TLV 3 of 04/06) is not kept: it was answered."""
+        frame = frames[-1]
+        if len(frames) > 1 or type(frame.events[index]) is not Message or frame.note is _RAW:
+            return None
+        case = frame.note if isinstance(frame.note, _Case) else self._again(frame)
+        kind, raw, at, end = (case.family, case.sub), frame.raw, case.body, case.end
+        if kind not in _KEPT or case.lying or case.offer is not None:
+            return None
+        body = raw[at:end]
+        if kind == (4, 6):
+            tlvs = at + 11 + raw[at + 10] if end - at > 10 else end
+            found, true = walk(raw, tlvs, end)
+            if not true:
+                return None
+            body = raw[at:tlvs] + b"".join(raw[start - 4:stop] for each, start, stop in found if each != 3)
+        return _KIND.pack(*kind) + body
+
+    def release(self, kept: bytes, way: Way) -> list[Act] | None:
+        """The SNAC with this session's numbers; words of a room only in a session of that room."""
+        if not self.ready(way) or len(kept) < 4:
+            return None
+        family, sub = _KIND.unpack_from(kept)
+        if (family == 0x0E) is not self._chat:
+            return None
+        acts: list[Act] = []
+        self._say(way, _SNAC.pack(family, sub, 0, self._request()) + kept[4:], acts)
+        return acts
+
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
         """A last word to the client, and channel 4 to both (sheet 3)."""
         del fault
@@ -2137,6 +2167,10 @@ class OscarDecoder(Unreleased):
         self._ended = True
         return acts
 
+
+_KIND = struct.Struct(">HH")
+_KEPT = frozenset(((4, 6), (4, 7), (0x0E, 5), (0x0E, 6)))
+"""What can be sent later."""
 
 # -- small helpers
 
@@ -2446,6 +2480,7 @@ SPEC = Spec(
         "contact": _REQUEST,
         "group": _REQUEST,
         "file": Can(drop=True, notify=True, hold=True),
+        "file.oft": Can(drop=True, notify=True, hold=True),
         "call": Can(drop=True, notify=True),
         "typing": Can(drop=True),
         "opaque": Can(drop=True, mask=True, placeholder=True, notify=True),

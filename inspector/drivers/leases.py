@@ -32,7 +32,31 @@ _ANNOUNCERS = 10_000
 class Pool(LeasePool):
     """The ports of one listener, as the driver sees them."""
 
-    __slots__ = ()
+    __slots__ = ("told",)
+
+    def __init__(
+        self, ports: Iterable[int], seconds: float, told: Callable[[int, float], object] | None = None,
+    ) -> None:
+        """`told`: is called with a port that is leased and until when."""
+        super().__init__(ports, seconds)
+        self.told = told
+
+    def take(self, expect: Expect, at: float) -> int | None:
+        port = super().take(expect, at)
+        if port is not None and self.told is not None:
+            self.told(port, at + self.seconds)
+        return port
+
+    def leases(self, at: float) -> list[tuple[int, Expect, float]]:
+        """(port, what for, until) of each lease that stands, the oldest first."""
+        self._expire(at)
+        return [(port, expect, until) for port, (expect, until) in self._leased.items()]
+
+    def adopt(self, port: int, expect: Expect, until: float) -> None:
+        """A lease that was given by the worker whose place we take."""
+        if port in self._free:
+            del self._free[port]
+            self._leased[port] = (expect, until)
 
     def leased(self, port: int, at: float) -> bool:
         """Whether a connection to this port is expected now."""
@@ -48,7 +72,7 @@ class Pool(LeasePool):
 class Leases:
     """All pools of a gateway, and who announced what."""
 
-    __slots__ = ("_announcers", "_clock", "pools", "refused", "unclaimed", "used")
+    __slots__ = ("_announcers", "_clock", "elsewhere", "pools", "refused", "told", "unclaimed", "used")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -61,10 +85,14 @@ class Leases:
         self.refused = 0
         """Leases that led where nothing may lead."""
         self._announcers: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self.told: Callable[[int, float], object] | None = None
+        """Told of each port that is leased and until when: other workers must know whose connections come there."""
+        self.elsewhere: Callable[[int, float], bool] | None = None
+        """Whether a port is leased by another worker of this gateway at a time."""
 
     def make(self, listener: str, ports: Iterable[int], seconds: float) -> Pool:
         """The pool of a listener."""
-        pool = self.pools[listener] = Pool(ports, seconds)
+        pool = self.pools[listener] = Pool(ports, seconds, self.told)
         return pool
 
     def paths(self, flow: str, pool: Pool, up: str, down: str | None, client: str, server: str) -> Paths:
@@ -84,6 +112,8 @@ class Leases:
             now = self._clock()
             if any(pool.leased(port, now) for pool in self.pools.values()):
                 return None
+            if self.elsewhere is not None and self.elsewhere(port, now):
+                return None
             return f"{address} port {port} is the gateway itself"
         client, server = self._announcers.get(expect.flow or "", (None, None))
         # An address that our client reads was written behind the server, one that is read there by our client.
@@ -95,6 +125,22 @@ class Leases:
         if ours and expect.what == "dcc" and scope > 0 and plain(ip) != plain(ipaddress.ip_address(by or "::")):
             return f"{address} is not the address of who offers"
         return None
+
+    def hand_over(self) -> list[tuple[str, int, Expect, float, tuple[str, str] | None]]:
+        """(listener, port, what for, until, ends of the flow that announced it) of each lease that stands."""
+        now = self._clock()
+        return [
+            (listener, port, expect, until, self._announcers.get(expect.flow or ""))
+            for listener, pool in self.pools.items() for port, expect, until in pool.leases(now)
+        ]
+
+    def take_over(self, listener: str, port: int, expect: Expect, until: float, ends: tuple[str, str] | None) -> None:
+        """A lease of the worker whose place we take."""
+        pool = self.pools.get(listener)
+        if pool is not None:
+            pool.adopt(port, expect, until)
+            if ends is not None and expect.flow is not None:
+                self._announcers[expect.flow] = ends
 
     @property
     def in_use(self) -> int:

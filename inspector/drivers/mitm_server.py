@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,6 +214,15 @@ class GatewaySettings:
     stock_io: bool = False
     """mitmproxy's own stream I/O instead of the fast one."""
 
+    def leasable(self, listener: ListenerSettings) -> list[int]:
+        """The ports that a listener may lease."""
+        if listener.lease_ports is None:
+            return []
+        first, last = listener.lease_ports
+        # A range may hold ports of ours: those are not leased. (The documented defaults do: metrics.)
+        own = {*self.own_ports, *(other.port for other in self.listeners)}
+        return [port for port in range(first, last + 1) if port not in own]
+
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
@@ -347,11 +356,15 @@ class Gateway:
         self._sweeper: asyncio.TimerHandle | None = None
         self._told: dict[str, float] = {}
         self._number = 0
+        self.sockets: Mapping[tuple[str, int], Sequence[socket.socket]] | None = None
+        """Listening sockets that a supervisor has made, by the listener's address and the port; None: we bind."""
+        self.elsewhere: Callable[[str, Notice], None] | None = None
+        """Takes what is to be told to the session of a flow that is not here: it may live in another worker."""
 
     # -- life
 
-    async def start(self) -> None:
-        """Bind all listeners. Raises AuthorityError, and OSError with the address in its text."""
+    async def start(self, *, listen: bool = True) -> None:
+        """Be ready; bind all listeners. Raises AuthorityError, and OSError with the address in its text."""
         self._loop = asyncio.get_running_loop()
         try:
             self.disk.start()
@@ -365,33 +378,37 @@ class Gateway:
         self.contexts = Contexts(
             authority, client_min=tls.client_min, upstream_min=tls.upstream_min, upstream_ca=tls.upstream_ca)
         self._pool = ThreadPoolExecutor(SCAN_THREADS, "scan")
+        self._sweep()
+        if listen:
+            await self.listen()
+
+    async def listen(self) -> None:
+        """Take connections. Raises OSError with the address in its text."""
         try:
             for listener in self.settings.listeners:
                 await self._listen(listener)
         except OSError:
             await self.stop()
             raise
-        self._sweep()
 
     async def _listen(self, listener: ListenerSettings) -> None:
-        server = await self._serve(listener, listener.host, listener.port, None)
-        self._servers.append((listener, server))
-        for sock in server.sockets:
-            self._own_ports.add(sock.getsockname()[1])
+        for server in await self._serve(listener, listener.host, listener.port, None):
+            self._servers.append((listener, server))
+            for sock in server.sockets:
+                self._own_ports.add(sock.getsockname()[1])
+        ports = self.settings.leasable(listener)
+        self._own_ports.update(ports)
+        if self.sockets is not None:
+            ports = [port for port in ports if (listener.address, port) in self.sockets]
         if listener.lease_ports is None:
             return
-        first, last = listener.lease_ports
-        # A range may hold ports of ours: those are not leased. (The documented defaults do: metrics.)
-        own = {*self.settings.own_ports, *(other.port for other in self.settings.listeners)}
-        ports = [port for port in range(first, last + 1) if port not in own]
         leases = self.leases.make(listener.address, ports, self.limits.lease_seconds)
         for port in ports:
-            self._leased.append(await self._serve(listener, listener.lease_hosts(), port, leases))
-            self._own_ports.add(port)
+            self._leased += await self._serve(listener, listener.lease_hosts(), port, leases)
 
     async def _serve(
         self, listener: ListenerSettings, host: str | list[str] | None, port: int, leases: Pool | None,
-    ) -> asyncio.Server:
+    ) -> list[asyncio.Server]:
         def factory() -> asyncio.Protocol:
             link = Link(self, listener)
             link.leases = leases
@@ -407,10 +424,13 @@ class Gateway:
                 self.forget(link)
 
         backlog = 1024 if leases is None else 8
+        places: list[dict[str, Any]] = [{"host": host, "port": port}]
+        if self.sockets is not None:
+            places = [{"sock": sock} for sock in self.sockets[listener.address, port]]
         try:
             if self.settings.stock_io:
-                return await asyncio.start_server(stock, host, port, backlog=backlog)
-            return await self._loop.create_server(factory, host, port, backlog=backlog)
+                return [await asyncio.start_server(stock, backlog=backlog, **place) for place in places]
+            return [await self._loop.create_server(factory, backlog=backlog, **place) for place in places]
         except OSError as error:
             why = error.strerror or str(error)
             where = listener.address if leases is None else f"port {port} of lease_ports"
@@ -429,8 +449,9 @@ class Gateway:
         for server in self._leased:
             server.close()
 
-    async def drain(self, seconds: float) -> None:
-        """Take no new sessions; end the living ones politely, spread over `seconds`; return when none is left."""
+    async def drain(self, seconds: float, *, evenly: bool = False) -> None:
+        """Take no new sessions; end the living ones politely, spread over `seconds` (not `evenly`: faster, if they are
+        few); return when none is left."""
         self._close_listeners()
         until = self._loop.time() + seconds
         links = [link for link in self.links if link.conversation is not None]
@@ -443,7 +464,7 @@ class Gateway:
             rest = until - self._loop.time()
             left = len(links) - index - 1
             if left:
-                await asyncio.sleep(max(0.0, min(rest / left, 0.05)))
+                await asyncio.sleep(max(0.0, rest / left if evenly else min(rest / left, 0.05)))
         while self.links and self._loop.time() < until:
             await asyncio.sleep(0.02)
 
@@ -530,6 +551,8 @@ class Gateway:
         if conversation is not None:
             told = conversation
             self._loop.call_soon(lambda: told.outlet.post(Told(self.clock(), notice)))
+        elif self.elsewhere is not None:
+            self.elsewhere(flow, notice)
 
     # -- what waits for a reviewer: to the hold desk, and from it
 

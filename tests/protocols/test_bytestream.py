@@ -51,6 +51,8 @@ TALKS: dict[str, Said] = {
     "upload": [*SHAKE, (UP, SEEDS[:1000]), (UP, SEEDS[1000:])],
     "many-methods": [(UP, b"\x05\x03\x02\x00\x01"), *SHAKE[1:3], (DOWN, REPLY + SEEDS)],
 }
+DISGUISES: dict[str, object] = {}
+"""It carries files alone: no text."""
 EXPECTED = dict.fromkeys(TALKS, ANNOUNCED) | {
     # Of pcaps/bytestream: the names are others, the sizes end the files.
     name: msgspec.structs.replace(ANNOUNCED, key=None, offer=msgspec.structs.replace(OFFER, size=size))

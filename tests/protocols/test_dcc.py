@@ -38,6 +38,7 @@ from inspector.model import (
     expect_key,
 )
 from inspector.protocols.dcc import NO_NESTED, SPEC, ChatDecoder, FileDecoder, probe
+from tests.protocols.direct_disguises import DCC as DISGUISES  # noqa: F401 - read by the evasion suite
 
 Said = list[tuple[Way, bytes]]
 

@@ -77,6 +77,8 @@ TALKS: dict[str, Said] = {
         (UP, GET + GET), (DOWN, b"HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\n\r\n" + OK + LENGTH + PLAN),
     ],
 }
+DISGUISES: dict[str, object] = {}
+"""It carries files alone: no text."""
 EXPECTED = dict.fromkeys(("slot", "chunks"), SLOT)
 
 

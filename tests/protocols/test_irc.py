@@ -51,6 +51,7 @@ from inspector.protocols.irc import (
     probe,
     unescape,
 )
+from tests.protocols.irc_disguises import DISGUISES as DISGUISES
 
 Said = list[tuple[Way, bytes]]
 

@@ -56,6 +56,7 @@ from inspector.protocols.oft import SPEC, WHOLE_FILE, OftDecoder, probe
 from tests.engine.toy import ToyScanner
 from tests.engine.toyfiles import FilePolicy
 from tests.playbook import Play
+from tests.protocols.direct_disguises import OFT as DISGUISES  # noqa: F401 - read by the evasion suite
 
 Said = list[tuple[Way, bytes]]
 AT = 1_000_000.0

@@ -55,6 +55,7 @@ from inspector.protocols import oscar
 from inspector.protocols.oscar import DROP_LYING, KEEP_PATH, NAME, SPEC, OscarDecoder, clean, decode, name_of, probe
 from inspector.wire.tlv import first, pack, walk
 from tests.engine.toy import ToyPolicy, ToyScanner
+from tests.protocols.oscar_disguises import DISGUISES as DISGUISES
 
 Said = list[tuple[Way, bytes]]
 Item = tuple[Way, int, bytes]

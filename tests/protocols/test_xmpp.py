@@ -45,6 +45,7 @@ from inspector.model import (
     Way,
 )
 from inspector.protocols.xmpp import EDITS, XmppDecoder, probe
+from tests.protocols.xmpp_disguises import DISGUISES as DISGUISES
 from tests.protocols.xmpp_talks import FILES
 
 Said = list[tuple[Way, bytes]]
@@ -862,10 +863,9 @@ class TestMasks:
 
 class TestEdits:
     def test_compression_and_management_are_not_offered(self) -> None:
-        """Both leave the features, in every place, and nothing else changes."""
-        dec = decoder(ON)
+        """Where management is to be stripped both leave the features, in every place, and nothing else changes."""
         for name, index in (("chat", 7), ("sasl2", 1)):
-            dec = decoder(ON)
+            dec = decoder(ON | {"xmpp.strip_sm"})
             play(dec, TALKS[name][:index])
             frame = next(f for f in dec.feed(Chunk(DOWN, 1.0, TALKS[name][index][1])) if f.kind == "xmpp.features")
             data = sent(passed(dec, frame), DOWN)
@@ -878,8 +878,8 @@ class TestEdits:
             assert data.decode() == want
 
     def test_inline_management_leaves_the_login(self) -> None:
-        """A client that asks for stream management inside SASL2 is not heard."""
-        dec = decoder(ON)
+        """A client that asks for stream management inside SASL2 is not heard where it is to be stripped."""
+        dec = decoder(ON | {"xmpp.strip_sm"})
         play(dec, TALKS["sasl2"][:2])
         frame = one(dec, UP, TALKS["sasl2"][2][1])
         assert frame.edit == "xmpp.strip_sm"
@@ -888,7 +888,7 @@ class TestEdits:
 
     def test_strays_are_answered(self) -> None:
         """What was not offered and is asked for all the same is answered, not sent on."""
-        dec = signed()
+        dec = signed(ON | {"xmpp.strip_sm"})
         answers = []
         for way, data in TALKS["strays"][10:13]:
             frame = one(dec, way, data)

@@ -52,6 +52,10 @@ class Table[K, V]:
         entry = self._entries.pop(key, None)
         return None if entry is None else entry[0]
 
+    def living(self, at: float) -> list[tuple[K, V, float]]:
+        """(key, value, until) of every entry whose time is not over."""
+        return [(key, value, until) for key, (value, until) in self._entries.items() if until >= at]
+
 
 class Expectations(Table[str, Expect]):
     """Announced connections. One that was announced must not be forgotten before its time, or what comes on it would be
@@ -84,6 +88,10 @@ class Expectations(Table[str, Expect]):
     def get(self, key: str, at: float) -> Expect | None:
         entry = self._entries.get(key)
         return None if entry is None or entry[1] < at else entry[0]
+
+    def owner(self, key: str) -> str:
+        """Whose entry it is; "" where there is none."""
+        return self._owners.get(key, "")
 
     def _remove(self, key: str) -> None:
         del self._entries[key]

@@ -2492,6 +2492,7 @@ SPEC = Spec(
                         "changed to a port of ours"),
     ),
     applications=("aim", "icq"),
+    names_messages=True,
     not_decoded=(
         "TOC", "OSCAR inside HTTP", "web login", "side connections of ICQ clients", "icons", "directory searches",
         "advertisements", "RTF as such",

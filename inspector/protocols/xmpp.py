@@ -77,9 +77,12 @@ from inspector.model import (
     expect_key,
 )
 from inspector.wire import urls, xml
+from inspector.wire.counts import Counts
 from inspector.wire.xml import LANG, STREAMS, Place, Reader, Splitter, XmlFault, escape
 
 _C = "{jabber:client}"
+_whole = xml.reader((("", ""),))
+"""Reads what `keep` wrote."""
 _MESSAGE, _PRESENCE, _IQ = _C + "message", _C + "presence", _C + "iq"
 _BODY, _SUBJECT, _THREAD, _ERROR = _C + "body", _C + "subject", _C + "thread", _C + "error"
 _STATUS, _SHOW, _PRIORITY = _C + "status", _C + "show", _C + "priority"
@@ -185,6 +188,8 @@ STRIP_COMPRESSION = "xmpp.strip_compression"
 REFUSE_COMPRESSION = "xmpp.refuse_compression"
 STRIP_SM = "xmpp.strip_sm"
 REFUSE_SM = "xmpp.refuse_sm"
+TRANSLATE_SM = "xmpp.translate_sm"
+KEEP_PATH = "xmpp.keep_path"
 STRIP_PLUS = "xmpp.strip_plus"
 STRIP_RTT = "xmpp.strip_rtt"
 REFUSE_BLOCKS = "xmpp.refuse_blocks"
@@ -192,8 +197,19 @@ REFUSE_BLOCKS = "xmpp.refuse_blocks"
 EDITS = (
     Edit(STRIP_COMPRESSION, "XEP-0138 compression is taken out of the stream features"),
     Edit(REFUSE_COMPRESSION, "<compress/> that was not offered is answered <unsupported-method/>"),
-    Edit(STRIP_SM, "XEP-0198 stream management is taken out of the stream features and of SASL2's inline features"),
+    Edit(
+        TRANSLATE_SM, "counts of stanzas (XEP-0198 stream management) are translated, so that they stay right when "
+        "one is refused or said by us; a session that we know nothing of is not resumed",
+    ),
+    Edit(
+        STRIP_SM, "XEP-0198 stream management is taken out of the stream features and of SASL2's inline features: "
+        "instead of translating it", default=False,
+    ),
     Edit(REFUSE_SM, "<enable/> and <resume/> that were not offered are answered <failed/>"),
+    Edit(
+        KEEP_PATH, "where a connection would not pass through us, the addresses of <see-other-host/> and of "
+        "<enabled location/> are led through a leased port, or taken out where there is none",
+    ),
     Edit(
         STRIP_PLUS, "channel-bound SASL mechanisms are taken out of the stream features. Off: a client that can bind "
         "and a server that can both take it for an attack, only clients that cannot bind are helped", default=False,
@@ -336,6 +352,74 @@ class _Block(msgspec.Struct):
     kind: str = "cancel"
 
 
+class _Managed:
+    """A session whose stanzas are counted (XEP-0198): it may outlive its connection, and is then found by its
+    identifier, of which nothing but a hash is kept."""
+
+    __slots__ = ("counts", "identity", "key", "over", "put", "rooms", "turn", "user")
+
+    def __init__(self, limit: int) -> None:
+        self.counts = (Counts(limit), Counts(limit))
+        self.turn = 0
+        """Which connection it is on: the ones before have no say any more."""
+        self.key: str | None = None
+        """Under which it is remembered; None: it cannot be resumed."""
+        self.put = 0.0
+        """When it was remembered last."""
+        self.over = False
+        self.user = ""
+        self.identity: Identity = "unknown"
+        self.rooms: dict[str, str] | None = None
+
+
+class _Counting:
+    """Stream management on one connection."""
+
+    __slots__ = (
+        "asked", "claimed", "feeding", "files", "granted", "on", "out", "owed", "refused", "resuming", "state", "turn", "writing",
+    )
+
+    def __init__(self, state: _Managed) -> None:
+        self.state = state
+        self.turn = state.turn
+        self.on = [False, False]
+        """Whether stanzas of that way are counted yet."""
+        self.out = [0, 0]
+        """Frames that the engine has."""
+        self.owed: tuple[list[bytes], list[bytes]] = ([], [])
+        """Stanzas of ours that wait for those: they are counted where they stand on the wire."""
+        self.asked = False
+        """<enable/> has no answer yet."""
+        self.granted = False
+        """It had one, and it was <enabled/>."""
+        self.resuming: _Managed | None = None
+        """<resume/> has no answer yet."""
+        self.claimed = 0
+        """How many stanzas the client says there that it has."""
+        self.refused: str | None = None
+        """The namespace of a <resume/> inside a login that was taken out."""
+        self.files: dict[str, int] = {}
+        """Stanzas of files that were kept, by transfer."""
+        self.feeding = self.writing = False
+
+
+class _Sm(msgspec.Struct):
+    """What `apply` needs of a unit that has to do with stream management or leads elsewhere."""
+
+    element: Element
+    part: Element | None = None
+    """What of it says so."""
+    what: str = ""
+    """Its local name."""
+    state: _Managed | None = None
+    """Of a resumption."""
+    removals: Sequence[Element] = ()
+    address: str | None = None
+    """Where the client is sent."""
+    adding: str = ""
+    """What is said in front of its end."""
+
+
 class _Files:
     """Offers and in-band bytestreams of one session; made with the first of them."""
 
@@ -428,9 +512,9 @@ class XmppDecoder(Unreleased):
     """Reads and writes one client-to-server connection."""
 
     __slots__ = (
-        "_authcid", "_bare", "_bind_id", "_binding", "_cb_offered", "_count", "_domain", "_edits", "_files", "_flow",
-        "_identity", "_layer", "_legacy", "_limits", "_max_depth", "_mechanism", "_memory", "_offered", "_ours",
-        "_plain", "_rooms", "_sides", "_signed", "_sm", "_small", "_stanza_bytes", "_tls", "_to", "_user",
+        "_authcid", "_bare", "_bind_id", "_binding", "_cb_offered", "_count", "_counting", "_domain", "_edits",
+        "_files", "_flow", "_identity", "_layer", "_legacy", "_limits", "_max_depth", "_mechanism", "_memory", "_offered",
+        "_ours", "_plain", "_rooms", "_sides", "_signed", "_sm", "_small", "_stanza_bytes", "_tls", "_to", "_user",
         "undecryptable",
     )
 
@@ -472,6 +556,8 @@ class XmppDecoder(Unreleased):
         self._offered: frozenset[str] = frozenset()
         """Of "sm" and "compression" what the client was offered, edits considered."""
         self._sm = False
+        """Stanzas are counted, and nobody translates."""
+        self._counting: _Counting | None = None
         self._plain = False
         """Anything of a login was seen: not a serverless stream (XEP-0174)."""
         self._rooms: dict[str, str] | None = None
@@ -488,6 +574,9 @@ class XmppDecoder(Unreleased):
         way, data = chunk.way, chunk.data
         side = self._sides[way]
         frames: list[Frame] = []
+        counting = self._counting
+        if counting is not None and not counting.feeding:
+            return self._feed_counted(chunk, counting)
         files = self._files
         if files is not None and (chunk.end or files.due[way]):
             return self._with_endings(chunk, files)
@@ -758,7 +847,7 @@ class XmppDecoder(Unreleased):
         if handler is not None:
             return handler(self, at, raw, element)
         if namespace in _SM:
-            return self._sm_unit(way, at, raw, namespace, local)
+            return self._sm_unit(way, at, raw, element, namespace, local)
         return Frame(way, at, raw, _KINDS.get(tag, "xmpp.other"))
 
     def _header(self, way: Way, side: _Side, at: float, raw: bytes) -> Frame:
@@ -884,14 +973,15 @@ class XmppDecoder(Unreleased):
         if self._binding == "used":
             # The binding belongs to one TLS connection, and there are two: the login will fail by design.
             oddities = (Oddity("xmpp.channel_binding", "login is bound to its TLS connection and will fail"),)
-        removals: list[Element] = []
-        if STRIP_SM in self._edits:
-            removals = [
-                each for each in element.iter()
-                if _parts(each.tag)[0] in _SM and each.tag.rpartition("}")[2] in ("enable", "resume")
-            ]
-        if removals:
-            return Frame(UP, at, raw, "xmpp.auth", (), oddities, edit=STRIP_SM, note=_Note(element, (), removals))
+        parts = [
+            each for each in element.iter()
+            if _parts(each.tag)[0] in _SM and each.tag.rpartition("}")[2] in ("enable", "resume")
+        ]
+        if parts and STRIP_SM in self._edits:
+            return Frame(UP, at, raw, "xmpp.auth", (), oddities, edit=STRIP_SM, note=_Note(element, (), parts))
+        if parts and TRANSLATE_SM in self._edits:
+            note = self._inline_asked(at, element, parts)
+            return Frame(UP, at, raw, "xmpp.auth", (), oddities, edit=TRANSLATE_SM, note=note)
         return Frame(UP, at, raw, "xmpp.auth", (), oddities)
 
     def _response(self, at: float, raw: bytes, element: Element) -> Frame:
@@ -941,17 +1031,33 @@ class XmppDecoder(Unreleased):
         """SASL2 success: no restart; with Bind2 inline the identifier is a full JID and the session is bound."""
         identifier = ""
         bound = False
+        parts: list[Element] = []
         for each in element.iter():
             if each.tag == _SASL2 + "authorization-identifier":
                 identifier = (each.text or "").strip()
             elif each.tag.endswith("}bound"):
                 bound = True
-            elif _parts(each.tag)[0] in _SM and each.tag.rpartition("}")[2] in ("enabled", "resumed"):
-                self._sm = True
+            elif _parts(each.tag)[0] in _SM and each.tag.rpartition("}")[2] in ("enabled", "resumed", "failed"):
+                parts.append(each)
                 bound = bound or each.tag.endswith("}resumed")
-        if identifier and (bound or "/" in identifier):
-            return Frame(DOWN, at, raw, "xmpp.success2", (self._sign_on(identifier),), note=_NO_NOTE)
+        event = self._sign_on(identifier) if identifier and (bound or "/" in identifier) else None
+        counting = self._counting
+        if counting is not None and (parts or counting.refused is not None):
+            return self._inline_answered(at, raw, element, parts, event, counting)
+        if any(not each.tag.endswith("}failed") for each in parts):
+            self._sm = True
+        if event is not None:
+            return Frame(DOWN, at, raw, "xmpp.success2", (event,), note=_NO_NOTE)
         return Frame(DOWN, at, raw, "xmpp.success2")
+
+    def _stream_error(self, at: float, raw: bytes, element: Element) -> Frame:
+        """A stream error (RFC 6120 §4.9); it may send the client to another server (§4.9.3.19)."""
+        if KEEP_PATH in self._edits:
+            for child in element:
+                if child.tag == _OTHER_HOST and not len(child):
+                    note = _Sm(element, child, "error", address=child.text or "")
+                    return Frame(DOWN, at, raw, "xmpp.error", edit=KEEP_PATH, note=note)
+        return Frame(DOWN, at, raw, "xmpp.error")
 
     def _compress(self, at: float, raw: bytes, _element: Element) -> Frame:
         if REFUSE_COMPRESSION in self._edits and "compression" not in self._offered:
@@ -962,13 +1068,35 @@ class XmppDecoder(Unreleased):
         self._cannot("compression (XEP-0138)")
         return Frame(DOWN, at, raw, "xmpp.compressed")
 
-    def _sm_unit(self, way: Way, at: float, raw: bytes, namespace: str, local: str) -> Frame:
+    # -- stream management (XEP-0198)
+
+    def _sm_unit(self, way: Way, at: float, raw: bytes, element: Element, namespace: str, local: str) -> Frame:
         kind = f"xmpp.{local}" if local in _SM_UNITS else "xmpp.other"
+        translated = TRANSLATE_SM in self._edits and STRIP_SM not in self._edits
+        counting = self._counting
         if way is UP and local in ("enable", "resume"):
             if REFUSE_SM in self._edits and "sm" not in self._offered:
-                condition = "item-not-found" if local == "resume" else "unexpected-request"
-                answer = f"<failed xmlns='{namespace}'><{condition} xmlns='{_STANZA_ERROR}'/></failed>"
-                return Frame(UP, at, raw, kind, edit=REFUSE_SM, note=answer)
+                return Frame(UP, at, raw, kind, edit=REFUSE_SM, note=_not_managed(namespace, local))
+            if translated and not (local == "resume" and self._signed):
+                note = _Sm(element, element, local)
+                if local == "resume":
+                    state = note.state = self._known(element, at)
+                    if state is None:
+                        return Frame(UP, at, raw, kind, edit=TRANSLATE_SM, note=_not_managed(namespace, local))
+                    counting = self._counting = _Counting(state)
+                    counting.resuming, counting.claimed = state, _counted(element) or 0
+                    return Frame(UP, at, raw, kind, edit=TRANSLATE_SM, note=note)
+                if counting is None:
+                    counting = self._counting = _Counting(_Managed(self._limits.xmpp_counts))
+                counting.asked = True
+                return Frame(UP, at, raw, kind, note=note)
+        elif counting is not None:
+            if local == "a":
+                if way is UP and at - counting.state.put > _REFRESH:
+                    self._remember_session(counting.state, at)
+                return Frame(way, at, raw, kind, edit=TRANSLATE_SM, note=_Sm(element, element, local))
+            if way is DOWN and local in ("enabled", "resumed", "failed"):
+                return self._sm_answered(at, raw, element, local, counting, kind)
         elif way is DOWN and local in ("enabled", "resumed"):
             self._sm = True
             if local == "resumed" and not self._signed and self._authcid:
@@ -976,7 +1104,114 @@ class XmppDecoder(Unreleased):
                 name = self._authcid
                 user = name if "@" in name else f"{name}@{self._domain or ''}"
                 return Frame(DOWN, at, raw, kind, (self._sign_on(user),), note=_NO_NOTE)
+            if element.get("location") and KEEP_PATH in self._edits:
+                note = _Sm(element, element, local, address=element.get("location"))
+                return Frame(DOWN, at, raw, kind, edit=KEEP_PATH, note=note)
         return Frame(way, at, raw, kind)
+
+    def _sm_answered(
+        self, at: float, raw: bytes, element: Element, local: str, counting: _Counting, kind: str,
+    ) -> Frame:
+        """What the server says to <enable/> or <resume/>."""
+        note = _Sm(element, element, local)
+        event = self._sm_answer(at, element, local, counting, note)
+        if local == "failed" and note.state is None:
+            if not counting.granted:
+                self._counting = None
+            return Frame(DOWN, at, raw, kind)
+        events = (event,) if event is not None else ()
+        edit = TRANSLATE_SM if local != "enabled" else KEEP_PATH if note.address is not None else None
+        return Frame(DOWN, at, raw, kind, events, edit=edit, note=note)
+
+    def _sm_answer(
+        self, at: float, element: Element, local: str, counting: _Counting, note: _Sm,
+    ) -> SignOn | None:
+        """The sign-on that a resumption is; fills in what `apply` needs."""
+        state = counting.resuming
+        if local == "enabled":
+            if counting.asked and KEEP_PATH in self._edits:
+                note.address = element.get("location")
+            if counting.asked and element.get("id") and element.get("resume") in ("true", "1"):
+                counting.state.key = self._session_key(element.get("id", ""))
+                self._remember_session(counting.state, at)
+            counting.asked, counting.granted = False, True
+            return None
+        counting.resuming = None
+        note.state = state
+        if local == "failed":
+            counting.asked = False
+            return None
+        if state is None:
+            return None
+        counting.granted = True
+        self._rooms = state.rooms
+        event = self._sign_on(state.user, state.identity)
+        self._remember_session(state, at)
+        return event
+
+    def _inline_asked(self, at: float, element: Element, parts: Sequence[Element]) -> _Sm:
+        """Management that a login asks for (XEP-0388, 0386, 0198 §9). What cannot be resumed is not asked of the
+        server; the client is told with the answer to his login."""
+        note = _Sm(element, what="authenticate")
+        self._counting = None
+        removals: list[Element] = []
+        counting = _Counting(_Managed(self._limits.xmpp_counts))
+        for part in parts:
+            if part.tag.endswith("}enable"):
+                counting.asked = True
+                continue
+            state = self._known(part, at)
+            if state is None or counting.resuming is not None:
+                removals.append(part)
+                counting.refused = _parts(part.tag)[0]
+            else:
+                note.part, note.state = part, state
+                counting.resuming, counting.claimed = state, _counted(part) or 0
+        note.removals = removals
+        self._counting = counting
+        return note
+
+    def _inline_answered(
+        self, at: float, raw: bytes, element: Element, parts: Sequence[Element], event: SignOn | None,
+        counting: _Counting,
+    ) -> Frame:
+        note = _Sm(element, what="success")
+        if counting.refused is not None:
+            note.adding = _not_managed(counting.refused, "resume")
+            counting.refused = None
+        for part in parts[:1]:
+            note.part, note.what = part, part.tag.rpartition("}")[2]
+            resumed = self._sm_answer(at, part, note.what, counting, note)
+            event = resumed or event
+        return Frame(
+            DOWN, at, raw, "xmpp.success2", (event,) if event is not None else (), edit=TRANSLATE_SM, note=note)
+
+    def _session_key(self, ident: str) -> str:
+        domain = (self._to or self._domain or "").lower()
+        return f"xmpp.managed {hashlib.sha256(f'{domain} {ident}'.encode('utf-8', 'replace')).hexdigest()}"
+
+    def _known(self, resume: Element, at: float) -> _Managed | None:
+        """The session that a client wants to go on with, if it passed here and is not over."""
+        found = self._memory.get(self._session_key(resume.get("previd", "")), at)
+        if not isinstance(found, _Managed) or found.over or _counted(resume) is None:
+            return None
+        return found
+
+    def _remember_session(self, state: _Managed, at: float) -> None:
+        if state.key is None or self._user is None:
+            return
+        state.put, state.user, state.identity, state.rooms = at, self._user, self._identity, self._rooms
+        self._memory.put(state.key, state, at + self._limits.xmpp_resume_seconds)
+
+    def _feed_counted(self, chunk: Chunk, counting: _Counting) -> list[Frame]:
+        """Read on while stanzas are counted: what the engine has of frames is to be known."""
+        counting.feeding = True
+        frames = self.feed(chunk)
+        counting.feeding = False
+        counting.out[chunk.way] += sum(not _is_content(frame) for frame in frames)
+        if chunk.end and self._counting is counting and counting.turn == counting.state.turn:
+            self._remember_session(counting.state, chunk.at)
+        return frames
 
     def _sign_on(self, jid: str, identity: Identity = "authenticated", mechanism: str | None = None) -> SignOn:
         jid = jid[:3071]
@@ -2021,6 +2256,9 @@ class XmppDecoder(Unreleased):
 
     def apply(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
         """What to send for a frame; see Decoder.apply."""
+        counting = self._counting
+        if counting is not None and not counting.writing:
+            return self._apply_counted(frame, verdicts, counting)
         for verdict in verdicts:
             if verdict is not PASSED and verdict.action:
                 return self._judged(frame, verdicts)
@@ -2035,7 +2273,174 @@ class XmppDecoder(Unreleased):
                 return self._announced(frame, note)
         elif type(note) is _Block:
             return self._apply_block(frame, note, verdicts)
+        elif type(note) is _Sm:
+            return self._managed(frame, note)
         return [Send(frame.way, frame.raw)]
+
+    def _apply_counted(self, frame: Frame, verdicts: Sequence[Verdict], counting: _Counting) -> list[Act]:
+        """What to send for a frame where stanzas are counted; what is sent is counted where it stands on the wire.
+
+        What goes the frame's own way leaves now; what is said to the other side waits until the engine has nothing
+        that goes there (an answer that belongs to an edit does not wait).
+        """
+        way = frame.way
+        content = _is_content(frame)
+        if not content and counting.out[way]:
+            counting.out[way] -= 1
+        counting.writing = True
+        acts = self.apply(frame, verdicts)
+        counting.writing = False
+        counting = self._counting or counting
+        if counting.turn != counting.state.turn:
+            return acts     # it goes on elsewhere
+        counts, on = counting.state.counts, counting.on
+        kept = content and self._count_files(frame, verdicts, counting)
+        stanza = frame.kind in _STANZA_KINDS and bool(frame.raw)
+        left: list[Act] = []
+        for act in acts:
+            if type(act) is Send:
+                if act.way is way:
+                    if not on[way]:
+                        pass
+                    elif stanza:
+                        stanza = False
+                        if kept:
+                            counts[way].taken(kept=True)
+                        else:
+                            counts[way].passed()
+                    elif act.data.startswith(_STANZA_STARTS):
+                        counts[way].added()
+                elif act.data.startswith(_STANZA_STARTS):
+                    if frame.edit is None:
+                        self._owe(act, counting)
+                        continue
+                    if on[act.way]:
+                        counts[act.way].added()
+            left.append(act)
+        if stanza and on[way]:
+            counts[way].taken()
+        if counting.owed[UP] or counting.owed[DOWN]:
+            self._settle(counting, left, way if kept else None)
+        return left
+
+    def _count_files(self, frame: Frame, verdicts: Sequence[Verdict], counting: _Counting) -> bool:
+        """Whether a stanza with content of a file is kept for now; of a file that ended here, what was kept has gone on
+        before, or never will."""
+        worst = max(verdict.action for verdict in verdicts) if verdicts else Action.PASS
+        kept = False
+        for event in frame.events:
+            if isinstance(event, FilePart | FileStart):
+                kept = worst is Action.HOLD
+                if kept and isinstance(event, FilePart) and (
+                    event.transfer in counting.files or len(counting.files) < _KEPT_FILES
+                ):
+                    counting.files[event.transfer] = counting.files.get(event.transfer, 0) + 1
+            elif isinstance(event, FileEnd):
+                number = counting.files.pop(event.transfer, 0)
+                if worst < Action.HOLD and counting.on[frame.way]:
+                    counting.state.counts[frame.way].released(number)
+        return kept
+
+    def _owe(self, act: Send, counting: _Counting) -> None:
+        owed = counting.owed[act.way]
+        if sum(map(len, owed)) + len(act.data) <= self._limits.inject_bytes:
+            owed.append(act.data)
+
+    def _settle(self, counting: _Counting, acts: list[Act], but: Way | None = None) -> None:
+        """Say what waited, where nothing of the peer's is before it. `but`: what goes there now is kept."""
+        for way in (UP, DOWN):
+            owed = counting.owed[way]
+            if owed and way is not but and not counting.out[way] and self.ready(way):
+                for data in owed:
+                    if counting.on[way]:
+                        counting.state.counts[way].added()
+                    acts.append(Send(way, data))
+                owed.clear()
+
+    def _managed(self, frame: Frame, note: _Sm) -> list[Act]:
+        """Pass a unit of stream management, its count translated, its address led through us."""
+        way, raw, part, counting = frame.way, frame.raw, note.part, self._counting
+        written: list[tuple[Element, str, str]] = []
+        state = note.state
+        if counting is not None:
+            if note.what == "enable":
+                counting.on[UP] = True
+            elif note.what == "enabled":
+                # Inside a login nothing is counted before its answer.
+                counting.on = [True, True]
+            elif note.what == "a":
+                if counting.turn == counting.state.turn and counting.on[way.other]:
+                    self._translate(note.element, counting.state.counts[way.other], written)
+            elif note.what == "resumed" and state is not None:
+                self._resumed(note, state, counting, written)
+        if state is not None and part is not None:
+            # Whose it is the server says: until then nothing of it changes.
+            if note.what in ("resume", "authenticate"):
+                self._translate(part, state.counts[DOWN].copy(), written)
+            elif note.what == "failed":
+                self._translate(part, state.counts[UP].copy(), written)
+        places: dict[int, Place] = {}
+        changes: list[tuple[int, int, bytes]] = []
+        if written or note.removals or note.address is not None or note.adding:
+            _pair(note.element, xml.locate(raw), places)
+        for element, name, value in written:
+            span = xml.attribute(raw, places[id(element)], name)
+            if span is not None:
+                changes.append((*span, value.encode()))
+        for element in note.removals:
+            changes.append((places[id(element)].start, places[id(element)].end, b""))
+        if note.address is not None and part is not None:
+            changes += self._led(frame, note.address, part, places[id(part)])
+        if note.adding and not places[id(note.element)].empty:
+            at = places[id(note.element)].close_start
+            changes.append((at, at, note.adding.encode()))
+        return [Send(way, xml.rewrite(raw, changes) if changes else raw)]
+
+    def _translate(self, element: Element, counts: Counts, written: list[tuple[Element, str, str]]) -> None:
+        """The count that its writer gives as that of its reader."""
+        given = _counted(element)
+        if given is not None:
+            alike = counts.alike
+            had = counts.had(given)
+            if had != given and not alike:
+                written.append((element, "h", str(had)))
+
+    def _resumed(
+        self, note: _Sm, state: _Managed, counting: _Counting, written: list[tuple[Element, str, str]],
+    ) -> None:
+        """Both go on from what the other has; each sends again what is behind it."""
+        up, down = state.counts
+        down.resume(counting.claimed)
+        given = _counted(note.part) if note.part is not None else None
+        if given is not None and note.part is not None:
+            had = up.resume(given)
+            if had != given:
+                written.append((note.part, "h", str(had)))
+        state.turn += 1
+        counting.state, counting.turn, counting.on = state, state.turn, [True, True]
+
+    def _led(self, frame: Frame, address: str, part: Element, place: Place) -> list[tuple[int, int, bytes]]:
+        """Lead the client through us where he is sent elsewhere; where that cannot be, he is not sent."""
+        raw = frame.raw
+        host, port = _host(address)
+        ours = None
+        if host:
+            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            expect = Expect(where, "xmpp", self._user, None, None, self._flow.id, self._identity)
+            ours = self._memory.lease(expect, DOWN, frame.at)
+        if ours is None and not self._flow.reverse:
+            return []
+        new = None if ours is None else f"[{ours.ip}]:{ours.port}" if ":" in ours.ip else f"{ours.ip}:{ours.port}"
+        if part.tag == _OTHER_HOST:
+            if new is None:
+                return [(place.start, place.end, f"<resource-constraint xmlns='{_STREAM_ERROR}'/>".encode())]
+            return [(place.open_end, place.close_start, new.encode())]
+        span = xml.attribute(raw, place, "location")
+        if span is None:
+            return []
+        if new is not None:
+            return [(*span, new.encode())]
+        return [(raw.rindex(b"location", place.start, span[0]), span[1] + 1, b"")]
 
     def _moved(self, frame: Frame) -> list[Act]:
         """Pass a unit that changes what the peers have open."""
@@ -2045,6 +2450,7 @@ class XmppDecoder(Unreleased):
             side.open = not frame.raw.endswith(b"/>")
         elif kind == "xmpp.close":
             side.open = False
+            self._end_session()
         elif kind == "xmpp.proceed" and self.undecryptable is None and self._tls == 2:
             self._tls = 0
             for each in self._sides:
@@ -2068,6 +2474,8 @@ class XmppDecoder(Unreleased):
             return [Send(DOWN, note.encode())]
         if isinstance(note, _Block):
             return self._refuse_block(frame, note)
+        if isinstance(note, _Sm):
+            return self._managed(frame, note)
         assert isinstance(note, _Note)
         if note.hosts or note.offer is not None:
             return self._announced(frame, note)
@@ -2081,7 +2489,7 @@ class XmppDecoder(Unreleased):
             if any(verdict.action >= Action.BLOCK for verdict in verdicts):
                 # A sign-on that is refused cannot be masked or swallowed: only the session can go.
                 return [*self.close("the sign-on is refused"), Cut("sign-on refused")]
-            return self._moved(frame)
+            return self._managed(frame, note) if isinstance(note, _Sm) else self._moved(frame)
         refused = next((verdict for verdict in verdicts if verdict.action >= Action.HOLD), None)
         if frame.kind == "xmpp.presence":
             return self._judged_presence(frame, note, verdicts, refused)
@@ -2420,7 +2828,61 @@ class XmppDecoder(Unreleased):
             acts.append(self._terminate(way, self._peer(about), about.id, message.text))
         if way is DOWN and message.text:
             acts.append(Send(DOWN, self._headline(message.text)))
-        return acts
+        return self._said(acts)
+
+    def keep(self, frames: Sequence[Frame], index: int) -> bytes | None:
+        """The message stanza, its namespaces declared where they are used, without a namespace of its own; a reader's
+        with the time it came (XEP-0203)."""
+        frame = frames[-1]
+        side = self._sides[frame.way]
+        if frame.kind != "xmpp.message" or len(frames) > 1 or side.reader is None:
+            return None
+        if type(frame.events[index]) is not Message or any(type(event) is FileOffer for event in frame.events):
+            return None
+        try:
+            element = side.reader.read(frame.raw)
+        except XmlFault:
+            return None
+        if element is None:
+            return None
+        if frame.way is DOWN and not any(child.tag in _DELAYS for child in element):
+            stamp = datetime.fromtimestamp(max(0.0, frame.at), UTC).isoformat(timespec="seconds")
+            attributes = {"stamp": stamp.replace("+00:00", "Z")}
+            element.append(element.makeelement("{urn:xmpp:delay}delay", attributes))
+        return xml.write(element, element.tag[1:].rpartition("}")[0])
+
+    def release(self, kept: bytes, way: Way) -> list[Act] | None:
+        """The stanza in this stream's namespace; from its writer, or to its reader, as the resource he has now."""
+        if not self.ready(way) or not kept.startswith(b"<message"):
+            return None
+        element = _whole.read(kept)
+        if element is None:
+            return None
+        own, user = ("from", "to")[way], self._user
+        if user is not None and element.get(own, "").partition("/")[0] == user.partition("/")[0]:
+            element.set(own, user)
+        raw = xml.write(element, "")
+        return self._said([Send(way, b"<message xmlns='jabber:client'" + raw[8:])])
+
+    def _said(self, acts: list[Act]) -> list[Act]:
+        """Stanzas of ours outside `apply`, counted where they are."""
+        counting = self._counting
+        if counting is None or counting.turn != counting.state.turn:
+            return acts
+        left: list[Act] = []
+        for act in acts:
+            if isinstance(act, Send):
+                self._owe(act, counting)
+            else:
+                left.append(act)
+        self._settle(counting, left)
+        return left
+
+    def _end_session(self) -> None:
+        """The stream was closed: nobody goes on with its session."""
+        counting = self._counting
+        if counting is not None and counting.turn == counting.state.turn:
+            counting.state.over = True
 
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
         """A stream error to the client (RFC 6120 §4.9), the end of the stream to the server."""
@@ -2428,6 +2890,7 @@ class XmppDecoder(Unreleased):
         if self.undecryptable is not None or self._tls == 2:
             return []
         acts: list[Act] = []
+        self._end_session()
         condition = "policy-violation"
         extra = ""
         if fault is not None:
@@ -3016,6 +3479,42 @@ def _outermost(element: Element, tag: str) -> Iterator[Element]:
             yield from _outermost(child, tag)
 
 
+def _counted(element: Element) -> int | None:
+    """The count `h` of a unit of stream management; None when it is none (XEP-0198 §4: an unsigned 32-bit integer)."""
+    said = element.get("h", "")
+    if not said.isascii() or not said.isdigit() or len(said) > 10:
+        return None
+    count = int(said)
+    return count if count < 1 << 32 else None
+
+
+def _not_managed(namespace: str, local: str) -> str:
+    """The answer to a request for management that leads nowhere (XEP-0198 §3, §5)."""
+    condition = "item-not-found" if local == "resume" else "unexpected-request"
+    return f"<failed xmlns='{namespace}'><{condition} xmlns='{_STANZA_ERROR}'/></failed>"
+
+
+def _is_content(frame: Frame) -> bool:
+    """Whether a frame is content of a file: those leave when the engine says so, whatever else waits."""
+    return bool(frame.events) and isinstance(frame.events[-1], FileStart | FilePart | FileEnd)
+
+
+def _host(address: str) -> tuple[str, int]:
+    """Host and port of an address that a client is sent to; "" when it is none."""
+    address = address.strip()
+    if address.startswith("["):
+        host, bracket, rest = address[1:].partition("]")
+        port = rest.removeprefix(":") if bracket else "none"
+    elif address.count(":") > 1:
+        host, port = address, ""
+    else:
+        host, _, port = address.partition(":")
+    number = 5222 if not port else _number(port) or 0
+    if not host or len(host) > 255 or not 0 < number < 65536 or any(c.isspace() or c in "/@[]<>&'\"" for c in host):
+        return "", 0
+    return host, number
+
+
 def _parts(tag: str) -> tuple[str, str]:
     """Namespace and local name of a tag."""
     namespace, _, local = tag.rpartition("}")
@@ -3089,6 +3588,13 @@ _CLOSINGS = {b"<m": b"</message>", b"<i": b"</iq>", b"<p": b"</presence>"}
 _NESTED = 16
 """Stanzas inside a stanza that the short way follows."""
 _MOVES = frozenset({"xmpp.stream", "xmpp.close", "xmpp.proceed", "xmpp.success", "xmpp.compressed"})
+_STANZA_KINDS = frozenset({"xmpp.message", "xmpp.presence", "xmpp.iq"})
+_STANZA_STARTS = (b"<message", b"<presence", b"<iq")
+_REFRESH = 60.0
+"""Seconds after which a managed session that acknowledges something is remembered anew."""
+_KEPT_FILES = 64
+"""Files of a session whose kept stanzas are counted apart."""
+_OTHER_HOST = f"{{{_STREAM_ERROR}}}see-other-host"
 _SM_UNITS = frozenset({"enable", "enabled", "resume", "resumed", "failed", "r", "a"})
 _BEGINNINGS = (
     b"<message ", b"<message>", b"<presence ", b"<presence>", b"<presence/>", b"<iq ", b"<?xml ", b"<stream:stream ",
@@ -3118,6 +3624,7 @@ _NONZAS: dict[tuple[Way, str], _Handler] = {
     (UP, _SASL2 + "authenticate"): XmppDecoder._auth,
     (UP, _SASL2 + "response"): XmppDecoder._response,
     (DOWN, _SASL2 + "success"): XmppDecoder._success2,
+    (DOWN, f"{{{STREAMS}}}error"): XmppDecoder._stream_error,
     (UP, _COMPRESS + "compress"): XmppDecoder._compress,
     (DOWN, _COMPRESS + "compressed"): XmppDecoder._compressed,
 }
@@ -3214,12 +3721,16 @@ SPEC = Spec(
         "contact": Can(drop=True, mask=True, notify=True),
         "group": Can(drop=True, notify=True),
         "file": Can(drop=True, mask=True, notify=True, hold=True),
+        "file.ibb": Can(drop=True, mask=True, notify=True, hold=True, inject=True),
+        "file.s5b": Can(drop=True, mask=True, notify=True, hold=True),
+        "file.si": Can(drop=True, mask=True, notify=True, hold=True),
         "call": Can(drop=True, notify=True),
         "typing": Can(drop=True),
         "opaque": Can(drop=True, mask=True, notify=True),
     },
     edits=EDITS,
     applications=("jabber", "google_talk"),
+    names_messages=True,
     not_decoded=(
         "BOSH (XEP-0124) and WebSocket (RFC 7395)", "server-to-server and component streams",
         "pictures inside stanzas (XEP-0084, 0153, 0231)",

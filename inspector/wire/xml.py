@@ -762,3 +762,48 @@ _SPECIAL = str.maketrans({
 def escape(text: str) -> str:
     """Text fit for element content and attribute values in either quotes, without the characters XML cannot hold."""
     return text.translate(_SPECIAL)
+
+
+_XML = "{http://www.w3.org/XML/1998/namespace}"
+
+
+def write(element: Element, namespace: str) -> bytes:
+    """An element as bytes that mean the same anywhere where `namespace` is the default one, and that declare nothing
+    the reader could not know: every other namespace stands where it is used. Linear in what it holds."""
+    out: list[str] = []
+    todo: list[tuple[Element | str, str]] = [(element, namespace)]
+    while todo:
+        node, default = todo.pop()
+        if isinstance(node, str):
+            out.append(node)
+            continue
+        uri, local = _split(node.tag)
+        out.append(f"<{local}")
+        if uri != default:
+            out.append(f" xmlns='{escape(uri)}'")
+        for number, (name, value) in enumerate(node.items()):
+            if name.startswith(_XML):
+                name = "xml:" + name[len(_XML):]
+            elif name[0] == "{":
+                own, name = _split(name)
+                out.append(f" xmlns:a{number}='{escape(own)}'")
+                name = f"a{number}:{name}"
+            out.append(f" {name}='{escape(value)}'")
+        if len(node) == 0 and not node.text:
+            out.append("/>")
+            continue
+        out.append(">" + escape(node.text or ""))
+        todo.append((f"</{local}>", ""))
+        for child in reversed(node):
+            if child.tail:
+                todo.append((escape(child.tail), ""))
+            todo.append((child, uri))
+    return "".join(out).encode()
+
+
+def _split(tag: str) -> tuple[str, str]:
+    """("uri", "local") of "{uri}local"."""
+    if tag[0] != "{":
+        return "", tag
+    uri, _, local = tag[1:].rpartition("}")
+    return uri, local

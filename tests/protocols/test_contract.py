@@ -24,6 +24,7 @@ from inspector.model import (
     FileStart,
     Frame,
     Match,
+    Message,
     Notice,
     Send,
     Spec,
@@ -322,6 +323,59 @@ def test_a_held_and_refused_file_sends_no_content(spec: Spec, said: contract.Sai
     for way in (UP, DOWN):
         sent = contract.joined([*at_once, *out], way)
         assert not any(data[:64] in sent for data in secret)
+
+
+def _released(spec: Spec, said: contract.Said) -> int:
+    """Hold and release every message that can be; how many could."""
+    dec, peer = contract.decoder(spec, said=said), contract.decoder(spec, said=said)
+    count = 0
+
+    def hear(way: Way, data: bytes) -> list[Message]:
+        frames = peer.feed(Chunk(way, contract.AT, data))
+        assert not any(frame.fault for frame in frames), data
+        return [event for frame in frames for event in frame.events if isinstance(event, Message)]
+
+    for way, piece in said:
+        taken: list[tuple[Message, bytes]] = []
+        for group in _units(dec.feed(Chunk(way, contract.AT, piece))):
+            events, kept = group[-1].events, None
+            for index, event in enumerate(events):
+                if isinstance(event, Message) and contract.can(spec, event).hold and event.texts and not kept:
+                    kept = None if group[-1].stays else dec.keep(group, index)
+                    taken += [(event, kept)] if kept is not None else []
+            judge = (lambda f: [Verdict(Action.BLOCK, "r")] * len(f.events)) if kept is not None else None
+            for frame in group:
+                for act_way, sent in contract.written(dec, [frame], judge):
+                    hear(act_way, sent)
+        for held, kept in taken:
+            acts = dec.release(kept, way) if dec.ready(way) else []
+            assert acts is not None, f"not released: {kept!r}"
+            heard: list[Message] = []
+            for act in acts:
+                assert isinstance(act, Send)
+                heard += hear(act.way, act.data) if act.way is way else []
+            if acts:
+                read = [text.plain for message in heard for text in message.texts]
+                assert {text.plain for text in held.texts} <= {*read, "\n".join(read), "".join(read)}, (held, heard)
+                assert {m.sender for m in heard} == {held.sender}
+                count += 1
+    for way in (UP, DOWN):
+        assert peer.pending(way) == dec.pending(way)
+    return count
+
+
+@pytest.mark.parametrize(("spec", "said"), CASES)
+def test_what_was_held_is_released_as_it_was_and_keeps_the_reader_in_step(spec: Spec, said: contract.Said) -> None:
+    """Refused when it comes, sent by `release` later: its reader reads the same words of the same writer."""
+    _released(spec, said)
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.parent is None], ids=lambda s: s.name)
+def test_messages_of_every_protocol_can_be_released(spec: Spec) -> None:
+    """A Spec that says so has conversations in which something is."""
+    said = contract.conversations(spec)
+    released = sum(_released(spec, contract.Talk(each, name)) for name, each in said.items())
+    assert (released > 0) == spec.can["message"].hold
 
 
 @pytest.mark.parametrize(("spec", "said"), CASES)

@@ -388,3 +388,25 @@ class TestPlaces:
 def test_elements_are_plain_elements() -> None:
     """What the reader gives is an ordinary Element of the standard library."""
     assert isinstance(Reader(CLIENT_STREAM).read(b"<a/>"), Element)
+
+
+def test_what_is_written_reads_the_same() -> None:
+    """Prefixes of the stream are gone: every namespace stands where it is used; texts, tails and attributes stay."""
+    namespaces = (("", "jabber:client"), ("s", "urn:s"), ("t", "urn:t"))
+    raw = (
+        b"<message xml:lang='de' s:mark='1' id='&lt;x&gt;'>a &amp; b<s:one t:two=\"'\"><three xmlns=''>c</three>d"
+        b"</s:one>"
+        b"<four/>e<body xmlns='urn:b'><five xmlns='jabber:client'>\xc3\xbc</five></body></message>")
+    element = xml.reader(namespaces).read(raw)
+    assert element is not None
+    written = xml.write(element, "jabber:client")
+    assert b"s:" not in written.replace(b"xmlns:", b"")
+    again = xml.reader((("", "jabber:client"),)).read(written)
+    assert again is not None
+
+    def same(one: Element, two: Element) -> bool:
+        return (one.tag, one.attrib, one.text or "", one.tail or "", len(one)) == (
+            two.tag, two.attrib, two.text or "", two.tail or "", len(two)) and all(
+            same(a, b) for a, b in zip(one, two, strict=True))
+
+    assert same(element, again)

@@ -81,7 +81,7 @@ from inspector.model.frames import (
     Unreleased,
     Wordless,
 )
-from inspector.model.holds import STEPS, Arrived, Came, Cover, Deliver, Held, Hold, Released, Unhold
+from inspector.model.holds import STEPS, Arrived, Came, Cover, Deliver, Held, Hold, Place, Released, Unhold
 from inspector.model.limits import Limits
 from inspector.model.ports import (
     Classify,
@@ -104,8 +104,8 @@ __all__ = [
     "Encryption", "Event", "Evidence", "Expect", "File", "FileEnd", "FileMode", "FileOffer", "FilePart", "FileReport",
     "FileRules", "FileStart", "Finding", "Finish", "Flow", "Frame", "GroupChange", "Guess", "Held", "Hit", "Hold",
     "Identity", "Input", "Inspectable", "Judge", "Judged", "Kept", "Killed", "Kind", "Limits", "Match", "Memory",
-    "Message", "Note", "Notice", "Oddity", "Opaque", "Part", "PeerError", "Policy", "Presence", "Released", "Rules",
-    "Scan", "ScanFailed", "Scanned", "Scanner", "Secured", "Send", "Severity", "SignOn", "Span", "Spec", "Spliced",
-    "Spool", "StartTls", "Tell", "Text", "Told", "Troubled", "Typing", "Unhold", "Unreleased", "Unspool", "Unspooled",
-    "Verdict", "WakeAt", "Way", "Woke", "Wordless", "community_id", "expect_key", "flow_id",
+    "Message", "Note", "Notice", "Oddity", "Opaque", "Part", "PeerError", "Place", "Policy", "Presence", "Released",
+    "Rules", "Scan", "ScanFailed", "Scanned", "Scanner", "Secured", "Send", "Severity", "SignOn", "Span", "Spec",
+    "Spliced", "Spool", "StartTls", "Tell", "Text", "Told", "Troubled", "Typing", "Unhold", "Unreleased", "Unspool",
+    "Unspooled", "Verdict", "WakeAt", "Way", "Woke", "Wordless", "community_id", "expect_key", "flow_id",
 ]

@@ -115,6 +115,15 @@ class Arrived(msgspec.Struct, frozen=True):
     client: str
 
 
+class Place(msgspec.Struct, frozen=True):
+    """A living session of a user: where something released may be sent."""
+
+    flow: str
+    identity: Identity
+    client: str
+    since: float
+
+
 class Released(msgspec.Struct, frozen=True):
     """Input: send this in this session, once there is room for it."""
 

@@ -154,6 +154,18 @@ KINDS: dict[str, tuple[Field, ...]] = {
         Field("latency", "number", "seconds from the message's arrival to this verdict"), _LATE,
         _APPLICATION,
     ),
+    "review": (
+        Field("hold", "text", "quarantine id; null: of no single item"),
+        Field("reference", "text", "what the sender was told"),
+        Field("step", "text", "what happened to it: held, shown, exported, released, denied, delivering, delivered, "
+              "uncertain (nobody knows whether it was delivered), expired, erased; show_wished, release_wished (the "
+              "first of two people); rotated (all items' keys)"),
+        Field("by", "text", "who did it: a user of this machine; null: the gateway itself"),
+        Field("note", "text", "what he gave as his reason"), Field("reason", "text", "why, in words"),
+        Field("about", "text", "message or file"), *_who(),
+        Field("message", "text", "id of the event that was held"), Field("rule", "text", "the rule that held it"),
+        Field("session", "text", "the flow in which it is delivered"),
+    ),
     "host": (
         Field("first", "time", "first seen"), Field("last", "time", "last seen"), Field("host", "text", "address"),
         _APPLICATION, Field("score", "number", "0 to 100"),

@@ -1,0 +1,811 @@
+"""The hold desk: the life of what waits for a reviewer, between those who run sessions and those who review.
+
+    held -> released -> delivering -> delivered          denied, expired: it ends without having been delivered
+                ^-----------'  (not sent in that session)        uncertain: nobody knows whether it was delivered
+
+One desk for the gateway, in the process that owns the hold store; the sessions may live in other processes. `Holds`
+(drivers/mitm_server) is what they ask of it, `Floor` is what it asks of them: plain values both ways, so that either
+can stand behind a socket. Whatever is done with one item is done in the order it was asked for.
+
+In memory: the heads of what is released and not yet delivered (at most limits.hold_items, without texts and content),
+by the user it waits for; a session is given one item at a time. Every step is a `review` row of the event log; a look
+at content, a release and `delivering` go on only when their row is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, Protocol, TypeVar
+
+import msgspec
+
+from inspector.app.errors import UserError
+from inspector.engine.holding import bare
+from inspector.model import DOWN, STEPS, UP, Arrived, Cover, Held, Limits, Notice, Place, Released, Told
+from inspector.store.holds import WAITING, Damaged, HoldError, HoldFull, HoldStore, Item, Opened
+from inspector.store.lines import shown
+
+T = TypeVar("T")
+
+THREADS = 4
+BIG_WRITES = 2
+"""Files that are stored at a time: messages never wait for a file alone."""
+LOOK_SECONDS = 30.0
+"""Time between two looks for what has expired."""
+DUE = 200
+"""Items of one such look."""
+ANSWER_SECONDS = 3.0
+"""A release waits so long to say that the item was sent, then says that it is queued."""
+EXPORTS = 16
+"""Exports under way; the oldest gives way."""
+WISHES = 1000
+"""Wishes that wait for a second person; the oldest gives way."""
+EXPORT_SECONDS = 120.0
+"""An export that asks for no piece so long is over."""
+NOTE = 1000
+"""Characters of a reviewer's note."""
+
+DENIED = "Your message was not released. Reference {reference}."
+DENIED_FILE = "The file {name} was not released. Reference {reference}."
+SEND_AGAIN = "The file {name} was released; please send it again. Reference {reference}."
+SEND_AGAIN_MESSAGE = "Your message was released; please send it again. Reference {reference}."
+COMES_AGAIN = "The file {name} was released; its sender may send it again. Reference {reference}."
+
+
+class Floor(Protocol):
+    """Those who run the sessions, as the desk sees them."""
+
+    def post(self, flow: str, given: Released | Told) -> None:
+        """Bring it to the session of a flow. What is for nobody there is answered by `came`, or never."""
+        ...
+
+    def cover(self, cover: Cover) -> None:
+        """Tell all sessions of a release."""
+        ...
+
+    async def sessions_of(self, protocol: str, user: str) -> list[Place]:
+        """The living sessions of a user, the newest first."""
+        ...
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """The `hold:` section and `four_eyes` of the configuration."""
+
+    on_expiry: Literal["deny", "delete"] = "deny"
+    four_eyes: frozenset[str] = frozenset()
+    """show, release."""
+
+
+class Counters:
+    """What the desk has done since the start; plain numbers."""
+
+    __slots__ = ("delivered", "denied", "erased", "expired", "forgotten", "full", "kept", "released", "returned",
+                 "store_failed", "uncertain")
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self.full = 0
+        """Items for which there was no room: hold_full."""
+        self.store_failed = 0
+        self.forgotten = 0
+        """Stored, and then nobody waited for it."""
+        self.released = 0
+        self.returned = 0
+        """Not sent in the session that had it."""
+        self.delivered = 0
+        self.denied = 0
+        self.uncertain = 0
+        self.expired = 0
+        self.erased = 0
+
+
+class _Run:
+    """What one session is given, one after another."""
+
+    __slots__ = ("current", "queue")
+
+    def __init__(self) -> None:
+        self.queue: deque[str] = deque()
+        self.current: str | None = None
+
+
+class HoldDesk:
+    """See the module. `put` takes a row of the event log, and tells (from any thread) when it is on disk; `tell` one
+    sentence for the administrator."""
+
+    def __init__(
+        self, store: HoldStore, floor: Floor, put: Callable[[dict[str, Any], Callable[[bool], None] | None], None],
+        *, limits: Callable[[], Limits] = Limits, rules: Callable[[], Rules] = Rules,
+        tell: Callable[[str], None] = lambda _: None, clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.floor = floor
+        self.limits = limits
+        self.rules = rules
+        self.counters = Counters()
+        self.states: dict[str, int] = {}
+        """Items by state, as of a moment ago."""
+        self.bytes = 0
+        """Of the store's disk, likewise."""
+        self._put = put
+        self._tell = tell
+        self._clock = clock
+        self._started = 0.0
+        self._rows = 0
+        self._pool = ThreadPoolExecutor(THREADS, "hold")
+        self._big = asyncio.Semaphore(BIG_WRITES)
+        self._waiting = 0
+        """Bytes of messages on their way to the store."""
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._live: dict[str, Held] = {}
+        """Heads of what is released or being delivered, in the order of its release."""
+        self._sendable: set[str] = set()
+        """Those of them that we send ourselves; the others' senders send them again."""
+        self._for: dict[tuple[str, str], dict[str, None]] = {}
+        """(protocol, user) -> what is released and not sent yet."""
+        self._runs: dict[str, _Run] = {}
+        """By flow."""
+        self._delivering: dict[str, str] = {}
+        """hold -> flow."""
+        self._covers: dict[str, Cover] = {}
+        self._untold: set[str] = set()
+        """Released items that somebody must send again and has not been told of."""
+        self._answers: dict[str, asyncio.Event] = {}
+        self._wishes: dict[tuple[str, str], tuple[str, float]] = {}
+        """(command, hold) -> (who wished it, when)."""
+        self._exports: dict[str, tuple[str, str, float, bytes | None]] = {}
+        """ticket -> (hold, who, when last used, content of a message)."""
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.Task[None] | None = None
+        self._changed = True
+        self._looked_at = 0.0
+
+    # -- life
+
+    def open(self) -> Opened:
+        """Open the store. Raises HoldError."""
+        opened = self.store.open()
+        if opened.swept:
+            self._tell(f"{opened.swept} files that a crash left in the hold store are deleted; nobody waits for them")
+        for ident in opened.missing[:10]:
+            self._tell(f"{ident} is damaged: its file is gone from the hold store")
+        return opened
+
+    async def start(self) -> None:
+        """Find out what became of what was on its way, and begin to look after the rest."""
+        self._started = self._clock()
+        for item in await self._do(self.store.items, ("delivering",)):
+            await self._found_delivering(item)
+        now, limits = self._clock(), self.limits()
+        for item in await self._do(self.store.items, ("released", "delivered")):
+            seconds = limits.cover_file_seconds if item.about == "file" else limits.cover_seconds
+            if item.state == "delivered" and item.since + seconds <= now:
+                continue
+            held = await self._read(item)
+            if held is None:
+                continue
+            if item.state == "released":
+                self._wait_for(held)
+            if item.since + seconds > now:
+                self._cover(held, item.since + seconds)
+        await self._count()
+        self._timer = asyncio.ensure_future(self._look_after())
+
+    async def stop(self) -> None:
+        """Finish what has begun and close the store."""
+        if self._timer is not None:
+            self._timer.cancel()
+            await asyncio.gather(self._timer, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=5.0)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.store.close()
+
+    async def _found_delivering(self, item: Item) -> None:
+        held = await self._read(item)
+        again = held is not None and held.named and bool(held.raw)
+        await self._undo(item.id, held, again, "the gateway ended while it was being delivered")
+
+    async def _undo(self, ident: str, held: Held | None, again: bool, why: str) -> None:
+        """Out of `delivering`, when nobody knows whether it was sent."""
+        state = "released" if again else "uncertain"
+        if not await self._do(self.store.move, ident, ("delivering",), state, self._clock()):
+            return
+        self._delivering.pop(ident, None)
+        if again:
+            why = f"{why}; it will be sent again under the same id"
+            if held is not None:
+                self._wait_for(held)
+        else:
+            self.counters.uncertain += 1
+            self._leave(ident)
+        await self._row(state, held or ident, reason=why)
+
+    def covers(self) -> list[Cover]:
+        """Releases that still cover what follows: for a worker that begins."""
+        now = self._clock()
+        return [cover for cover in self._covers.values() if cover.until > now]
+
+    # -- what sessions ask (mitm_server.Holds)
+
+    async def keep(self, held: Held, content: int) -> str | None:
+        """Store an item; None, or the trouble's name."""
+        size = len(held.raw) + sum(len(plain) for _, plain in held.texts)
+        try:
+            if self._waiting + size > self.limits().hold_queue_bytes:
+                self.counters.full += 1
+                return "hold_full"
+            self._waiting += size
+            try:
+                async with self._turn(held.id):
+                    if content < 0:
+                        gone = await self._do(self.store.keep, held, self._clock())
+                    else:
+                        async with self._big:
+                            gone = await self._do(self.store.keep, held, self._clock(), content)
+                    self.counters.kept += 1
+                    self._changed = True
+            finally:
+                self._waiting -= size
+        except HoldFull:
+            self.counters.full += 1
+            return "hold_full"
+        except HoldError as fault:
+            self.counters.store_failed += 1
+            self._tell(str(fault))
+            return "store_failed"
+        finally:
+            if content >= 0:
+                os.close(content)
+        for item in gone:
+            self._note("erased", item, reason="the oldest that had ended gave way")
+        self._note("held", held, reason=held.reason or None)
+        return None
+
+    def forget(self, hold: str) -> None:
+        """What was kept under this id waits for nobody."""
+        self._spawn(self._forget(hold))
+
+    async def _forget(self, hold: str) -> None:
+        async with self._turn(hold):
+            found = await self._do(self.store.find, hold)
+            if not found:
+                return
+            if await self._do(self.store.forget, hold):
+                self.counters.forgotten += 1
+                self._note("erased", found[0], reason="the session had ended, or could not wait any longer")
+
+    async def deliver(self, hold: str, flow: str) -> bool:
+        """Write durably that it is being sent in the session of `flow`. False: it must not be sent."""
+        may = False
+        try:
+            async with self._turn(hold):
+                may = await self._deliver(hold, flow)
+        except HoldError as fault:
+            self._tell(str(fault))
+        if not may:
+            self._next(flow, hold)
+        return may
+
+    async def _deliver(self, hold: str, flow: str) -> bool:
+        held = self._live.get(hold)
+        if held is None or not await self._do(self.store.move, hold, ("released",), "delivering", self._clock()):
+            return False
+        self._delivering[hold] = flow
+        self._unlist(held)
+        if not await self._row("delivering", held, session=flow):
+            await self._do(self.store.move, hold, ("delivering",), "released", self._clock())
+            del self._delivering[hold]
+            self._wait_for(held)
+            return False
+        seconds = self.limits().cover_seconds
+        cover = self._covers.get(hold)
+        if cover is None or cover.until - self._clock() < seconds / 2:
+            # It was released long ago: what follows it follows now.
+            self._cover(held, self._clock() + seconds)
+        return True
+
+    def came(self, hold: str, flow: str, sent: bool) -> None:
+        """What became of a released item in that session."""
+        self._spawn(self._came(hold, flow, sent))
+
+    async def _came(self, hold: str, flow: str, sent: bool) -> None:
+        async with self._turn(hold):
+            held = self._live.get(hold)
+            if sent:
+                before = ("delivering",) if hold in self._sendable else ("delivering", "released")
+                if await self._do(self.store.move, hold, before, "delivered", self._clock()):
+                    self.counters.delivered += 1
+                    self._leave(hold)
+                    self._note("delivered", held or hold, session=flow)
+            elif await self._do(self.store.move, hold, ("delivering",), "released", self._clock()):
+                self._delivering.pop(hold, None)
+                self.counters.returned += 1
+                if held is not None:
+                    self._wait_for(held)
+                self._note("released", held or hold, session=flow, reason="it could not be sent in this session")
+        if (waits := self._answers.get(hold)) is not None:
+            waits.set()
+        self._next(flow, hold)
+
+    def arrived(self, flow: str, arrived: Arrived) -> None:
+        """A user has signed on in that session: what was released for him may come."""
+        for hold in tuple(self._for.get((arrived.protocol, arrived.user), ())):
+            held = self._live[hold]
+            if self._is_his(held, flow, arrived.identity, arrived.client):
+                self._hand_over(held, flow)
+
+    def ended(self, flow: str) -> None:
+        """A session that was given released items is over."""
+        self._spawn(self._ended(flow))
+
+    async def _ended(self, flow: str) -> None:
+        run = self._runs.pop(flow, None)
+        for hold in [hold for hold, where in self._delivering.items() if where == flow]:
+            async with self._turn(hold):
+                # What was told of it has been heard by now: nothing was.
+                if self._delivering.get(hold) == flow:
+                    held = self._live.get(hold)
+                    again = held is not None and held.named
+                    await self._undo(hold, held, again, "its session ended while it was being delivered")
+        if run is None:
+            return
+        for hold in (*((run.current,) if run.current is not None else ()), *run.queue):
+            held = self._live.get(hold)
+            if held is not None and hold not in self._delivering:
+                await self._offer(held)
+
+    # -- giving to sessions
+
+    @staticmethod
+    def _is_his(held: Held, flow: str, identity: str, client: str) -> bool:
+        """Whether a session of his name is his: what was authenticated needs that again; a mere claim, its address."""
+        if held.identity == "authenticated":
+            return identity == "authenticated"
+        return flow == held.flow or client == held.client
+
+    async def _offer(self, held: Held) -> str | None:
+        """Give it to the newest session that is his; its flow, None: there is none."""
+        if held.user is None:
+            return None
+        for place in await self.floor.sessions_of(held.protocol, held.user):
+            if self._is_his(held, place.flow, place.identity, place.client):
+                self._hand_over(held, place.flow)
+                return place.flow
+        return None
+
+    def _hand_over(self, held: Held, flow: str) -> None:
+        if held.id not in self._sendable:
+            if held.id in self._untold:
+                self._untold.discard(held.id)
+                self._say(flow, held, SEND_AGAIN if held.about == "file" else SEND_AGAIN_MESSAGE, COMES_AGAIN)
+            return
+        run = self._runs.get(flow)
+        if run is None:
+            run = self._runs[flow] = _Run()
+        if held.id != run.current and held.id not in run.queue:
+            run.queue.append(held.id)
+        self._next(flow, None)
+
+    def _next(self, flow: str, done: str | None) -> None:
+        """Give a session the next one, when it has none; `done`: it is finished with this one."""
+        run = self._runs.get(flow)
+        if run is None:
+            return
+        if done is not None and run.current == done:
+            run.current = None
+        while run.current is None and run.queue:
+            hold = run.queue.popleft()
+            if hold in self._live and hold not in self._delivering:
+                run.current = hold
+                self._spawn(self._give(hold, flow))
+        if run.current is None:
+            del self._runs[flow]
+
+    async def _give(self, hold: str, flow: str) -> None:
+        try:
+            held = await self._do(self.store.read, hold)
+        except Damaged as fault:
+            async with self._turn(hold):
+                self._tell(str(fault))
+                await self._undo_damaged(hold, str(fault))
+            self._next(flow, hold)
+            return
+        except HoldError as fault:
+            self._tell(str(fault))
+            self._next(flow, hold)
+            return
+        self.floor.post(flow, Released(self._clock(), held))
+
+    async def _undo_damaged(self, hold: str, why: str) -> None:
+        head = self._live.get(hold)
+        if await self._do(self.store.move, hold, ("released",), "uncertain", self._clock()):
+            self.counters.uncertain += 1
+            self._leave(hold)
+            self._note("uncertain", head or hold, reason=why)
+
+    def _wait_for(self, held: Held) -> None:
+        """It is released and waits for its user."""
+        head = self._live.get(held.id)
+        if head is None:
+            head = self._live[held.id] = msgspec.structs.replace(held, raw=b"", texts=())
+            if held.raw:
+                self._sendable.add(held.id)
+            else:
+                self._untold.add(held.id)
+        if head.user is not None:
+            self._for.setdefault((head.protocol, head.user), {})[head.id] = None
+
+    def _unlist(self, held: Held) -> None:
+        """It does not wait for its user (any more)."""
+        key = (held.protocol, held.user or "")
+        waits = self._for.get(key)
+        if waits is not None:
+            waits.pop(held.id, None)
+            if not waits:
+                del self._for[key]
+
+    def _leave(self, hold: str) -> None:
+        """It is neither released nor being delivered any more."""
+        self._delivering.pop(hold, None)
+        self._sendable.discard(hold)
+        self._untold.discard(hold)
+        held = self._live.pop(hold, None)
+        if held is not None:
+            self._unlist(held)
+
+    def _cover(self, held: Held, until: float) -> None:
+        """Tell all sessions that the legs which follow may pass."""
+        readers = [bare(name) for name in held.recipients]
+        if held.way is DOWN and held.user is not None:
+            readers.append(bare(held.user))
+        cover = Cover(
+            hold=held.id, reference=held.reference, protocol=held.protocol, sender=bare(held.sender),
+            digest=held.digest, recipients=tuple(dict.fromkeys(readers)), conversation=held.conversation, until=until)
+        now = self._clock()
+        for old in [old for old, other in self._covers.items() if other.until <= now]:
+            del self._covers[old]
+        self._covers.pop(held.id, None)
+        if until > now:
+            while len(self._covers) >= self.limits().covers:
+                del self._covers[next(iter(self._covers))]
+            self._covers[held.id] = cover
+        self.floor.cover(cover)
+
+    def _uncover(self, hold: str) -> None:
+        """It was taken back."""
+        if (cover := self._covers.pop(hold, None)) is not None:
+            self.floor.cover(msgspec.structs.replace(cover, until=0.0))
+
+    def _say(self, flow: str, held: Held, up: str, down: str) -> None:
+        """A word to the people of a session about an item of theirs."""
+        text = up if held.way is UP else down
+        text = text.replace("{reference}", held.reference).replace("{name}", held.file_name or "that you sent")
+        self.floor.post(flow, Told(self._clock(), Notice(text)))
+
+    async def _tell_sender(self, held: Held) -> None:
+        """It will not be delivered: its sender is told, where he is signed on here."""
+        user, identity = (held.user, held.identity) if held.way is UP else (bare(held.sender), "authenticated")
+        if not user:
+            return
+        text = DENIED_FILE if held.about == "file" else DENIED
+        for place in await self.floor.sessions_of(held.protocol, user):
+            if self._is_his(msgspec.structs.replace(held, identity=identity), place.flow, place.identity, place.client):
+                self._say(place.flow, held, text, text)
+                return
+
+    # -- what reviewers ask
+
+    async def ask(self, command: str, request: Mapping[str, Any], by: str) -> Any:
+        """A command of the control socket, by the name of who asks. Raises UserError."""
+        try:
+            if command == "holds":
+                return await self._list(request)
+            if command == "hold.rotate":
+                return await self._rotate(by)
+            if command == "hold.piece":
+                return await self._piece(request, by)
+            note = request.get("note")
+            if note is not None and (not isinstance(note, str) or len(note) > NOTE):
+                raise UserError(f"a note is text of at most {NOTE} characters")
+            item = await self._item(request.get("id"))
+            match command:
+                case "hold.show":
+                    return await self._show(item, by)
+                case "hold.release":
+                    return await self._release(item, by, note)
+                case "hold.deny":
+                    return await self._deny(item, by, note)
+                case "hold.export":
+                    return await self._export(item, by)
+                case "hold.erase":
+                    return await self._erase(item, by, note)
+        except HoldError as fault:
+            raise UserError(str(fault)) from None
+        raise UserError("unknown command")
+
+    async def _item(self, key: object) -> Item:
+        if not isinstance(key, str) or not key:
+            raise UserError("which one? an id or a reference is wanted")
+        found = await self._do(self.store.find, key)
+        if not found:
+            raise UserError(f"nothing is held as {shown(key)}")
+        if len(found) > 1:
+            raise UserError(f"{len(found)} items have the reference {shown(key)}: "
+                            f"{', '.join(item.id for item in found[:10])}")
+        return found[0]
+
+    async def _list(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        state = request.get("state")
+        if state is not None and state not in STEPS:
+            raise UserError(f"there is no such state (one of {', '.join(STEPS)})")
+        return [msgspec.to_builtins(item) for item in await self._do(self.store.items, (state,) if state else ())]
+
+    def _second(self, command: str, item: Item, by: str) -> None:
+        """Four eyes: raises UserError until a second person asks for the same."""
+        if command not in self.rules().four_eyes:
+            return
+        now, seconds = self._clock(), self.limits().four_eyes_seconds
+        wish = self._wishes.get((command, item.id))
+        if wish is not None and now - wish[1] <= seconds:
+            if wish[0] != by:
+                del self._wishes[command, item.id]
+                return
+            raise UserError(f"{item.id}: somebody other than {by} must ask for the same")
+        self._wishes.pop((command, item.id), None)
+        while len(self._wishes) >= WISHES:
+            del self._wishes[next(iter(self._wishes))]
+        self._wishes[command, item.id] = (by, now)
+        self._note(f"{command}_wished", item, by=by)
+        raise UserError(f"{item.id}: noted; a second person must ask for the same within {seconds / 60:g} minutes")
+
+    async def _show(self, item: Item, by: str) -> dict[str, Any]:
+        held = await self._do(self.store.read, item.id)
+        self._second("show", item, by)
+        await self._looked("shown", held, by)
+        said = msgspec.to_builtins(held)
+        del said["raw"]
+        return {"item": msgspec.to_builtins(item), "held": {**said, "way": "up" if held.way is UP else "down"},
+                "sendable": bool(held.raw)}
+
+    async def _looked(self, step: str, held: Held, by: str) -> None:
+        """The row of a look; without it on disk there is no look. Raises UserError."""
+        if not await self._row(step, held, by=by):
+            raise UserError("the event log does not write: nothing is shown that it does not know of")
+
+    async def _release(self, item: Item, by: str, note: str | None) -> dict[str, Any]:
+        held = await self._do(self.store.read, item.id)
+        if item.state not in ("held", "uncertain"):
+            raise UserError(_too_late(item, item.state))
+        self._second("release", item, by)
+        waits = asyncio.Event()
+        async with self._turn(item.id):
+            limits, now = self.limits(), self._clock()
+            keep = None if held.raw else float(limits.cover_file_seconds)
+            if not await self._do(self.store.move, item.id, ("held", "uncertain"), "released", now, keep):
+                raise UserError(_too_late(item, (await self._item(item.id)).state))
+            if not await self._row("released", held, by=by, note=note):
+                await self._do(self.store.move, item.id, ("released",), item.state, now)
+                raise UserError("the event log does not write: nothing is released that it does not know of")
+            self.counters.released += 1
+            self._wait_for(held)
+            self._cover(held, now + (limits.cover_file_seconds if held.about == "file" else limits.cover_seconds))
+        self._answers[item.id] = waits
+        try:
+            flow = await self._offer(held)
+            if flow is not None and held.raw:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(ANSWER_SECONDS):
+                        await waits.wait()
+        finally:
+            if self._answers.get(item.id) is waits:
+                del self._answers[item.id]
+        state = (await self._item(item.id)).state
+        return {"id": item.id, "reference": item.reference, "state": state, "sendable": bool(held.raw),
+                "user": held.user, "here": flow is not None, "about": held.about, "way": held.way.name.lower()}
+
+    async def _deny(self, item: Item, by: str, note: str | None) -> dict[str, Any]:
+        async with self._turn(item.id):
+            before = item.state
+            if not await self._do(
+                    self.store.move, item.id, ("held", "uncertain", "released"), "denied", self._clock()):
+                raise UserError(_too_late(item, (await self._item(item.id)).state))
+            self._leave(item.id)
+            self._uncover(item.id)
+            held = await self._read(item)
+            if not await self._row("denied", held or item, by=by, note=note):
+                await self._do(self.store.move, item.id, ("denied",), before, self._clock())
+                if before == "released" and held is not None:
+                    self._wait_for(held)
+                raise UserError("the event log does not write: nothing is denied that it does not know of")
+            self.counters.denied += 1
+        if held is not None:
+            await self._tell_sender(held)
+        return {"id": item.id, "reference": item.reference, "state": "denied"}
+
+    async def _export(self, item: Item, by: str) -> dict[str, Any]:
+        held = await self._do(self.store.read, item.id)
+        self._second("show", item, by)
+        await self._looked("exported", held, by)
+        while len(self._exports) >= EXPORTS:
+            del self._exports[next(iter(self._exports))]
+        ticket = secrets.token_hex(16)
+        whole = None
+        if held.about != "file":
+            said = {**msgspec.to_builtins(held), "way": held.way.name.lower()}
+            whole = msgspec.json.format(msgspec.json.encode(said)) + b"\n"
+        self._exports[ticket] = (item.id, by, self._clock(), whole)
+        return {"id": item.id, "ticket": ticket, "about": held.about, "name": held.file_name}
+
+    async def _piece(self, request: Mapping[str, Any], by: str) -> dict[str, Any]:
+        ticket, number = request.get("ticket"), request.get("n")
+        found = self._exports.get(ticket) if isinstance(ticket, str) else None
+        now = self._clock()
+        if found is None or found[1] != by or now - found[2] > EXPORT_SECONDS or type(number) is not int or number < 0:
+            raise UserError("this export is over; ask for it again")
+        hold, _, _, whole = found
+        data, last = (whole, True) if whole is not None else await self._do(self.store.content, hold, number)
+        if last:
+            del self._exports[str(ticket)]
+        else:
+            self._exports[str(ticket)] = (hold, by, now, None)
+        return {"data": base64.b64encode(data).decode(), "last": last}
+
+    async def _erase(self, item: Item, by: str, note: str | None) -> dict[str, Any]:
+        async with self._turn(item.id):
+            if item.id in self._delivering:
+                raise UserError(f"{item.id} is being delivered at this moment")
+            if not await self._do(self.store.erase, item.id, self._clock()):
+                raise UserError(f"{item.id} was erased already")
+            self.counters.erased += 1
+            self._leave(item.id)
+            self._uncover(item.id)
+            await self._row("erased", item, by=by, note=note)
+        return {"id": item.id, "reference": item.reference, "state": "erased"}
+
+    async def _rotate(self, by: str) -> dict[str, Any]:
+        done = await self._do(self.store.rotate)
+        await self._row("rotated", None, by=by, reason=f"{done} items")
+        return {"items": done}
+
+    # -- what time does
+
+    async def _look_after(self) -> None:
+        while True:
+            await asyncio.sleep(max(0.05, min(1.0, self.limits().hold_seconds / 10)))
+            try:
+                await self.look()
+            except HoldError as fault:
+                self._tell(str(fault))
+
+    async def look(self) -> None:
+        """End what nobody decided in time, erase what was kept long enough, count."""
+        now = self._clock()
+        if now - self._looked_at >= min(LOOK_SECONDS, self.limits().hold_seconds / 10):
+            self._looked_at = now
+            for item in await self._do(self.store.due, now, DUE):
+                await self._expire(item)
+        if self._changed:
+            await self._count()
+
+    async def _expire(self, item: Item) -> None:
+        async with self._turn(item.id):
+            now, waiting = self._clock(), item.state in WAITING
+            if item.state == "erased":
+                await self._do(self.store.forget, item.id)
+                return
+            if not waiting:
+                if await self._do(self.store.erase, item.id, now):
+                    self.counters.erased += 1
+                    self._note("erased", item, reason="it had ended, and was kept long enough")
+                return
+            if not await self._do(self.store.move, item.id, (item.state,), "expired", now):
+                return
+            self.counters.expired += 1
+            self._leave(item.id)
+            self._uncover(item.id)
+            held = await self._read(item)
+            why = "released, and nobody came for it" if item.state == "released" else "nobody decided in time"
+            await self._row("expired", held or item, reason=why)
+            if self.rules().on_expiry == "delete" and await self._do(self.store.erase, item.id, now):
+                self.counters.erased += 1
+                self._note("erased", item, reason="hold.on_expiry is delete")
+        if held is not None and self.rules().on_expiry == "deny":
+            await self._tell_sender(held)
+
+    async def _count(self) -> None:
+        self.states, self.bytes = await self._do(self.store.counts)
+        self._changed = False
+
+    # -- small pieces
+
+    async def _do(self, call: Callable[..., T], *values: Any) -> T:
+        """A call of the store, in a thread. Raises HoldError."""
+        self._changed = True
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, call, *values)
+        except RuntimeError as fault:
+            raise HoldError(f"the hold store is closed ({fault})") from None
+
+    async def _read(self, item: Item) -> Held | None:
+        """What an item says; None, and the administrator is told: it cannot be read."""
+        try:
+            return await self._do(self.store.read, item.id)
+        except HoldError as fault:
+            self._tell(str(fault))
+            return None
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, hold: str) -> AsyncIterator[None]:
+        """One thing at a time with one item, in the order they began to wait."""
+        lock, users = self._turns.get(hold) or (asyncio.Lock(), 0)
+        self._turns[hold] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            users = self._turns[hold][1] - 1
+            if users:
+                self._turns[hold] = (lock, users)
+            else:
+                del self._turns[hold]
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except HoldError as fault:
+                self._tell(str(fault))
+        task = asyncio.ensure_future(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _note(self, step: str, about: Held | Item | str, **more: Any) -> None:
+        """A row of the event log that nobody waits for."""
+        self._put(self._made(step, about, **more), None)
+
+    async def _row(self, step: str, about: Held | Item | str | None, **more: Any) -> bool:
+        """A row of the event log; whether it is on disk."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[bool] = loop.create_future()
+
+        def settle(ok: bool) -> None:
+            if not done.done():
+                done.set_result(ok)
+
+        def answered(ok: bool) -> None:
+            loop.call_soon_threadsafe(settle, ok)
+        self._put(self._made(step, about, **more), answered)
+        return await done
+
+    def _made(self, step: str, about: Held | Item | str | None, **more: Any) -> dict[str, Any]:
+        self._rows += 1
+        hold = about if isinstance(about, str) or about is None else about.id
+        now = self._clock()
+        row: dict[str, Any] = {
+            "event": "review", "id": f"{hold or 'holds'}-{int(self._started * 1000):x}-{self._rows}", "t": now,
+            "flow": None, "hold": hold, "step": step, **more,
+        }
+        if isinstance(about, Held | Item):
+            row.update(
+                reference=about.reference, protocol=about.protocol, kind=about.kind, about=about.about,
+                sender=about.sender, recipients=list(about.recipients), rule=about.rule)
+        if isinstance(about, Held):
+            row.update(
+                flow=about.flow, way="up" if about.way is UP else "down", direction=about.direction, user=about.user,
+                identity=about.identity, conversation=about.conversation, message=about.message)
+        return row
+
+
+def _too_late(item: Item, state: str) -> str:
+    if state in ("released", "delivering", "delivered"):
+        return f"{item.id} was released already ({state})"
+    return f"{item.id} was {'denied' if state == 'denied' else state} already"

@@ -78,8 +78,8 @@ class Host(Protocol):
         """Seconds since the epoch, never running back."""
         ...
 
-    def scan(self, effect: Scan, done: Callable[[Scanned], None]) -> None:
-        """Run a long scan off the loop; `done` is called on the loop."""
+    def scan(self, effect: Scan, done: Callable[[Scanned], None], client: str) -> None:
+        """Run a long scan off the loop; `done` is called on the loop, later. `client`: whose turn it takes."""
         ...
 
     def note(self, note: Note, done: Callable[[Kept], None] | None) -> None:
@@ -337,7 +337,7 @@ class Conversation:
         if isinstance(effect, Note):
             self._host.note(effect, self.outlet.post if effect.durable and effect.id > 0 else None)
         elif isinstance(effect, Scan):
-            self._host.scan(effect, self.outlet.post)
+            self._host.scan(effect, self.outlet.post, self.flow.client.ip)
         elif isinstance(effect, WakeAt):
             self._wake(effect.at)
         elif isinstance(effect, Spool):

@@ -7,10 +7,8 @@ import ipaddress
 import logging
 import os
 import socket
-import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -22,10 +20,12 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 
 from inspector.drivers import mitm
+from inspector.drivers.admission import Admission, Sayings, Troubles
+from inspector.drivers.clock import Clock
 from inspector.drivers.destinations import CLASSES, IP, Destinations, Network, plain
 from inspector.drivers.leases import Leases, Pool, endpoint
 from inspector.drivers.mitm_io import Link, hush
-from inspector.drivers.mitm_layer import Conversation, SessionLike, trouble_row
+from inspector.drivers.mitm_layer import Conversation, SessionLike
 from inspector.drivers.mitm_modes import (
     REFUSED,
     ConnectDialog,
@@ -35,6 +35,8 @@ from inspector.drivers.mitm_modes import (
 )
 from inspector.drivers.mitm_tls import Authority, Contexts, host_name
 from inspector.drivers.spool import Spool, Spooled, SpoolError
+from inspector.drivers.sweep import Sweep
+from inspector.drivers.turns import Full, Turns
 from inspector.engine.world import Paths
 from inspector.model import (
     Address,
@@ -74,14 +76,18 @@ MakeSession = Callable[[Flow, frozenset[str], bool, Paths | None], SessionLike]
 _log = logging.getLogger("inspector.gateway")
 
 SCAN_THREADS = 4
+SCAN_SHARE = 2
+"""Of these for one client at a time."""
+LOOKUP_THREADS = 32
+"""Names that are resolved at a time: a name server that does not answer holds a thread for half a minute."""
+LOOKUP_SHARE = 4
+"""Of these for one client at a time."""
+_STUCK = 3
+"""Times limits.scan_seconds after which a scan keeps its thread stuck."""
 _STOP = 5.0
 """Seconds that aborted connections get to be gone."""
-_SWEEP = 5.0
-"""Seconds between two looks at all sessions."""
 REJECTIONS = 2
 """Rejections of our certificate by one client after which an exception is proposed."""
-_KINDS = 1000
-"""Kinds of sentences whose last time is remembered: they hold names that clients choose."""
 _REJECTED = 4096
 """(client, name) pairs whose rejections are counted."""
 
@@ -242,8 +248,9 @@ class Counters:
     """Plain ints, read at scrape time."""
 
     __slots__ = (
-        "accepted", "bytes", "client_tls_failed", "ended", "idle_ended", "late", "overload", "refused_clients",
-        "refused_destinations", "scans", "server_tls_failed", "spliced", "tls_sessions", "unreached",
+        "accepted", "bytes", "client_tls_failed", "ended", "held_overload", "idle_ended", "late", "overload",
+        "refused_clients", "refused_destinations", "scans", "scans_refused", "scans_stuck", "server_tls_failed",
+        "silent_ended", "slow_ended", "spliced", "stalled_ended", "tls_sessions", "unreached",
     )
 
     def __init__(self) -> None:
@@ -252,12 +259,21 @@ class Counters:
         self.bytes = 0
         """Of ended sessions, both ways."""
         self.overload = 0
+        """Connections refused at a bound."""
+        self.held_overload = 0
+        """Sessions that met overload because of the memory they held."""
         self.refused_clients = 0
         self.refused_destinations = 0
         self.unreached = 0
         self.late = 0
         """Handshakes that took too long."""
         self.idle_ended = 0
+        self.silent_ended = 0
+        """Connections on which nobody had said a word."""
+        self.slow_ended = 0
+        """Sessions whose peer did not bring a unit to its end."""
+        self.stalled_ended = 0
+        """Sessions whose peer took nothing of what waited for it."""
         self.tls_sessions = 0
         """TLS opened from byte 0."""
         self.spliced = 0
@@ -266,18 +282,10 @@ class Counters:
         self.client_tls_failed = 0
         self.scans = 0
         """Long scans, in threads."""
-
-
-class Clock:
-    """Wall clock at its start plus the monotonic clock: never runs back."""
-
-    __slots__ = ("_base",)
-
-    def __init__(self) -> None:
-        self._base = time.time() - time.monotonic()
-
-    def __call__(self) -> float:
-        return self._base + time.monotonic()
+        self.scans_refused = 0
+        """Long scans for which there was no room."""
+        self.scans_stuck = 0
+        """Long scans that kept their thread stuck."""
 
 
 def name_matches(name: str, patterns: Sequence[str]) -> bool:
@@ -348,13 +356,22 @@ class Gateway:
         self._servers: list[tuple[ListenerSettings, asyncio.Server]] = []
         self._leased: list[asyncio.Server] = []
         self._own_ports: set[int] = set(settings.own_ports)
-        self._clients: Counter[str] = Counter()
+        self.admission = Admission(lambda: self.limits)
+        """Who may come in."""
+        self.sweep = Sweep(self)
+        self.admission.heavy = self.sweep.heavy
+        self.admission.spooled = lambda: self.disk.files
+        self.troubles = Troubles(lambda: self.limits, lambda note: self.note(note, None))
+        self.scans: Turns | None = None
+        """Long scans of message texts."""
+        self.lookups: Turns | None = None
+        """Questions to the resolver."""
         self._rejected: dict[tuple[str, str], int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._pool: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop
-        self._sweeper: asyncio.TimerHandle | None = None
-        self._told: dict[str, float] = {}
+        self._sayings = Sayings(log)
+        self._looking: asyncio.TimerHandle | None = None
         self._number = 0
         self.sockets: Mapping[tuple[str, int], Sequence[socket.socket]] | None = None
         """Listening sockets that a supervisor has made, by the listener's address and the port; None: we bind."""
@@ -377,8 +394,16 @@ class Gateway:
         authority = Authority.open(tls.authority)
         self.contexts = Contexts(
             authority, client_min=tls.client_min, upstream_min=tls.upstream_min, upstream_ca=tls.upstream_ca)
-        self._pool = ThreadPoolExecutor(SCAN_THREADS, "scan")
-        self._sweep()
+        self._pool = ThreadPoolExecutor(1, "close")
+        self.scans = Turns(
+            "scan", SCAN_THREADS, SCAN_SHARE, lambda: self.limits.scan_queue, lambda: self.limits.client_scans,
+            lambda: _STUCK * self.limits.scan_seconds)
+        # What waits for the resolver is bounded as set-ups are.
+        self.lookups = Turns(
+            "lookup", LOOKUP_THREADS, LOOKUP_SHARE, lambda: self.limits.setups, lambda: self.limits.setups,
+            lambda: self.limits.connect_seconds)
+        self.sweep.start()
+        self._look()
         if listen:
             await self.listen()
 
@@ -405,6 +430,7 @@ class Gateway:
         leases = self.leases.make(listener.address, ports, self.limits.lease_seconds)
         for port in ports:
             self._leased += await self._serve(listener, listener.lease_hosts(), port, leases)
+        self.admission.leased = len(self._leased)
 
     async def _serve(
         self, listener: ListenerSettings, host: str | list[str] | None, port: int, leases: Pool | None,
@@ -471,9 +497,11 @@ class Gateway:
     async def stop(self) -> None:
         """Abort what is left, release everything."""
         self._close_listeners()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweeper = None
+        self.sweep.stop()
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        self.troubles.flush(float("inf"))
         for link in list(self.links):
             link.abort()
         for task in list(self._tasks):
@@ -483,6 +511,9 @@ class Gateway:
             await asyncio.sleep(0.001)
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+        for turns in (self.scans, self.lookups):
+            if turns is not None:
+                turns.close()
 
     # -- what others ask
 
@@ -513,20 +544,29 @@ class Gateway:
     def later(self, delay: float, call: Callable[[], None]) -> asyncio.TimerHandle:
         return self._loop.call_later(delay, call)
 
-    def scan(self, effect: Scan, done: Callable[[Scanned], None]) -> None:
-        """Run a long scan in a thread."""
+    def scan(self, effect: Scan, done: Callable[[Scanned], None], client: str = "") -> None:
+        """Run a long scan in a thread; clients take turns."""
         self.counters.scans += 1
-        assert self._pool is not None
-        future = self._pool.submit(_scan, effect)
+        assert self.scans is not None
+        asked = self.clock()
+        answer: list[tuple[tuple[Finding, ...], str | None]] = []
 
-        def finished(future: Future[tuple[tuple[Finding, ...], str | None]]) -> None:
-            if future.cancelled():
-                return
-            error = future.exception()
-            findings, failure = ((), type(error).__name__) if error is not None else future.result()
-            self._from_thread(lambda: done(Scanned(effect.id, self.clock(), findings, failure)))
+        def work() -> None:
+            # The session waits no longer: its text has been judged as scanner_failed by now.
+            late = self.clock() - asked >= self.limits.scan_seconds
+            answer.append(((), "too many texts waited to be scanned") if late else _scan(effect))
 
-        future.add_done_callback(finished)
+        def finished(error: BaseException | None) -> None:
+            findings, failure = answer[0] if error is None else ((), type(error).__name__)
+            done(Scanned(effect.id, self.clock(), findings, failure))
+
+        try:
+            self.scans.submit(client, work, finished)
+        except Full as full:
+            self.counters.scans_refused += 1
+            self._say("scans", f"a text of {client or 'a client'} is not scanned: {full}")
+            refused = Scanned(effect.id, self.clock(), (), "too many texts wait to be scanned", "overload")
+            self._loop.call_soon(done, refused)
 
     def judge(self, effect: Judge, file: Spooled, done: Callable[[Judged], None]) -> Callable[[], None]:
         """Have a spooled file judged; the answer comes later."""
@@ -634,17 +674,35 @@ class Gateway:
 
     def _trouble(self, flow: Flow, name: str, detail: str) -> None:
         """A row of trouble met before there is a session."""
-        self._number += 1
-        self.note(Note(0, trouble_row(flow, self._number, self.clock(), name, detail)), None)
+        self.troubles.tell(flow, name, detail, self.clock())
 
-    def _say(self, kind: str, sentence: str) -> None:
-        """Log, but each kind at most once a second: a flood of refusals must not flood the log."""
-        now = self.clock()
-        if now - self._told.get(kind, 0.0) >= 1.0:
-            if len(self._told) > _KINDS:
-                self._told.clear()
-            self._told[kind] = now
-            self.log(sentence)
+    def _say(self, kind: str, sentence: str, key: str = "") -> None:
+        """Log, in bounds: a flood of refusals must not flood the log. `key`: what is said once a second."""
+        self._sayings.say(kind, sentence, self.clock(), key)
+
+    def _look(self) -> None:
+        """Once a second: threads that are stuck, and rows that tell of several troubles."""
+        assert self.scans is not None
+        assert self.lookups is not None
+        self.scans.check()
+        self.lookups.check()
+        if self.scans.stuck_total > self.counters.scans_stuck:
+            self.counters.scans_stuck = self.scans.stuck_total
+            self._say("stuck", f"{self.scans.stuck} threads are stuck in scans that do not end")
+        self.troubles.flush(self.clock())
+        self._looking = self._loop.call_later(max(0.05, min(1.0, self.limits.refusal_seconds / 4)), self._look)
+
+    def slow(self, link: Any, detail: str) -> None:
+        """A link is ended because its peer is slow or silent."""
+        flow = link.conversation.flow if link.conversation is not None else self._flow(link, None, None, tls=False)
+        self._trouble(flow, "timeout", detail)
+
+    def problems(self) -> list[str]:
+        """What is wrong, for `inspector status`."""
+        found = self.admission.problems(self.clock())
+        if self.scans is not None and self.scans.stuck:
+            found.append(f"{self.scans.stuck} threads are stuck in scans that do not end")
+        return found
 
     # -- the host of links
 
@@ -665,7 +723,7 @@ class Gateway:
         link.since = now
         link.peer = client.ip, client.port
         self.links.add(link)
-        self._clients[client.ip] += 1
+        self.admission.enter(link, client.ip)
         self.counters.accepted += 1
         link.known(connection.Client(
             peername=link.peer, sockname=own[:2], state=ConnectionState.OPEN, timestamp_start=now))
@@ -695,13 +753,13 @@ class Gateway:
         # Who may use a lease is the lease's affair: it may be for somebody behind the server.
         if link.expected is None and listener.clients and not any(ip in network for network in listener.clients):
             self.counters.refused_clients += 1
-            self._say("client", f"{client.ip} is not a client of the listener {listener.address}")
+            self._say("client", f"{client.ip} is not a client of the listener {listener.address}", client.ip)
             return True
-        if len(self.links) > self.limits.sessions or self._clients[client.ip] > self.limits.client_sessions:
+        why = self.admission.refusal(client.ip, link.since)
+        if why is not None:
             self.counters.overload += 1
-            flow = self._flow(link, None, None, tls=False)
-            self._say("overload", f"a session of {client.ip} was refused: {len(self.links) - 1} are open")
-            self._trouble(flow, "overload", f"{self._clients[client.ip] - 1} sessions of this client are open")
+            self._say("overload", f"a session of {client.ip} was refused: {why}")
+            self._trouble(self._flow(link, None, None, tls=False), "overload", why)
             return True
         return False
 
@@ -727,10 +785,8 @@ class Gateway:
                 self._given.discard(conversation.flow.id)
                 if self.holds is not None:
                     self.holds.ended(conversation.flow.id)
-        ip = address_of(link.peer).ip if link.peer else ""
-        self._clients[ip] -= 1
-        if self._clients[ip] <= 0:
-            del self._clients[ip]
+        self.sweep.forget(link)
+        self.admission.left(link, link.peer[0])
 
     def late(self, link: Any) -> None:
         """Set-up took too long."""
@@ -757,9 +813,8 @@ class Gateway:
             found = [(lookup.host, lookup.port)]
         except ValueError:
             try:
-                async with asyncio.timeout(self.limits.connect_seconds):
-                    infos = await self._loop.getaddrinfo(lookup.host, lookup.port, type=socket.SOCK_STREAM)
-                found = [(str(info[4][0]), lookup.port) for info in infos]
+                owner = "" if lookup.admin else link.peer[0]
+                found = [(address, lookup.port) for address in await self._resolve(lookup.host, lookup.port, owner)]
             except (OSError, UnicodeError) as error:
                 lookup.error = getattr(error, "strerror", None) or type(error).__name__
                 found = []
@@ -777,6 +832,33 @@ class Gateway:
         if lookup.refused and link.expected is not None:
             self.leases.refused += 1
         done()
+
+    async def _resolve(self, host: str, port: int, owner: str) -> list[str]:
+        """The addresses of a name. Raises OSError (TimeoutError after limits.connect_seconds) and UnicodeError."""
+        assert self.lookups is not None
+        answer: asyncio.Future[None] = self._loop.create_future()
+        found: list[str] = []
+
+        def work() -> None:
+            found.extend(str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+
+        def done(error: BaseException | None) -> None:
+            if not answer.done():
+                if error is None:
+                    answer.set_result(None)
+                else:
+                    answer.set_exception(error)
+
+        try:
+            take_back = self.lookups.submit(owner, work, done)
+        except Full as full:
+            raise OSError(0, str(full)) from None
+        try:
+            async with asyncio.timeout(self.limits.connect_seconds):
+                await answer
+        finally:
+            take_back()
+        return found
 
     def own(self, ip: IP, port: int) -> bool:
         """Whether an address is this machine and the port one of ours."""
@@ -808,6 +890,7 @@ class Gateway:
                 found = self._announced(link, context, names)
                 if found is not None and found.offer is not None:
                     flow = msgspec.structs.replace(flow, expected=found)
+        self.admission.begun(link)
         session = self._make(flow, protocols, named_im, self._paths(listener, context, flow))
         conversation = Conversation(flow, session, self, link, hush, hush)
         link.conversation = self._conversations[flow.id] = conversation
@@ -837,11 +920,11 @@ class Gateway:
         where = f"{host} port {port}"
         if outcome == REFUSED:
             self.counters.refused_destinations += 1
-            self._say(f"refused {where}", f"{flow.client.ip} may not connect to {where}: {detail}")
+            self._say("refused", f"{flow.client.ip} may not connect to {where}: {detail}", where)
             self._trouble(flow, "refused_destination", f"{where}: {detail}")
             return
         self.counters.unreached += 1
-        self._say(f"unreached {where}", f"the server {where} cannot be reached: {detail or outcome}")
+        self._say("unreached", f"the server {where} cannot be reached: {detail or outcome}", where)
         self._trouble(flow, "unreached", f"{where}: {detail or outcome}")
 
     def handshake_refused(self, link: Any, why: str) -> None:
@@ -928,7 +1011,7 @@ class Gateway:
         """TLS with the server failed: nothing is forged, the client gets a failure."""
         self.counters.server_tls_failed += 1
         name = context.server.sni or link.asked or "the server"
-        self._say(f"tls {name}", f"TLS with {name} failed: {detail}")
+        self._say("tls", f"TLS with {name} failed: {detail}", name)
         if link.conversation is not None:
             link.conversation.secured(False, f"TLS with the server failed: {detail}")
         else:
@@ -967,23 +1050,6 @@ class Gateway:
                 "server": {"ip": flow.server.ip, "port": flow.server.port}, "count": count, "reason": reason,
             }), None)
             self.log(f"{flow.client.ip} has rejected our certificate for {name} {count} times")
-
-    # -- idle sessions
-
-    def _sweep(self) -> None:
-        """End sessions in which nothing has moved for `limits.idle_seconds`, and those whose peer is gone unnoticed."""
-        idle = self.limits.idle_seconds
-        before = self.clock() - idle
-        for link in list(self.links):
-            link.check()
-            conversation = link.conversation
-            if (conversation.last if conversation is not None else link.since) < before and not link.lingering:
-                self.counters.idle_ended += 1
-                if conversation is not None:
-                    conversation.kill("idle")
-                else:
-                    link.abort()
-        self._sweeper = self._loop.call_later(max(0.05, min(_SWEEP, idle / 4)), self._sweep)
 
 
 _REJECTING = ("unknown ca", "bad certificate", "certificate unknown", "connection closed")

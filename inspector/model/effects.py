@@ -28,6 +28,8 @@ class Scanned(msgspec.Struct, frozen=True):
     at: float
     findings: tuple[Finding, ...] = ()
     failure: str | None = None
+    trouble: str = "scanner_failed"
+    """The name of the trouble that a failure is: overload, where there was no room for the text."""
 
 
 class Kept(msgspec.Struct, frozen=True):

@@ -121,7 +121,7 @@ class World:
     def clock(self) -> float:
         return self.now
 
-    def scan(self, effect: Scan, done: Callable[[Scanned], None]) -> None:
+    def scan(self, effect: Scan, done: Callable[[Scanned], None], client: str) -> None:
         done(Scanned(effect.id, self.now))
 
     def note(self, note: Note, done: Callable[[Kept], None] | None) -> None:

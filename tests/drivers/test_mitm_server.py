@@ -178,15 +178,15 @@ def test_all_addresses_of_an_upstream_are_tried(
 
     async def scenario() -> None:
         async with serving(echo) as upstream:
-            async def addresses(*args: Any, **more: Any) -> list[Any]:
+            def addresses(*args: Any, **more: Any) -> list[Any]:
                 return [(0, 0, 0, "", ("127.0.0.9", upstream[1])), (0, 0, 0, "", ("127.0.0.1", upstream[1]))]
 
             async with running(
                 tmp_path, listener("reverse", upstream=("two.test", upstream[1])), stock_io=stock_io,
             ) as gateway:
-                monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
-                reader, writer = await asyncio.open_connection(
-                    sock=socket.create_connection(("127.0.0.1", gateway.port)))
+                client = socket.create_connection(("127.0.0.1", gateway.port))
+                monkeypatch.setattr(socket, "getaddrinfo", addresses)
+                reader, writer = await asyncio.open_connection(sock=client)
                 writer.write(b"x")
                 assert await reader.readexactly(1) == b"X"
                 flow = gateway.sessions[0].flow

@@ -376,7 +376,8 @@ class _Counting:
     """Stream management on one connection."""
 
     __slots__ = (
-        "asked", "claimed", "feeding", "files", "granted", "on", "out", "owed", "refused", "resuming", "state", "turn", "writing",
+        "asked", "claimed", "feeding", "files", "granted", "on", "out", "owed", "refused", "resuming", "state", "turn",
+        "writing",
     )
 
     def __init__(self, state: _Managed) -> None:
@@ -513,9 +514,9 @@ class XmppDecoder(Unreleased):
 
     __slots__ = (
         "_authcid", "_bare", "_bind_id", "_binding", "_cb_offered", "_count", "_counting", "_domain", "_edits",
-        "_files", "_flow", "_identity", "_layer", "_legacy", "_limits", "_max_depth", "_mechanism", "_memory", "_offered",
-        "_ours", "_plain", "_rooms", "_sides", "_signed", "_sm", "_small", "_stanza_bytes", "_tls", "_to", "_user",
-        "undecryptable",
+        "_files", "_flow", "_identity", "_layer", "_legacy", "_limits", "_max_depth", "_mechanism", "_memory",
+        "_offered", "_ours", "_plain", "_rooms", "_sides", "_signed", "_sm", "_small", "_stanza_bytes", "_tls",
+        "_to", "_user", "undecryptable",
     )
 
     def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:

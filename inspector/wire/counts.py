@@ -41,6 +41,13 @@ class Counts:
         """Whether both counts are the same, and nothing that is not acknowledged lies where they were not."""
         return len(self._apart) == 1 and self._apart[0][0] == self._apart[0][1] and not self._unsure
 
+    def copy(self) -> Counts:
+        """The same counts, to ask what would be."""
+        other = Counts(self._limit)
+        other.written, other.reached, other._said, other._had = self.written, self.reached, self._said, self._had
+        other._apart, other._unsure = deque(self._apart), self._unsure
+        return other
+
     def passed(self) -> None:
         """A unit went on."""
         self.written += 1

@@ -62,13 +62,11 @@ def test_what_we_said_is_not_told_to_the_writer() -> None:
 def test_counts_that_never_went_apart_are_alike() -> None:
     """As long as nothing was taken out or added nothing need be changed; nor once that is acknowledged and made up."""
     counts = Counts(8)
-    counts.passed()
-    assert counts.alike
-    counts.taken()
-    assert not counts.alike
-    counts.added()
-    assert counts.had(2) == 2
-    assert counts.alike
+    alike = []
+    for step in (counts.passed, counts.taken, counts.added, lambda: counts.had(2)):
+        step()
+        alike.append(counts.alike)
+    assert alike == [True, False, False, True]
 
 
 def test_a_count_does_not_go_back_or_beyond() -> None:
@@ -139,3 +137,13 @@ def test_places_that_are_not_acknowledged_are_bounded() -> None:
     assert len(counts._apart) <= 16
     assert counts.had(10) == 0
     assert counts.had(2000) == 1000
+
+
+def test_asking_changes_nothing() -> None:
+    """A copy answers as the counts would, and they stay as they were."""
+    counts = Counts(8)
+    counts.taken()
+    counts.passed()
+    counts.passed()
+    assert counts.copy().had(2) == 3
+    assert counts.had(1) == 2

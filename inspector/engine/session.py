@@ -438,6 +438,7 @@ class Session:
         self._signed = not spec.signs_on or not self.flow.from_start
         self._decoder = self._new_decoder(spec, self.flow, world)
         self._state = DECODING
+        self._note_living(probe.chunks[-1].at if probe.chunks else self.flow.opened, out)
         if probe.released:
             # All but the chunk that brought the recognition has left already.
             for chunk in probe.chunks[:-1]:
@@ -587,6 +588,12 @@ class Session:
         rules.policy.enter(self.context)
         self.context.policy = rules.policy
 
+    def _note_living(self, at: float, out: list[Effect]) -> None:
+        """Have the store remember that this session lives: should we be killed, the next start says that it was lost."""
+        if not self.dry:
+            row = self.flow_row(at, "open")
+            out.append(Note(0, row))
+
     def _signing_on(self, event: SignOn, at: float, rules: Rules, world: World) -> None:
         context = self.context
         until = at + self._kit.limits.idle_seconds
@@ -686,6 +693,7 @@ class Session:
         for index, event in enumerate(frame.events):
             if type(event) is SignOn:
                 self._signing_on(event, at, rules, world)
+                self._note_living(at, out)
             try:
                 findings: tuple[Finding, ...] | str | None = self._quick(event, rules)
             except ScanFailed as failure:
@@ -1541,13 +1549,13 @@ class Session:
         self._groups = None
         self._away = [None, None]
 
-    def flow_row(self, at: float) -> dict[str, Any]:
-        """The row of the flow itself. `at`: its end."""
+    def flow_row(self, at: float, state: str = "end") -> dict[str, Any]:
+        """The row of the flow itself. `at`: its end. `state` "open": while it lives, with an id of its own."""
         flow, guess = self.flow, self._guess
-        row = rows.head("flow", self._ident(), at, flow)
+        row = rows.head("flow", self._ident() if state == "end" else f"{flow.id}-open", at, flow)
         named = guess if self._spec is not None else None
         row |= {
-            "state": "end", "opened": flow.opened, "transport": flow.transport,
+            "state": state, "opened": flow.opened, "transport": flow.transport,
             "client": {"ip": flow.client.ip, "port": flow.client.port},
             "server": {"ip": flow.server.ip, "port": flow.server.port},
             "server_name": flow.server_name, "tls": flow.tls, "listener": flow.listener,

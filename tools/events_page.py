@@ -77,6 +77,7 @@ WHAT = {
     "typing": "Somebody is writing. From captures only.",
     "opaque": "Something that carries text or data and is no message: a form, a vCard, a published item.",
     "verdict": "What the policy wanted with an event, and what was done.",
+    "review": "A step in the life of something held, or somebody's look at it (docs/review.md).",
     "host": "What is known of a host from its connections. Not written yet.",
     "oddity": "Strange but survivable traffic; each kind is told once a session and counted in the metrics.",
     "trouble": "Something that could not be inspected as it should; `on_trouble` in the policy says what follows.",

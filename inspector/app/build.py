@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inspector.classify.probes import classifier
-from inspector.engine.kit import Kit
+from inspector.engine.kit import HOLDING, Kit
 from inspector.model import Classify, Rules, Spec
 from inspector.protocols.registry import BY_NAME, SPECS
 from inspector.wire.located import Fault, Faults
@@ -76,7 +76,7 @@ def build_kit(config: Config, rules: Rules, classify: Classify | None = None) ->
     """What the sessions of a worker are handed."""
     return Kit(
         classify or classifier(SPECS), rules, config.limits, archive=config.archive, edits=protocol_edits(config),
-        never_inspect=frozenset(config.privacy.never_inspect), specs=BY_NAME,
+        never_inspect=frozenset(config.privacy.never_inspect), driver_can=HOLDING, specs=BY_NAME,
     )
 
 

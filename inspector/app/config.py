@@ -25,6 +25,8 @@ DENIED: Mapping[str, tuple[str, ...]] = {"transparent": ("own",), "reverse": ()}
 firewall's redirect the destination is the network's affair, and a reverse upstream is the administrator's word."""
 VERSIONS = ("tls1.2", "tls1.3")
 LEVELS = ("debug", "info", "warning", "error")
+ROLES = ("view", "review", "operate")
+FOUR_EYES = ("show", "release")
 MOST_LISTENERS = 256
 MOST_LEASES = 4096
 """Ports of one listener's `lease_ports`: each is bound, and is an open file of the gateway."""
@@ -34,7 +36,7 @@ Archive = Literal["none", "metadata", "full"]
 
 _TOP = (
     "listeners", "tls", "policy", "signatures", "files", "store", "archive", "user", "privacy", "workers", "control",
-    "control_group", "metrics", "limits", "edits", "log",
+    "control_group", "metrics", "limits", "edits", "log", "hold", "roles", "four_eyes",
 )
 _LISTENER = (
     "mode", "address", "clients", "destinations", "protocols", "upstream", "lease_ports", "lease_address",
@@ -144,6 +146,8 @@ class Store:
     events: str
     """sqlite:<absolute path>."""
     quarantine: Path
+    key: Path | None = None
+    """The key file of the quarantine; None: in its folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,12 @@ class Config:
     edits: Mapping[str, bool] = field(default_factory=dict)
     """Protocol edits that are switched on or off; those not named keep the protocol's default."""
     log: Log = Log()
+    on_expiry: Literal["deny", "delete"] = "deny"
+    """What becomes of what nobody decided in limits.hold_seconds."""
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """view, review, operate -> names of users of this machine, and @groups. A role that is not there: see control."""
+    four_eyes: tuple[str, ...] = ()
+    """Of show and release, those that need a second person."""
     places: Located | None = field(default=None, repr=False, compare=False)
 
     def fault(self, text: str, *keys: Key) -> Fault:
@@ -326,7 +336,8 @@ class _Reader:
         self.top = top or {}
         self.faults += self.document.unknown(_TOP) if self.top else []
         listeners = self.listeners()
-        store = self.section("store", ("events", "quarantine"))
+        store = self.section("store", ("events", "quarantine", "key"))
+        hold = self.section("hold", ("on_expiry",))
         privacy = self.section("privacy", ("text", "never_inspect"))
         log = self.section("log", ("level", "format"))
         metrics: Endpoint | None = Endpoint("127.0.0.1", 9464)
@@ -340,7 +351,8 @@ class _Reader:
             path=self.path, base=self.base, state=self.base / "var", places=self.document if self.path else None,
             listeners=listeners, tls=self.tls(),
             policy=self.material("policy", "rules/policy.yaml"), signatures=self.material("signatures", "signatures"),
-            store=Store(self.events(store), self.file(store, "var/quarantine", "store", "quarantine")),
+            store=Store(self.events(store), self.file(store, "var/quarantine", "store", "quarantine"),
+                        self.maybe_file(store, "store", "key")),
             archive=cast(Archive, self.choice(self.top, ("none", "metadata", "full"), "archive")),
             user=self.name("user"),
             privacy=Privacy(
@@ -350,6 +362,8 @@ class _Reader:
             workers=self.workers(), control=self.file(self.top, "var/inspector.sock", "control"),
             control_group=self.name("control_group"), metrics=metrics, files=self.judging(), limits=self.limits(),
             edits=self.edits(),
+            on_expiry=cast(Any, self.choice(hold, ("deny", "delete"), "hold", "on_expiry")),
+            roles=self.roles(), four_eyes=self.four_eyes(),
             log=Log(
                 self.choice(log, LEVELS, "log", "level", default="info"),
                 self.choice(log, ("text", "json"), "log", "format") if log.get("format") is not None else None,
@@ -729,6 +743,29 @@ class _Reader:
         if len(self.faults) > before or not isinstance(name, str) or not isinstance(why, str):
             return None
         return TlsException(name.lower(), why.strip(), until, tuple(clients))
+
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """The section `roles`: who may do what."""
+        found: dict[str, tuple[str, ...]] = {}
+        body = self.section("roles", ROLES)
+        for role in ROLES:
+            if body.get(role) is None:
+                continue
+            names = self.texts(body, "roles", role)
+            for index, name in enumerate(names):
+                if not name.removeprefix("@") or not name.isprintable() or set(name) & set(":/ "):
+                    self.wrong("a user of this system, or @ and a group", "roles", role, index)
+            found[role] = tuple(names)
+        return found
+
+    def four_eyes(self) -> tuple[str, ...]:
+        """four_eyes: a list of what needs two people."""
+        names = self.texts(self.top, "four_eyes") if self.top.get("four_eyes") is not None else []
+        for index, name in enumerate(names):
+            if name not in FOUR_EYES:
+                self.wrong(f'"{shown(name)}" needs no second person: {", ".join(FOUR_EYES)}'
+                           f'{did_you_mean(name, FOUR_EYES)}', "four_eyes", index)
+        return tuple(dict.fromkeys(names))
 
     def judging(self) -> Files:
         """The section `files`."""

@@ -7,11 +7,19 @@ at most limits.control_bytes long; so is its answer, without that bound.
     {"command": "sessions"}                  -> {"ok": true, "result": [{"id": …, "client": …, …}, …]}
     {"command": "kill", "id": "…"}           -> {"ok": true, "result": {"id": "…"}}
     {"command": "reload"}                    -> {"ok": true, "result": {"version": …}}
+    {"command": "holds", "state": "held"}    -> {"ok": true, "result": [{"id": …, "reference": …, …}, …]}
+    {"command": "hold.show", "id": "…"}      -> {"ok": true, "result": {"item": …, "held": …}}
+    hold.release, hold.deny, hold.export, hold.piece, hold.erase, hold.rotate: inspector/app/hold_desk.py
     anything else, or what could not be done -> {"ok": false, "error": "one or more sentences"}
 
-Who asks is known from the kernel (SO_PEERCRED) by his name on this machine; only root, the gateway's own user and the
-members of the control group are answered. A private folder (0700) around the socket becomes 0710 for that group, so
-that its members can reach the socket and nothing else. What they change is an event, which is the steward's duty.
+Who asks is known from the kernel (SO_PEERCRED) by his name on this machine; only root, the gateway's own user, the
+members of the control group and who has a role are answered. A private folder (0700) around the socket becomes 0710 for
+that group, so that its members can reach the socket and nothing else. What they change is an event, which is the
+steward's duty.
+
+Each command belongs to a role: view, review or operate. A role that is configured belongs to those who are named, and
+to nobody else; one that is not, to root and the gateway's own user. Members of the control group may do without a role
+what they could before there were roles (status, sessions, kill, reload), as long as that role is not configured.
 """
 
 from __future__ import annotations
@@ -26,8 +34,8 @@ import pwd
 import socket
 import stat
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,7 +49,14 @@ CONNECTIONS = 32
 ANSWER_BYTES = 64 << 20
 """Longest answer a client reads."""
 BACKLOG = 16
-COMMANDS = ("status", "sessions", "kill", "reload")
+COMMANDS: Mapping[str, str] = {
+    "status": "view", "sessions": "view", "kill": "operate", "reload": "operate",
+    "holds": "view", "hold.show": "review", "hold.release": "review", "hold.deny": "review", "hold.export": "review",
+    "hold.piece": "review", "hold.erase": "operate", "hold.rotate": "operate",
+}
+"""Command -> the role it needs."""
+OF_THE_GROUP = frozenset({"status", "sessions", "kill", "reload"})
+"""What the control group may do without a role."""
 
 
 class Steward(Protocol):
@@ -51,6 +66,20 @@ class Steward(Protocol):
     def sessions(self) -> list[Any]: ...
     def kill(self, session: str, by: str) -> None: ...
     async def reload(self, by: str) -> Mapping[str, Any]: ...
+    async def hold(self, command: str, request: Mapping[str, Any], by: str) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end."""
+
+    name: str
+    trusted: bool
+    """root, or the gateway's own user."""
+    member: bool
+    """Of the control group."""
+    roles: frozenset[str]
+    """Configured ones in which he is named."""
 
 
 class Control:
@@ -58,10 +87,13 @@ class Control:
 
     def __init__(
         self, path: Path, steward: Steward, *, group: str | None = None, limits: Callable[[], Limits] = Limits,
+        roles: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self.path = path
         self.steward = steward
         self.group = group
+        self.roles: Mapping[str, Collection[str]] = roles or {}
+        """Role -> names and @groups; may be replaced. A role that is not there is not configured."""
         self.limits = limits
         """Asked for each request: a reload may change it."""
         self._server: asyncio.Server | None = None
@@ -134,7 +166,7 @@ class Control:
                 await _answer(writer, _fault("too many connections to the control socket"))
                 return
             by = self._who(writer)
-            if by is None:
+            if not (by.trusted or by.member or by.roles):
                 await _answer(writer, _fault("you may not control this gateway"))
                 return
             while True:
@@ -154,8 +186,8 @@ class Control:
             self._tasks.discard(task)
             writer.close()
 
-    def _who(self, writer: asyncio.StreamWriter) -> str | None:
-        """The name of who is at the other end; None: he may not be."""
+    def _who(self, writer: asyncio.StreamWriter) -> Peer:
+        """Who is at the other end."""
         peer: socket.socket = writer.get_extra_info("socket")
         raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         _, uid, gid = struct.unpack("3i", raw)
@@ -163,16 +195,22 @@ class Control:
             name = pwd.getpwuid(uid).pw_name
         except KeyError:
             name = f"uid {uid}"
-        if uid in (0, os.geteuid()):
-            return name
-        if self.group is not None:
-            with contextlib.suppress(KeyError):
-                wanted = grp.getgrnam(self.group).gr_gid
-                if gid == wanted or wanted in os.getgrouplist(name, gid):
-                    return name
-        return None
+        groups = {gid}
+        with contextlib.suppress(KeyError, OSError):
+            groups.update(os.getgrouplist(pwd.getpwuid(uid).pw_name, gid))
+        return Peer(
+            name, uid in (0, os.geteuid()), self.group is not None and _is_of(self.group, groups),
+            frozenset(role for role, names in self.roles.items() if any(
+                _is_of(one[1:], groups) if one.startswith("@") else one == name for one in names)))
 
-    async def _obey(self, line: bytes, by: str) -> dict[str, Any]:
+    def _may(self, by: Peer, command: str) -> bool:
+        """Whether somebody may give a command."""
+        role = COMMANDS[command]
+        if role in self.roles:
+            return role in by.roles
+        return by.trusted or (by.member and command in OF_THE_GROUP)
+
+    async def _obey(self, line: bytes, by: Peer) -> dict[str, Any]:
         if len(line) > self.limits().control_bytes:
             return _fault(f"a request has at most {self.limits().control_bytes:g} bytes")
         try:
@@ -186,9 +224,13 @@ class Control:
         except UserError as fault:
             return _fault(fault.sentence)
 
-    async def _do(self, request: dict[str, Any], by: str) -> Any:
-        steward = self.steward
-        match request.get("command"):
+    async def _do(self, request: dict[str, Any], peer: Peer) -> Any:
+        steward, command, by = self.steward, request.get("command"), peer.name
+        if not isinstance(command, str) or command not in COMMANDS:
+            raise UserError(f"unknown command (one of {', '.join(COMMANDS)})")
+        if not self._may(peer, command):
+            raise UserError(f"{by} may not do this: it needs the role {COMMANDS[command]}")
+        match command:
             case "status":
                 return dict(steward.status())
             case "sessions":
@@ -201,7 +243,15 @@ class Control:
                 return {"id": session}
             case "reload":
                 return dict(await steward.reload(by))
-        raise UserError(f"unknown command (one of {', '.join(COMMANDS)})")
+        return await steward.hold(command, request, by)
+
+
+def _is_of(group: str, groups: Collection[int]) -> bool:
+    """Whether a group of that name is among these."""
+    try:
+        return grp.getgrnam(group).gr_gid in groups
+    except KeyError:
+        return False
 
 
 def _let_pass(folder: Path, gid: int) -> None:

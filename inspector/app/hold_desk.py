@@ -23,7 +23,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -33,7 +33,13 @@ from inspector.model import DOWN, STEPS, UP, Arrived, Cover, Held, Limits, Notic
 from inspector.store.holds import WAITING, Damaged, HoldError, HoldFull, HoldStore, Item, Opened
 from inspector.store.lines import shown
 
+if TYPE_CHECKING:
+    from inspector.app.config import Config
+
 T = TypeVar("T")
+Put = Callable[[dict[str, Any], Callable[[bool], None] | None], None]
+"""A row for the event log; with a second argument it is durable, and that is called, from any thread, when it is on
+disk."""
 
 THREADS = 4
 BIG_WRITES = 2
@@ -107,6 +113,25 @@ class Counters:
         self.erased = 0
 
 
+def open_desk(loaded: Config, floor: Floor, put: Put, current: Callable[[], Config]) -> HoldDesk:
+    """The desk of a configuration, with its store open; `current`: the configuration as reloads change it.
+
+    Raises UserError.
+    """
+    from inspector.app import logs
+
+    store = HoldStore(loaded.store.quarantine, lambda: current().limits, key=loaded.store.key)
+    desk = HoldDesk(
+        store, floor, put, limits=lambda: current().limits,
+        rules=lambda: Rules(current().on_expiry, frozenset(current().four_eyes)),
+        tell=lambda sentence: logs.tell("warning", sentence))
+    try:
+        desk.open()
+    except HoldError as fault:
+        raise UserError(str(fault)) from None
+    return desk
+
+
 class _Run:
     """What one session is given, one after another."""
 
@@ -122,9 +147,9 @@ class HoldDesk:
     sentence for the administrator."""
 
     def __init__(
-        self, store: HoldStore, floor: Floor, put: Callable[[dict[str, Any], Callable[[bool], None] | None], None],
-        *, limits: Callable[[], Limits] = Limits, rules: Callable[[], Rules] = Rules,
-        tell: Callable[[str], None] = lambda _: None, clock: Callable[[], float] = time.time,
+        self, store: HoldStore, floor: Floor, put: Put, *, limits: Callable[[], Limits] = Limits,
+        rules: Callable[[], Rules] = Rules, tell: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
         self.floor = floor

@@ -21,8 +21,10 @@ import inspector
 from inspector.app import build, config, logs, process
 from inspector.app.control import Control
 from inspector.app.errors import UserError
+from inspector.app.hold_desk import HoldDesk, open_desk
 from inspector.classify.probes import named_im
 from inspector.drivers import metrics
+from inspector.drivers.alarms import Alarms, of_bounds
 from inspector.drivers.clamd import Clamd
 from inspector.drivers.judges import Judging, Workers
 from inspector.drivers.mitm_server import Gateway, GatewaySettings
@@ -55,6 +57,7 @@ class Supervisor:
             lambda: self.config.limits, lambda sentence: logs.tell("warning", sentence),
             build.spool_folder(loaded) / "empty"))
         self.writer: Writer
+        self.desk: HoldDesk | None = None
         self._control: Control | None = None
         self._metrics: metrics.MetricsServer | None = None
         self._rows = 0
@@ -97,6 +100,9 @@ class Supervisor:
         process.private(loaded.state)
         self.writer = process.event_store(loaded, self.name, "0", loaded.state / "checkpoint.key")
         self._arrange(built, build.gateway_settings(loaded, stock_io=os.environ.get("INSPECTOR_IO") == "stock"))
+        self.desk = open_desk(loaded, self.gateway, self.writer.put, lambda: self.config)
+        self.gateway.holds = self.desk
+        await self.desk.start()
         try:
             await self.gateway.start()
         except (AuthorityError, OSError) as error:
@@ -116,17 +122,23 @@ class Supervisor:
         self.gateway = Gateway(
             settings, self._session, self.world, SPECS, self._note, lambda sentence: logs.tell("warning", sentence),
             self.judging)
+        self.alarms = Alarms(
+            lambda: self.config.limits, self.writer, {"spool": settings.spool, "state": self.config.state},
+            self.gateway.clock, self.writer.put, lambda sentence: logs.tell("warning", sentence))
+        self.gateway.admission.full = lambda: self.alarms.full
 
     async def _settle(self, built: build.Built) -> None:
         """What comes last, as the user that we stay: who judges files."""
         self._ask_clamd(self.config)
         await self.judging.workers.start(built.rules.scanner.files)
+        self._spawn(self.alarms.run())
         gc.collect()
         gc.freeze()
 
     async def _watch(self, loaded: config.Config) -> None:
         """Control socket and metrics."""
-        control = Control(loaded.control, self, group=loaded.control_group, limits=lambda: self.config.limits)
+        control = Control(
+            loaded.control, self, group=loaded.control_group, limits=lambda: self.config.limits, roles=loaded.roles)
         await control.start()
         self._control = control
         if loaded.metrics is None:
@@ -139,6 +151,8 @@ class Supervisor:
         page.add(metrics.of_counters("inspector_files", self.judging.workers.counters))
         page.add(metrics.of_files(self.gateway.disk, self.gateway.leases, self.judging.workers))
         page.add(metrics.of_reloads(self.reloads))
+        page.add(self.alarms.source)
+        page.add(of_bounds(self.gateway))
         server = metrics.MetricsServer(page)
         try:
             await server.start(loaded.metrics.host, loaded.metrics.port)
@@ -185,6 +199,8 @@ class Supervisor:
         await self.judging.workers.stop()
         for task in self._tasks:
             task.cancel()
+        if self.desk is not None:
+            await self.desk.stop()
         if hasattr(self, "writer"):
             await asyncio.to_thread(self.writer.close)
 
@@ -241,6 +257,7 @@ class Supervisor:
             problems.append(f"{second.trouble}: files are not judged by it")
         if workers.broken:
             problems.append("no process that judges files can be started: files are not judged")
+        problems += [*self.alarms.problems(), *self.gateway.problems()]
         sessions = self.gateway.sessions()
         protocols: dict[str, int] = {}
         for session in sessions:
@@ -284,6 +301,12 @@ class Supervisor:
             raise UserError(f"no session {session}")
         self._event("kill", by=by, session=session, user=row.user, protocol=row.protocol, reason=None)
 
+    async def hold(self, command: str, request: Mapping[str, Any], by: str) -> Any:
+        """A reviewer's command. Raises UserError."""
+        if self.desk is None:
+            raise UserError("the gateway has not started yet")
+        return await self.desk.ask(command, request, by)
+
     async def reload(self, by: str) -> Mapping[str, Any]:
         """Read configuration, policy and packs again. Raises UserError with every fault; then nothing has changed."""
         async with self._reloading:
@@ -325,6 +348,8 @@ class Supervisor:
         kit.never_inspect = frozenset(loaded.privacy.never_inspect)
         if loaded.files != before.files:
             self._ask_clamd(loaded)
+        if self._control is not None:
+            self._control.roles = loaded.roles
         self.writer.limits, self.writer.text = loaded.limits, loaded.privacy.text
         self.gateway.limits = loaded.limits
         self.gateway.settings = replace(

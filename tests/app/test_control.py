@@ -10,7 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,10 @@ class Desk:
         await asyncio.sleep(0)
         self.asked.append(("reload", by))
         raise UserError("policy.yaml:1:1: a fault\npolicy.yaml:2:1: another")
+
+    async def hold(self, command: str, request: Mapping[str, Any], by: str) -> Any:
+        self.asked.append((command, str(request.get("id")), by))
+        return {"done": command}
 
 
 def run(path: Path, talk: Callable[[Desk], Coroutine[Any, Any, None]], **more: Any) -> Desk:

@@ -1,16 +1,19 @@
 """Letters that look like other letters, as a table of bytes.
 
 Source: Unicode Technical Standard 39 ("Unicode Security Mechanisms"), the idea of a skeleton; the choice of letters is
-ours: lookalikes of ASCII letters, digits and signs in Cyrillic, Greek, Armenian, Latin extensions and punctuation that
-survive compatibility decomposition (NFKD), and the digits of Arabic and Persian.
+ours: lookalikes of ASCII letters, digits and signs that survive compatibility decomposition (NFKD), and the digits of
+all scripts.
 
-Two steps of C speed: an encoding map gives each character of the table a byte of its own (all else becomes "?"), and
-`bytes.translate` gives each such byte the letter it looks like.
+Two steps of C speed: an encoding map gives each common character a byte of its own (all else becomes "?"), and
+`bytes.translate` gives each such byte the letter it looks like. Only a text with something else in it is looked up in
+the long table of rare letters.
 """
 
 from __future__ import annotations
 
 import codecs
+import functools
+import unicodedata
 from typing import Any
 
 _LOOKALIKES: dict[str, str] = {
@@ -34,16 +37,54 @@ _LOOKALIKES: dict[str, str] = {
 }
 """Letter to the letter it looks like. With ASCII at most 256 entries together."""
 
-_DIGITS = ("٠١٢٣٤٥٦٧٨٩", "۰۱۲۳۴۵۶۷۸۹")
+_NOTHING_LIKE = "бджилфцчшщъыэюяБДЖИЛФЧШЫЮ"
+"""Common letters that look like none of ASCII, told apart from those that nobody looked at yet."""
 
-_ENTRIES = [*_LOOKALIKES.items(), *((c, str(i)) for digits in _DIGITS for i, c in enumerate(digits))]
+_ENTRIES = [*_LOOKALIKES.items(), *((c, "?") for c in _NOTHING_LIKE)]
 assert len(_ENTRIES) <= 128, "a byte each above ASCII"
 _DECODING = "".join(map(chr, range(128))) + "".join(c for c, _ in _ENTRIES).ljust(128, "\ufffe")
 _ENCODING: Any = codecs.charmap_build(_DECODING)
 _TRANSLATE = bytes(range(128)) + "".join(like for _, like in _ENTRIES).encode().ljust(128, b"?")
 
+_RARE = """
+    ᏙV ᎬE ᎻH ᏞL ᏒR ᎫJ ᏏB ᏏB ᎪA ᏴB ᏟC ᎠD ᎷM ᏢP ᎡR ᏚS ᎢT ᏃZ ᎳW ᎿH ᏦK ᎥI ᏀG Ꮋh
+    ꓐB ꓑP ꓒd ꓓD ꓔT ꓖG ꓗK ꓙJ ꓚC ꓜZ ꓝF ꓟM ꓠN ꓡL ꓢS ꓣR ꓦV ꓧH ꓪW ꓫX ꓬY ꓮA ꓰE ꓲI ꓳO ꓴU
+    ⲀA ⲁa ⲂB ⲃb ⲈE ⲉe ⲎH ⲏh ⲒI ⲓi ⲔK ⲕk ⲘM ⲙm ⲚN ⲛn ⲞO ⲟo ⲠN ⲡn ⲢP ⲣp ⲤC ⲥc ⲦT ⲧt ⲨY ⲩy ⲬX ⲭx ⲰW ⲱw
+    աw եt զq էt լl ծd կk ձd ճd յj ցg ւi քp ֆf ՏS ՍU ՕO ԼL ժd գq ղn չs ռn ր? Տs
+    ƀb ɓb ƃb ƈc đd ɖd ɗd ƌd ǥg ɠg ħh ɦh ɨi ɪi ʝj ɟj ƙk ɫl ɬl ɭl ɱm ɲn ɳn ƞn ɵo ɔo ƥp ɼr ɽr ʂs ŧt ƭt ʈt ʉu ʋv ƴy ʐz ƶz
+    ȥz ɇe ɉj ɍr ɏy ƒf ꝑp ɋq ʠq ɛe ɜe ɐa ɒa əe ɾr ʌv ɯm ɰm ʍm ꬲe ꭓx ꬰa ȼc ȡd ȶt ȴl ȵn ʞk ɥh ƿp ſs ẞB ßB æa œo þp ðd
+    ʙB ᴅD ꜰF ɢG ʜH ᴊJ ᴋK ᴍM ᴘP ꜱS ᴛT ᴜU ᴠV ᴡW ʏY ᴢZ ᴎN ᴙR
+    єe ґr ўy ҳx қk ңh ҫc ҭt үy ұy ғf һh ҡk ҙ3 ҽe ҿe ԍg ԑe ӡ3 ӕa ԏt ѡw ꙍw ԕh ҏp ҝk ҟk ӄk ҥh ӈh ӊh ҷ4 ҹ4 ӌ4
+    ϲc ϳj ϱp ϰk Ϲc ϒY θ0 Θ0 δd γy π? ζ? λ? Γ? Δ? Π? Λ? Ω? Σ? Φ? ξ? ψ? φ? Ш? ς? σo
+    ‑- ‒- ﹘- ―- ─- ⁃- ˗- ➖- ˉ- ‚, ،, ⧸/ ╱/ ∖\\ ⧵\\ ׀| ∣| │| ┃| ˸: ։: ׃: ː: ꞉: ‹< ›> ٪% ˍ_
+    ·. •. ∙. ⋅. ・. ‧. ●. ▪. ◦. ۔. ․. ⓿0 ❶1 ❷2 ❸3 ❹4 ❺5 ❻6 ❼7 ❽8 ❾9 ➀1 ➁2 ➂3 ➃4 ➄5 ➅6 ➆7 ➇8 ➈9
+    ➊1 ➋2 ➌3 ➍4 ➎5 ➏6 ➐7 ➑8 ➒9
+"""
+"""Rare letters and signs, each with what it looks like: Cherokee, Lisu, Coptic, Armenian, letters with strokes and
+hooks, small capitals, the rest of Cyrillic and Greek, dashes, dots, digits in signs."""
+
+
+@functools.cache
+def _rare() -> dict[int, str | None]:
+    """What is looked up where the first table leaves question marks: rare letters, letters in signs, every script's
+    digits; marks become nothing. Made when it is first needed (20 ms)."""
+    table: dict[int, str | None] = {}
+    for code in range(0x80, 0x20000):
+        kind = unicodedata.category(chr(code))
+        if kind == "Mn" or kind == "Me":
+            table[code] = None
+        elif kind == "Nd":
+            table[code] = str(unicodedata.digit(chr(code)))
+    table.update({ord(pair[0]): pair[1] for pair in _RARE.split()})
+    for first in (0x1F150, 0x1F170, 0x1F1E6):
+        table.update({first + n: chr(65 + n) for n in range(26)})
+    table.update({ord(c): like for c, like in _LOOKALIKES.items()})
+    return table
+
 
 def skeleton(text: str) -> bytes:
-    """The ASCII text that `text` looks like: one byte a character, "?" where it looks like none."""
+    """The ASCII text that `text` looks like: one byte a character, "?" where it looks like none, nothing for marks."""
     encoded: bytes = codecs.charmap_encode(text, "replace", _ENCODING)[0]
+    if b"?" in encoded and encoded.count(b"?") != text.count("?"):
+        encoded = codecs.charmap_encode(text.translate(_rare()), "replace", _ENCODING)[0]
     return encoded.translate(_TRANSLATE)

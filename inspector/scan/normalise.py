@@ -1,12 +1,15 @@
 """Texts as they are scanned: one run of bytes that holds every form of every text, and the way back.
 
-A text of ASCII letters without a character reference has one form: itself. Any other is scanned as it is written and,
-where they differ, in these forms (design §7):
+A text of printable ASCII letters with single blanks and without a character reference has one form: itself. Any other
+is scanned as it is written and, where they differ, in these forms (design §7):
 
-- `plain`: references undone (markup was undone by the decoder; this is markup inside the text);
+- `raw`, references undone (markup was undone by the decoder; this is markup inside the text);
+- `spaced`: of ASCII: white space as one blank, controls removed;
 - `folded`: compatibility forms made plain (NFKC: full width, mathematical, enclosed letters), what does not show
-  removed, case folded (for rules in other scripts than Latin: the rules' own `nocase` knows ASCII only);
-- `skeleton`: decomposed, marks removed, letters replaced by the ASCII letters they look like, case kept.
+  removed, white space as one blank, case folded (for rules in other scripts than Latin: the rules' own `nocase` knows
+  ASCII only);
+- `skeleton`: decomposed, marks removed, letters replaced by the ASCII letters they look like, case kept;
+- `turned`: the skeleton of what a right-to-left override shows.
 
 Forms stand behind one another with a separator between that no word, line or space of a rule goes across. Where
 in the text a byte of a form came from is computed only for a hit: cluster by cluster (a letter with its marks, a
@@ -18,19 +21,56 @@ from __future__ import annotations
 import html
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 from inspector.model.events import Text
 from inspector.model.verdicts import Span
 from inspector.scan.confusables import skeleton
-from inspector.wire.patterns import ENTITY, INVISIBLE
+from inspector.wire.patterns import BLANKS, ENCLOSED, ENTITY, INVISIBLE
 
 SEPARATOR = "\n\x1e_\x1e\n"
 """Between texts and forms: runs of white space, of signs and of dots end in it, and so do words."""
 _SEPARATOR = SEPARATOR.encode()
 
-Form = Callable[[str], bytes]
+_DEEPEST = 125
+"""Embedded directions that count (UAX 9, max_depth)."""
+_OPENING = frozenset("\u202a\u202b\u202d\u202e\u2066\u2067\u2068")
+_ENCLOSED: dict[int, str] = {
+    **{0x2474 + n: str(n + 1) for n in range(20)}, **{0x249C + n: chr(97 + n) for n in range(26)},
+    **{0x1F110 + n: chr(65 + n) for n in range(26)},
+}
+"""Letters and numbers in brackets of one character: NFKC would write the brackets."""
+
+
+_TELLING = bytes(range(32)) + b"\x7f&"
+"""What gives a text of ASCII letters another form: controls, white space, references."""
+
+
+class Form:
+    """A function from a text to the bytes of one of its forms."""
+
+    __slots__ = ("kind", "undone")
+
+    def __init__(self, kind: str, undone: bool) -> None:
+        self.kind = kind
+        """raw, spaced, folded, skeleton, turned."""
+        self.undone = undone
+        """Whether references are undone first."""
+
+    def __call__(self, text: str) -> bytes:
+        if self.undone:
+            text = _unescape(text)
+        if self.kind == "raw":
+            return _raw(text)
+        if self.kind == "spaced":
+            return _raw(_spaced(text))
+        visible = _visible(turned(text) if self.kind == "turned" else text)
+        return _raw(visible.casefold()) if self.kind == "folded" else _bones(visible)
+
+
+_FORMS = {(kind, undone): Form(kind, undone) for kind in ("raw", "spaced", "folded", "skeleton", "turned")
+          for undone in (False, True)}
 
 
 class Layout:
@@ -65,7 +105,7 @@ class Layout:
         }
         return [
             (start, end) for start, end, (index, form) in zip(self._starts, ends, self._forms, strict=True)
-            if form not in (_skeleton, _undone_skeleton) or index not in lookalikes
+            if form.kind not in ("skeleton", "turned") or index not in lookalikes
         ]
 
     def span(self, start: int, end: int) -> Span:
@@ -79,25 +119,40 @@ class Layout:
         return index, low, high
 
 
+def single(plain: str) -> bool:
+    """Whether a text has one form: itself."""
+    if not plain.isascii():
+        return False
+    data = plain.encode()
+    return len(data.translate(None, _TELLING)) == len(data) and b"  " not in data
+
+
 def forms(plain: str) -> list[tuple[Form, bytes]]:
     """The forms of a text that differ from one another, with the functions that make them. The first is itself."""
     raw = _raw(plain)
-    made: list[tuple[Form, bytes]] = [(_raw, raw)]
-    source: Form = _raw
+    undone = False
+    made: list[tuple[Form, bytes]] = [(_FORMS["raw", False], raw)]
     if "&" in plain:
-        undone = _unescape(plain)
-        if undone is not plain:
-            source, raw = _undone, _raw(undone)
-            made.append((source, raw))
-            plain = undone
-    if not plain.isascii():
-        visible = _visible(plain)
-        folded = _raw(visible.casefold())
-        if folded != raw.lower() and not visible.isascii():
-            made.append((_folded if source is _raw else _undone_folded, folded))
-        bones = _bones(visible)
-        if bones != raw:
-            made.append((_skeleton if source is _raw else _undone_skeleton, bones))
+        bare = _unescape(plain)
+        if bare is not plain:
+            plain, raw, undone = bare, _raw(bare), True
+            made.append((_FORMS["raw", True], raw))
+    if plain.isascii():
+        if not plain.isprintable() or "  " in plain:
+            spaced = _raw(_spaced(plain))
+            if spaced != raw:
+                made.append((_FORMS["spaced", undone], spaced))
+        return made
+    visible = _visible(plain)
+    folded = _raw(visible.casefold())
+    if folded != raw.lower() and not visible.isascii():
+        made.append((_FORMS["folded", undone], folded))
+    bones = _bones(visible)
+    if bones != raw:
+        made.append((_FORMS["skeleton", undone], bones))
+    if "\u202e" in plain:
+        form = _FORMS["turned", undone]
+        made.append((form, _bones(_visible(turned(plain)))))
     return made
 
 
@@ -106,12 +161,18 @@ def _raw(text: str) -> bytes:
 
 
 def _unescape(text: str) -> str:
-    """References with a semicolon undone; the very same object where there is none."""
+    """References undone; the very same object where there is none."""
     return ENTITY.sub(lambda match: html.unescape(match.group()), text) if ENTITY.search(text) else text
 
 
+def _spaced(text: str) -> str:
+    return BLANKS.sub(" ", INVISIBLE.sub("", text))
+
+
 def _visible(text: str) -> str:
-    return INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    if ENCLOSED.search(text) is not None:
+        text = text.translate(_ENCLOSED)
+    return _spaced(unicodedata.normalize("NFKC", text))
 
 
 def _bones(visible: str) -> bytes:
@@ -119,24 +180,42 @@ def _bones(visible: str) -> bytes:
     return skeleton(apart if apart == visible else INVISIBLE.sub("", apart))
 
 
-def _undone(text: str) -> bytes:
-    return _raw(_unescape(text))
+def turned(text: str) -> str:
+    """A text in the order in which right-to-left overrides show it (UAX 9, X1 to X8). Controls of direction stay out.
+
+    What stands inside an override to the left is one unit of an override to the right around it.
+    """
+    done: list[str] = []
+    stack: list[tuple[str, list[str]]] = []
+    beyond = 0
+    for c in text:
+        if c in _OPENING:
+            if len(stack) < _DEEPEST:
+                stack.append((c, []))
+            else:
+                beyond += 1
+        elif c in "\u202c\u2069":
+            if beyond:
+                beyond -= 1
+            elif stack:
+                _close(stack, done)
+        else:
+            if c in "\n\r\u2029":
+                beyond = 0
+                while stack:
+                    _close(stack, done)
+            (stack[-1][1] if stack else done).append(c)
+    while stack:
+        _close(stack, done)
+    return "".join(done)
 
 
-def _folded(text: str) -> bytes:
-    return _raw(_visible(text).casefold())
-
-
-def _skeleton(text: str) -> bytes:
-    return _bones(_visible(text))
-
-
-def _undone_folded(text: str) -> bytes:
-    return _folded(_unescape(text))
-
-
-def _undone_skeleton(text: str) -> bytes:
-    return _skeleton(_unescape(text))
+def _close(stack: list[tuple[str, list[str]]], done: list[str]) -> None:
+    """End the innermost direction: what it holds becomes one unit of the one around it."""
+    opening, units = stack.pop()
+    if opening == "\u202e":
+        units.reverse()
+    (stack[-1][1] if stack else done).append("".join(units))
 
 
 class _Map:
@@ -163,9 +242,11 @@ class _Map:
 
 
 def clusters(plain: str) -> list[int]:
-    """Where clusters begin: a character with what is composed with it or hidden behind it; a reference is one."""
+    """Where clusters begin: a character with what is composed with it or hidden behind it; a reference is one, a run of
+    white space is one."""
     cuts: list[int] = []
     skip = 0
+    before = False
     entities = iter([m.span() for m in ENTITY.finditer(plain)] if "&" in plain else [])
     entity = next(entities, None)
     for i, c in enumerate(plain):
@@ -174,7 +255,12 @@ def clusters(plain: str) -> list[int]:
             skip = entity[1]
             entity = next(entities, None)
         elif i >= skip and (i == 0 or c < "\u0300" or not _joins(c)):
-            cuts.append(i)
+            blank = c.isspace()
+            if not (blank and before):
+                cuts.append(i)
+            before = blank
+            continue
+        before = False
     return cuts
 
 

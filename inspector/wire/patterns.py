@@ -10,16 +10,24 @@ import re
 from typing import Final
 
 INVISIBLE: Final = re.compile(
-    "[\u00ad\u0300-\u036f\u0483-\u0489\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u1ab0-\u1aff\u1dc0-\u1dff"
-    "\u200b-\u200f\u202a-\u202e\u2060-\u206f\u20d0-\u20ff\u3164\ufe00-\ufe0f\ufe20-\ufe2f\ufeff\uffa0\ufff9-\ufffb"
-    "\U0001d173-\U0001d17a\U000e0001-\U000e007f\U000e0100-\U000e01ef]+"
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u0300-\u036f\u0483-\u0489\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u1ab0-\u1aff\u1dc0-\u1dff\u200b-\u200f\u202a-\u202e\u2060-\u206f\u20d0-\u20ff\u3164\ufe00-\ufe0f\ufe20-\ufe2f"
+    "\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d159"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
-"""What does not show between two letters: format and bidirectional controls, variation selectors, fillers, and the
-combining marks of Latin, Greek and Cyrillic (Unicode 16, DerivedCoreProperties Default_Ignorable_Code_Point; blocks
-Combining Diacritical Marks and its extensions)."""
+"""What does not show between two letters: controls (but for white space), format and bidirectional controls, variation
+selectors, fillers, and the combining marks of Latin, Greek and Cyrillic (Unicode 16, DerivedCoreProperties
+Default_Ignorable_Code_Point; blocks Combining Diacritical Marks and its extensions)."""
 
-ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-"""A character reference with its semicolon (HTML Living Standard 13.5, XML 1.0 4.1)."""
+BLANKS: Final = re.compile("[^\\S ][\\s\u2800]*+| [\\s\u2800]++|\u2800[\\s\u2800]*+")
+"""White space that is more than one blank, or another one (Unicode White_Space; the braille blank)."""
+
+ENCLOSED: Final = re.compile("[\u2474-\u2487\u249c-\u24b5\U0001f110-\U0001f129]")
+"""A letter or number in brackets of one character."""
+
+ENTITY: Final = re.compile("&(?:#[0-9]{1,40};?|#[xX][0-9a-fA-F]{1,40};?|[A-Za-z][A-Za-z0-9]{1,31};)")
+"""A character reference: a numeric one with its semicolon or without, as browsers read it (HTML Living Standard 13.5,
+13.2.5.80; XML 1.0 4.1)."""
 
 # -- IRC
 

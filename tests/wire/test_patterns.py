@@ -12,6 +12,8 @@ from inspector.wire import patterns
 
 WORST: dict[str, Callable[[int], list[str | bytes]]] = {
     "INVISIBLE": lambda n: ["\u200b" * n, "a\u0301" * (n // 2), "a" * n],
+    "BLANKS": lambda n: [" " * n, "\t" * n, " a" * (n // 2), "\u2800 " * (n // 2), "  a" * (n // 3)],
+    "ENCLOSED": lambda n: ["a" * n, "\u2474" * n],
     "ENTITY": lambda n: ["&" * n, "&a" * (n // 2), "&" + "a" * n, "&#" * (n // 2), "&#x12345" * (n // 8)],
     "IRC_FORMATTING": lambda n: ["\x03" * n, "\x03" + "1" * n, "\x0312," * (n // 4), "\x04abcdef" * (n // 7), "a" * n],
     "IRC_UP_LINE": lambda n: [
@@ -77,8 +79,19 @@ def test_invisible_characters() -> None:
 
 
 def test_entities() -> None:
-    """References with a semicolon only: the & of a link's query is none."""
-    assert patterns.ENTITY.findall("&amp; &#65; &#x41; ?a=1&copy=2 & &;") == ["&amp;", "&#65;", "&#x41;"]
+    """Named references with a semicolon only (the & of a link's query is none), numeric ones without it, too."""
+    assert patterns.ENTITY.findall("&amp; &#65; &#x41; ?a=1&copy=2 & &; &#00118iolet") == [
+        "&amp;", "&#65;", "&#x41;", "&#00118"]
+
+
+def test_blanks() -> None:
+    """White space but for a single blank, as one run; the braille blank shows nothing, too."""
+    assert patterns.BLANKS.sub("_", "a b  c\td \n e\u2800f\u2028g") == "a b_c_d_e_f_g"
+
+
+def test_letters_in_brackets() -> None:
+    """Parenthesised letters and numbers; a letter in a circle has a form without brackets."""
+    assert patterns.ENCLOSED.findall("a⒜ ⑴ Ⓐ 🄐") == ["⒜", "⑴", "🄐"]
 
 
 def test_irc_formatting() -> None:

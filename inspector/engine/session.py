@@ -589,7 +589,7 @@ class Session:
         self.context.policy = rules.policy
 
     def _note_living(self, at: float, out: list[Effect]) -> None:
-        """Have the store remember that this session lives: should we be killed, the next start says that it was lost."""
+        """Have the store remember that this session lives: if we are killed, the next start says that it was lost."""
         if not self.dry:
             row = self.flow_row(at, "open")
             out.append(Note(0, row))

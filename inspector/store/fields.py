@@ -184,6 +184,7 @@ KINDS: dict[str, tuple[Field, ...]] = {
         Field("user", "text", "the user of this session"), Field("listener", "text", "the listener"),
         Field("client", "address", "the client"), Field("server", "address", "the server"),
         Field("message", "text", "id of the event it concerns"),
+        Field("count", "count", "how many, where they are told together"),
     ),
     "started": (
         Field("version", "text", "version of the program"), Field("listeners", "texts", "mode and address of each"),

@@ -78,7 +78,7 @@ class Transfer:
 
     __slots__ = (
         "bytes", "closed", "complete", "deadline", "done", "end", "id", "item", "mode", "moved", "offer", "offered",
-        "pending", "rules", "sent", "spooled", "start", "tail", "tail_bytes", "tail_content", "told", "unread",
+        "pending", "rules", "said", "sent", "spooled", "start", "tail", "tail_bytes", "tail_content", "told", "unread",
         "unspooling", "way",
     )
 
@@ -89,6 +89,8 @@ class Transfer:
         self.offer = start.offer
         self.rules = rules
         """The rules that decided how it is taken judge it."""
+        self.said: tuple[Verdict, ...] = ()
+        """What was decided of the offers that its first frame has, until that frame is applied."""
         self.mode: FileMode | str = "pass"
         self.offered: str | None = None
         """The id of the row of its offer."""
@@ -228,6 +230,7 @@ class FileDesk:
         if offers:
             self._judge_offers(item, offers, frame.at, world, out)
             assert item.verdicts is not None
+            transfer.said = () if watching else tuple(item.verdicts)
             worst = max(verdict.action for verdict in item.verdicts)
             rest = [Verdict(worst) if worst >= Action.BLOCK else HELD] * (len(frame.events) - len(offers))
             item.verdicts = [*item.verdicts, *rest]
@@ -249,11 +252,7 @@ class FileDesk:
                 mode = "stream"
             transfer.mode = "watch" if watching and mode != "pass" else mode
             transfer.told = mode if session.dry else transfer.mode
-        # By the session, too: others may offer something in the same words.
-        transfer.offered = world.offers.get(hash((session.flow.id, start.offer)), frame.at)
-        expected = start.expected
-        if transfer.offered is None and expected is not None and expected.offer is not None:
-            transfer.offered = world.offers.get(hash((expected.flow, expected.offer)), frame.at)
+        transfer.offered = _row_of(start, session.flow.id, world, frame.at)
         self._open[way, start.transfer] = self._all[transfer.id] = transfer
         if transfer.mode != "pass":
             self._watch_over(frame.at, out)
@@ -337,7 +336,7 @@ class FileDesk:
         if transfer.mode == "watch":
             self._read(transfer, content, out)
         item = session._item(frame, left)
-        item.verdicts = [PASSED] * len(frame.events)
+        item.verdicts = _each(transfer, frame, PASSED)
         transfer.sent += len(frame.raw)
         if transfer.end is not None:
             if transfer.mode == "watch":
@@ -368,8 +367,7 @@ class FileDesk:
         session, way = self._session, frame.way
         decoder = session._decoder
         assert decoder is not None
-        acts: list[Act] = decoder.apply(
-            frame, [HELD if isinstance(event, FILE_CONTENT) else PASSED for event in frame.events])
+        acts: list[Act] = decoder.apply(frame, _each(transfer, frame, HELD))
         if not session._arranged(acts, frame.at, world, out):
             return
         own: list[bytes] = []
@@ -503,7 +501,7 @@ class FileDesk:
         if cover is not None:
             out.append(Came(cover.hold, True))
         verdict = session._outcome(item, event, asked, found, inp.at, out, did, did.action, 0, cover)
-        item.verdicts = [verdict] * len(item.frame.events)
+        item.verdicts = _each(transfer, item.frame, verdict)
         if transfer.mode == "watch":
             self._discard(transfer, out)
             self._forget(transfer)
@@ -686,6 +684,28 @@ class FileDesk:
         self._all.pop(transfer.id, None)
         if self._open.get(transfer.name) is transfer:
             del self._open[transfer.name]
+
+
+def _row_of(start: FileStart, flow: str, world: World, at: float) -> str | None:
+    """The id of the row of the offer that a file came of. By its session, too: others may offer something in the same
+    words. A passive offer names no address, its answer does."""
+    tried: list[tuple[str | None, FileOffer]] = [(flow, start.offer)]
+    expected = start.expected
+    if expected is not None and expected.offer is not None:
+        passive = msgspec.structs.replace(expected.offer, address=None)
+        tried += [(expected.flow, expected.offer), (expected.flow, passive)]
+    return next((found for key in tried if (found := world.offers.get(hash(key), at)) is not None), None)
+
+
+def _each(transfer: Transfer, frame: Frame, content: Verdict) -> list[Verdict]:
+    """One verdict for each event: `content` for the file's, for an offer what was decided of it, if that is worse than
+    what becomes of the file."""
+    said, transfer.said = iter(transfer.said), ()
+    offer = PASSED if content is HELD else content
+    return [
+        content if isinstance(event, FILE_CONTENT) else max(next(said, offer), offer, key=lambda one: one.action)
+        for event in frame.events
+    ]
 
 
 def notice_of(offer: FileOffer, verdict: Verdict) -> str:

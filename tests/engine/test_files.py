@@ -511,6 +511,30 @@ def test_the_row_of_a_file_names_the_row_of_its_offer() -> None:
     assert row["offer"] == "talk-7"
 
 
+def test_an_offer_whose_address_became_known_later_is_named_too() -> None:
+    """A passive offer names no address; its answer does, and the content came there."""
+    expect = announced()
+    assert expect.offer is not None
+    offer = msgspec.structs.replace(expect.offer, address=None)
+    session, world, _ = file_session(expected=msgspec.structs.replace(
+        expect, offer=msgspec.structs.replace(offer, address="192.0.2.1:4000")))
+    world.offers.put(hash(("talk", offer)), "talk-7", START + 10)
+    p = Play(session, world)
+    p >> up(b"FILE t a.txt 3\nPART t abc\nCLOSE t\n")
+    assert judging(p.last).about.offer == "talk-7"
+
+
+@pytest.mark.parametrize("mode", ["spool", "stream", "pass"])
+def test_who_offers_with_the_content_itself_is_warned(mode: FileMode) -> None:
+    """A warning about an offer that nobody made before reaches its sender once, with the first frame."""
+    p = play(mode)
+    p >> up(b"FILE t odd.txt 3\n")
+    assert of(p.last, Send).count(Send(DOWN, b"WARNED\n")) == 1
+    p.last = []
+    p >> up(b"PART t abc\nCLOSE t\n")
+    assert Send(DOWN, b"WARNED\n") not in p.last
+
+
 def test_an_inband_file_is_decided_although_its_sender_has_left() -> None:
     """Its last unit came, then the end of the connection: the reader gets the file, then the end."""
     p = play()

@@ -84,14 +84,15 @@ class ToyFileDecoder(ToyDecoder):
         if not any(isinstance(event, FILE_CONTENT) for event in frame.events):
             return super().apply(frame, verdicts)
         worst = max(v.action for v in verdicts)
-        if worst is Action.HOLD:
-            acts: list[Act] = [Send(frame.way, frame.raw)]
-            if any(isinstance(event, FilePart) for event in frame.events):
-                acts.append(Send(frame.way.other, b"ACK\n"))
-            return acts
         if worst >= Action.BLOCK:
             return [Send(frame.way.other, b"REFUSED\n")] if any(isinstance(e, FileEnd) for e in frame.events) else []
-        return [Send(frame.way, frame.raw)]
+        acts: list[Act] = [Send(frame.way, frame.raw)]
+        if worst is Action.HOLD and any(isinstance(event, FilePart) for event in frame.events):
+            acts.append(Send(frame.way.other, b"ACK\n"))
+        acts += [
+            Send(frame.way.other, b"WARNED\n") for event, verdict in zip(frame.events, verdicts, strict=True)
+            if isinstance(event, FileOffer) and verdict.action is Action.WARN and verdict.notice]
+        return acts
 
     def ready(self, way: Way) -> bool:
         return not self.raw
@@ -113,7 +114,8 @@ FILES = Spec(
 
 
 class FilePolicy(ToyPolicy):
-    """A file whose name begins with `bad` is refused when offered; findings refuse its content; the mode is fixed."""
+    """A file whose name begins with `bad` is refused when offered, of `odd` its sender is warned; findings refuse its
+    content; the mode is fixed."""
 
     def __init__(self, mode: FileMode = "spool", enforce: bool = True, trouble: dict[str, str] | None = None) -> None:
         super().__init__(enforce, trouble)
@@ -136,6 +138,8 @@ class FilePolicy(ToyPolicy):
                 return Verdict(Action.HOLD, "held files")
             return None
         if isinstance(event, FileOffer):
+            if event.file_name.startswith("odd"):
+                return Verdict(Action.WARN, "odd names")
             return Verdict(Action.BLOCK, "bad names") if event.file_name.startswith("bad") else None
         return super().decide(event, context, way, at, findings)
 

@@ -469,6 +469,14 @@ class Gateway:
             (listener.mode, *sock.getsockname()[:2]) for listener, server in self._servers for sock in server.sockets
         ]
 
+    def leave(self) -> None:
+        """Take no more connections; the living sessions go on."""
+        self._close_listeners()
+
+    def here(self, flow: str) -> bool:
+        """Whether the session of a flow lives here."""
+        return flow in self._conversations
+
     def _close_listeners(self) -> None:
         for _, server in self._servers:
             server.close()

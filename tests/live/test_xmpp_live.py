@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
+import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -321,7 +324,7 @@ def test_cut_ends_politely(gateway: Gateway, mode: str) -> None:
 
 def test_sign_on_by_scram_through_starttls(gateway: Gateway, prosody: Prosody, servers: Servers) -> None:
     """SCRAM works behind our certificate; channel binding cannot and is taken out of the offer; stream management is
-    not offered through the gateway, though the server offers it."""
+    offered through the gateway as the server offers it."""
     async def scenario() -> tuple[bytes, bytes, str]:
         async with AsyncExitStack() as stack:
             alice = await stack.enter_async_context(online("alice", "starttls", gateway.port, gateway.authority))
@@ -332,7 +335,7 @@ def test_sign_on_by_scram_through_starttls(gateway: Gateway, prosody: Prosody, s
     row = gateway.wait_row("sign_on", user=user)
     assert (row["identity"], row["mechanism"]) == ("authenticated", "SCRAM-SHA-256")
     assert b"urn:xmpp:sm:3" in servers_own
-    assert b"urn:xmpp:sm" not in ours
+    assert b"urn:xmpp:sm:3" in ours
     assert b"SCRAM-SHA-256</mechanism>" in ours
     assert b"-PLUS" not in ours
     assert row["channel_binding"] == ("stripped" if b"-PLUS" in servers_own else "none")
@@ -400,7 +403,6 @@ def test_no_compression_and_no_forged_certificate(gateway: Gateway, stub: None) 
         assert b"starttls" in features
         assert b"rosterver" in features
         assert b"compression" not in features
-        assert b"urn:xmpp:sm" not in features
         sock.sendall(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
         answer = until(sock, b"no such end")
     assert answer.startswith(b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
@@ -409,3 +411,139 @@ def test_no_compression_and_no_forged_certificate(gateway: Gateway, stub: None) 
     assert row["did"] == "cut"
 
 
+
+
+class Raw:
+    """A client on a bare socket that counts its stanzas (XEP-0198) and logs in by PLAIN."""
+
+    def __init__(self, port: int, user: str) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", port), 10)
+        self.sock.settimeout(15)
+        self.got = b""
+        self.read = 0
+        self.count = 0
+        """Stanzas it was sent since management stands."""
+        login = base64.b64encode(f"\0{user}\0secret".encode()).decode()
+        self.say(STREAM % (b"to", b""))
+        self.until(rb"</stream:features>")
+        self.say(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{login}</auth>")
+        self.until(rb"<success [^>]*>")
+        self.say(STREAM % (b"to", b""))
+        self.features = self.until(rb"</stream:features>")
+
+    def say(self, data: str | bytes) -> None:
+        self.sock.sendall(data if isinstance(data, bytes) else data.encode())
+
+    def until(self, pattern: bytes) -> bytes:
+        """What came, up to the end of the first match."""
+        deadline = time.monotonic() + 15
+        while (found := re.search(pattern, self.got[self.read:])) is None:
+            assert time.monotonic() < deadline, (pattern, self.got[self.read:])
+            data = self.sock.recv(65536)
+            assert data, (pattern, self.got[self.read:])
+            self.got += data
+        piece = self.got[self.read:self.read + found.end()]
+        self.read += found.end()
+        self.count += len(re.findall(rb"<(?:message|presence|iq)[ >]", piece))
+        return piece
+
+    def bind(self, resource: str) -> None:
+        self.say("<iq type='set' id='b1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>"
+                 f"<resource>{resource}</resource></bind></iq>")
+        self.until(rb"</iq>")
+
+    def manage(self) -> str:
+        """Enable management; returns the session's identifier."""
+        self.say(f"<enable xmlns='{SM}' resume='true'/>")
+        enabled = self.until(rb"<enabled [^>]*>")
+        self.count = 0
+        found = re.search(rb" id='([^']+)'", enabled)
+        assert found is not None, enabled
+        return found[1].decode()
+
+    def handled(self) -> int:
+        """How many of its stanzas it is told are handled."""
+        self.say(f"<r xmlns='{SM}'/>")
+        found = re.search(rb"<a [^>]*h='(\d+)'", self.until(rb"<a [^>]*>"))
+        assert found is not None
+        return int(found[1])
+
+    def close(self) -> None:
+        self.say("</stream:stream>")
+        until(self.sock, b"no such end")
+        self.sock.close()
+
+
+SM = "urn:xmpp:sm:3"
+
+
+def test_stream_management_stays_right_and_is_resumed(gateway: Gateway) -> None:
+    """Refused, masked and notified both ways, Prosody and the client go on counting; after the loss of the connection
+    the session is resumed with its counts: what was refused is not sent again, what passed is not lost, and what the
+    user then says is his. A session that nobody knows is refused, and the client binds anew."""
+    alice = Raw(gateway.port, "alice")
+    assert SM.encode() in alice.features
+    alice.bind("managed")
+    ident = alice.manage()
+    bob = Raw(gateway.port, "bob")
+    bob.bind("plain")
+    bob.say("<presence/>")
+    say = "<message to='%s' type='chat' id='%s'><body>%s</body></message>"
+
+    def tell(name: str, text: str) -> None:
+        alice.say(say % ("bob@localhost/plain", name, text))
+
+    def answer(name: str, text: str) -> None:
+        bob.say(say % ("alice@localhost/managed", name, text))
+
+    tell("s1", "one")
+    bob.until(rb"id='s1'.*?</message>")
+    tell("s2", "forbidden fruit")
+    alice.until(rb"type='error'.*?</message>")
+    tell("s3", f"card {CARD}")
+    bob.until(rb"id='s3'.*?</message>")
+    alice.until(rb"type='headline'.*?</message>")
+    assert alice.handled() == 3, "the refused one, too"
+    answer("r1", "forbidden roots")     # refused, and he is told
+    bob.until(rb"id='r1'.*?</message>")
+    answer("r2", "two")
+    alice.until(rb"id='r2'.*?</message>")
+    assert alice.count == 3, "an error, a headline, one message"
+    alice.say(f"<a xmlns='{SM}' h='3'/>")
+    assert alice.handled() == 3, "Prosody did not end the stream"
+    tell("s4", "forbidden fruit")
+    alice.until(rb"type='error'.*?</message>")
+    alice.sock.close()                  # without a word
+    answer("r3", "three")
+
+    again = Raw(gateway.port, "alice")
+    again.count = alice.count
+    again.say(f"<resume xmlns='{SM}' h='{alice.count}' previd='{ident}'/>")
+    resumed = again.until(rb"<resumed [^>]*>")
+    assert b" h='4'" in resumed, "nothing is to be sent again"
+    assert b"three" in again.until(rb"id='r3'.*?</message>")
+    again.say(f"<a xmlns='{SM}' h='{again.count}'/>")
+    again.say(say % ("bob@localhost/plain", "s5", "five"))
+    assert b"five" in bob.until(rb"id='s5'.*?</message>")
+    assert again.handled() == 5
+    again.say(say % ("bob@localhost/plain", "s6", "forbidden fruit once more"))
+    again.until(rb"id='s6'.*?</message>")
+    assert again.handled() == 6
+
+    other = Raw(gateway.port, "carol")
+    other.say(f"<resume xmlns='{SM}' h='0' previd='nobody-knows'/>")
+    assert b"item-not-found" in other.until(rb"</failed>")
+    other.bind("anew")
+    other.manage()
+    for client in (again, bob, other):
+        client.close()
+    said = bob.got.decode()
+    assert said.count("<body>one<") == said.count("<body>five<") == 1
+    assert "forbidden fruit" not in said
+    assert again.got.count(b"<body>three<") == 1
+    signed = [row for row in gateway.rows("sign_on") if row["user"] == "alice@localhost/managed"]
+    assert [row["identity"] for row in signed] == ["authenticated"] * 2
+    last = [row for row in gateway.rows("verdict") if row["user"] == "alice@localhost/managed"][-1]
+    assert (last["did"], last["sender"], last["flow"]) == ("block", "alice@localhost/managed", signed[1]["flow"])
+    assert ident not in gateway.child.text()
+    assert ident not in str(gateway.rows())

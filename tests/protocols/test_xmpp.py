@@ -338,6 +338,18 @@ TALKS: dict[str, Said] = {
         (UP, "<resume xmlns='urn:xmpp:sm:3' h='4' previd='old'/>"),
         (UP, "<inactive xmlns='urn:xmpp:csi:0'/>"), (UP, CHAT_UP), *END,
     ),
+    "managed": talk(
+        (UP, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>"),
+        (DOWN, "<enabled xmlns='urn:xmpp:sm:3' id='m-1' resume='true' max='600' location='srv2.example.com:5222'/>"),
+        (UP, CHAT_UP), (UP, "<r xmlns='urn:xmpp:sm:3'/>"), (DOWN, "<a xmlns='urn:xmpp:sm:3' h='1'/>"),
+        (DOWN, CHAT_DOWN), (DOWN, "<r xmlns='urn:xmpp:sm:3'/>"), (UP, "<a xmlns='urn:xmpp:sm:3' h='1'/>"),
+        (DOWN, "<stream:error><see-other-host xmlns='urn:ietf:params:xml:ns:xmpp-streams'>[2001:db8::9]:5222"
+               "</see-other-host></stream:error>"), *END,
+    ),
+    "resumed": [
+        *login()[:8], (UP, b"<resume xmlns='urn:xmpp:sm:3' h='4' previd='m-0'/>"),
+        (DOWN, b"<resumed xmlns='urn:xmpp:sm:3' h='2' previd='m-0'/>"), (UP, CHAT_UP.encode()),
+    ],
     "serverless": [
         (UP, b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'"
              b" from='al@desk' to='bo@lap'>"),

@@ -46,8 +46,6 @@ def build_rules(config: Config, version: int, *, running: bool = False) -> Built
     try:
         policy = policies.compile(
             read_policy(config.policy), str(config.policy), tuple(spec.name for spec in SPECS))
-        if running:
-            faults += policy.refusals_for_run()
     except Faults as found:
         faults += found.faults
     if policy is not None:

@@ -11,6 +11,7 @@ Each command's module has a function that takes the parsed arguments and returns
     explain      app.events_cmd.explain_command(args)  config, key, format
     sessions     app.status_cmd.sessions_command(args) config, what (list, kill), id, format
     status       app.status_cmd.status_command(args)   config, user, format
+    quarantine   app.quarantine_cmd.command(args)      config, what, and by it: id, file, note, state, format
     verify       app.verify_cmd.verify_command(args)   config, against, export
     ca export    app.ca.export_command(args)           config, format
 
@@ -30,8 +31,9 @@ from typing import Any, NoReturn
 
 from inspector.app.errors import INTERNAL, WRONG_USE, UserError
 
+STATES = ("held", "released", "denied", "delivering", "delivered", "uncertain", "expired", "erased")
+"""Of what is or was in quarantine (model.STEPS, which need not be imported to say what is wrong)."""
 LATER = {
-    "quarantine": "holding messages and releasing them",
     "feed": "signed signature feeds",
     "firewall": "nftables rules and systemd units",
 }
@@ -155,6 +157,8 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
                         help="only this user's sessions and what was done to them")
     status.add_argument("--format", choices=("text", "json"), default="text", help="what is printed (default: text)")
 
+    _quarantine(command, config)
+
     verify = command("verify", "verify_cmd:verify_command", "prove how far the event log is whole",
                      "  inspector verify --export /mnt/auditor/monday.json\n"
                      "  inspector verify --against /mnt/auditor/monday.json")
@@ -170,6 +174,39 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
     config(export)
     export.add_argument("--format", choices=("pem", "der"), default="pem", help="encoding (default: pem)")
     return top, list(commands.choices)
+
+
+def _quarantine(command: Any, config: Any) -> None:
+    """The commands of what waits for a reviewer."""
+    held = command("quarantine", "", "what waits for a reviewer: look at it, release or deny it",
+                   "  inspector quarantine list\n  inspector quarantine release K7QM-2F9X --note \"asked her\"")
+    within = held.add_subparsers(dest="what", metavar="COMMAND", parser_class=_Parser, required=True)
+    made: dict[str, argparse.ArgumentParser] = {}
+    for name, what, example in (
+        ("list", "list what is held", "  inspector quarantine list --state held\n"
+         "  inspector quarantine list --format jsonl | jq -r .id"),
+        ("show", "show what a held message says; the log remembers who looked",
+         "  inspector quarantine show K7QM-2F9X"),
+        ("release", "deliver it, now or at its user's next sign-on; 1 when it was released already",
+         "  inspector quarantine release K7QM-2F9X --note \"asked her\""),
+        ("deny", "never deliver it, and tell its sender", "  inspector quarantine deny K7QM-2F9X"),
+        ("export", "write its content to a new file of yours", "  inspector quarantine export K7QM-2F9X evidence.bin"),
+        ("erase", "forget its key: nobody will read it again", "  inspector quarantine erase K7QM-2F9X"),
+        ("rotate", "make a new key file and wrap all items' keys anew", "  inspector quarantine rotate"),
+    ):
+        made[name] = command(name, "quarantine_cmd:command", what, example, within)
+    for name, parser in made.items():
+        if name not in ("list", "rotate"):
+            parser.add_argument("id", metavar="ID", type=_text, help="the item's id, or the reference of its sender")
+        if name == "export":
+            parser.add_argument("file", metavar="FILE", help="a file that is not there yet")
+        if name in ("release", "deny", "erase"):
+            parser.add_argument("--note", metavar="TEXT", type=_text, help="why, for the event log")
+        config(parser)
+    made["list"].add_argument("--state", metavar="STATE", choices=STATES, help=f"only these: {', '.join(STATES)}")
+    for name, plain in (("list", "table"), ("show", "text")):
+        made[name].add_argument("--format", choices=(plain, "jsonl"), default=plain,
+                                help=f"what is printed (default: {plain})")
 
 
 def _text(text: str) -> str:

@@ -37,7 +37,7 @@ def sessions_command(args: Namespace) -> int:
             print(json.dumps(_dated(row)))
     else:
         now = time.time()
-        print("\n".join(_table(_SESSION, [_session(row, now) for row in rows])))
+        print("\n".join(table(_SESSION, [_session(row, now) for row in rows])))
         print(f"{len(rows)} session{'' if len(rows) == 1 else 's'}")
     return 0
 
@@ -92,7 +92,7 @@ def _session(row: Mapping[str, Any], now: float) -> tuple[str, ...]:
     )
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Lines of a table, each column as wide as its widest cell; cells are shown, not obeyed."""
     from inspector.app.events_cmd import columns
 
@@ -164,7 +164,7 @@ def _user(user: str, sessions: Sequence[Mapping[str, Any]], done: Mapping[str, i
     now = time.time()
     yield f"{shown(user)}: {len(sessions)} session{'' if len(sessions) == 1 else 's'}"
     if sessions:
-        yield from _table(_SESSION, [_session(row, now) for row in sessions])
+        yield from table(_SESSION, [_session(row, now) for row in sessions])
     told = ", ".join(f"{shown(name)} {count}" for name, count in sorted(done.items()))
     yield f"in the last day: {told or 'nothing was done to what he wrote or was to read'}"
 

@@ -287,26 +287,11 @@ def _with_its_file(reader: Reader, rows: list[bytes]) -> list[bytes]:
         if line["state"] == "offered":
             others = [json.loads(one) for _, one in reader.select(since=at, until=at + _FILE_SECONDS, events=("file",))]
             found = [other["id"] for other in others if other["offer"] == line["id"]]
-            # What does not say what announced it belongs to the last offer of the same file before it.
-            found = found or [other["id"] for other in others if _came_of(other, line)][:1]
-        elif line["offer"]:
-            found = [line["offer"]]
         else:
-            since = reader.select(since=at - _FILE_SECONDS, until=at + 1, events=("file",))
-            others = [json.loads(one) for _, one in since]
-            found = [other["id"] for other in others if _came_of(line, other)][-1:]
+            found = [line["offer"]] if line["offer"] else []
         for ident in found:
             more += [one for _, one in reader.about(ident)]
     return sorted(dict.fromkeys((*rows, *more)), key=lambda one: str(json.loads(one)["t"])) if more else rows
-
-
-def _came_of(content: Line, offer: Line) -> bool:
-    """Whether a file that does not say what announced it looks like this offer's."""
-    same = ("name", "sender", "method", "protocol", "gateway")
-    return bool(
-        content["state"] == "transferred" and content["offer"] is None and content["name"]
-        and offer["state"] == "offered" and all(content[field] == offer[field] for field in same)
-    )
 
 
 def reference(text: str) -> str:

@@ -14,6 +14,7 @@ file's content: no name of a file ever becomes a path. The first word is the chi
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import socket
 import struct
@@ -213,8 +214,9 @@ def serve(sock: socket.socket, lacking: Iterable[str]) -> None:
             judge, seconds = None, message.seconds
             try:
                 resource.setrlimit(resource.RLIMIT_AS, (message.memory, message.memory))
+                # Mapped: all workers share the pages, and hashes are looked up where they lie.
                 size = os.fstat(descriptor).st_size
-                judge = FileJudge(os.pread(descriptor, size, 0))
+                judge = FileJudge(memoryview(mmap.mmap(descriptor, size, mmap.MAP_PRIVATE, mmap.PROT_READ)))
                 judge.judge(b"", File())  # what is read when it is first used is read now
                 loaded = Loaded(None)
             except (OSError, ValueError, MemoryError, ScanFailed) as error:

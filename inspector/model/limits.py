@@ -41,6 +41,8 @@ class Limits:
     connect_seconds: float = _bound(15, "longest wait for the upstream connection")
     handshake_seconds: float = _bound(20, "longest wait for a SOCKS, CONNECT or TLS handshake")
     drain_seconds: float = _bound(20, "SIGTERM: sessions are cut politely, spread over this time")
+    restart_seconds: float = _bound(60, "a rolling restart: sessions of the worker that goes are cut, spread over this")
+    worker_seconds: float = _bound(60, "a worker that does not answer for so long is killed and replaced")
     sessions: int = _bound(20000, "sessions of one worker; new ones are refused first")
     client_sessions: int = _bound(10000, "sessions of one client address: an office sits behind one address")
     setups: int = _bound(4000, "connections whose set-up is not over (handshakes cost most); new ones are refused")

@@ -76,7 +76,7 @@ def _samples(
         ids = [row.id for row in built.rows if row.pack == pack.label]
         if project_packs:
             faults += missing(pack, ids)
-        lists = {one.rule for one in built.indicators if one.pack == pack.label}
+        lists = {f"{pack.name}.{file.stem}" for file in pack.files if file.kind == "indicators"}
         for sample in read_samples(pack, {*ids, *lists}, faults):
             # What a rule for files says of a sample is what the judge of files says: of what is inside it, too.
             matched = {one.rule for one in judge.judge(sample.data, File()).findings}

@@ -1,8 +1,10 @@
 """Compiling packs: rules into shards, atoms for the prefilter, lists into rows; in a child process, kept in a cache.
 
-Compiling ten thousand rules takes seconds, of rules not yet trusted to end: so a child does it, with a limit of time.
-What comes back is plain data, the same that the cache keeps. The compiled form of YARA is trusted code: the cache is
-a folder of ours that nobody else may write to, and files of anybody else are not read.
+Compiling ten thousand rules takes seconds, of rules not yet trusted to end: so a child does it, with limits of time and
+memory. It reads the packs itself and writes two files: the index of the indicators, and all that rules become. They are
+mapped (mapped.py), so that workers share them, and what a worker makes of them it makes when it needs it: a shard's
+rules are loaded when a text first asks for them. The compiled form of YARA is trusted code: the cache is a folder of
+ours that nobody else may write to, and files of anybody else are not read.
 """
 
 from __future__ import annotations
@@ -12,11 +14,11 @@ import hashlib
 import io
 import os
 import resource
-import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +27,27 @@ import yara  # type: ignore[import-not-found]
 
 from inspector.model.limits import Limits
 from inspector.model.verdicts import Severity
-from inspector.scan import atoms, conditions, linearity, prefilter
+from inspector.scan import atoms, conditions, linearity, mapped, prefilter
 from inspector.scan.atoms import Atoms
 from inspector.scan.detectors import DETECTORS
-from inspector.scan.indicators import HASH_TESTS, HOST_TESTS, Indicator, Table, read_indicators
-from inspector.scan.packs import Pack, PackError, digest
+from inspector.scan.filerules import FileRow, pack_rules
+from inspector.scan.indicators import (
+    HASH_KINDS,
+    HASH_TESTS,
+    HOST_TESTS,
+    Index,
+    Indicator,
+    Table,
+    index_of,
+    read_lists,
+)
+from inspector.scan.packs import Pack, PackError, digest, read_packs
 from inspector.scan.prefilter import Entry
 from inspector.scan.rules import PackRule, read_rules
 from inspector.wire.located import Fault
 
-_MAGIC = b"inspector rules 2\n"
+_RULES = b"inspector rules 3\n"
+_INDEX = b"inspector indicators 1\n"
 _FILE_SHARD = 1024
 """File rules compiled into one object: each object reads the whole file anew, one of 10,000 takes long to make."""
 _ATOMS = 4096
@@ -67,53 +80,124 @@ class Unit(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Shard(msgspec.Struct, frozen=True, array_like=True):
-    """Units compiled into one object."""
+    """Units compiled into one object; what belongs to them is decoded when it is asked for."""
 
-    compiled: bytes
-    units: tuple[Unit, ...]
+    compiled: memoryview
+    packed_units: msgspec.Raw
+    packed_rows: msgspec.Raw
+
+    @property
+    def units(self) -> list[Unit]:
+        """The source of what is in it."""
+        return _units.decode(self.packed_units)
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """namespace:name of a message rule to its row; private rules are not in it."""
+        return _named.decode(self.packed_rows)
 
 
-class Built(msgspec.Struct, frozen=True, array_like=True):
+_units = msgspec.msgpack.Decoder(list[Unit])
+_named = msgspec.msgpack.Decoder(dict[str, Row])
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _Rules(msgspec.Struct, frozen=True, array_like=True):
+    """What the file of rules holds."""
+
+    packs: tuple[str, ...]
+    packed_rows: msgspec.Raw
+    message_rules: int
+    shards: list[Shard]
+    always: list[int]
+    always_rules: list[str]
+    packed_atoms: msgspec.Raw
+    dump: memoryview
+    file_rules: memoryview
+    file_key: bytes
+
+
+class Built(msgspec.Struct, frozen=True):
     """All that a scanner is made of."""
 
     packs: tuple[str, ...]
-    rows: list[Row]
-    """All rules that make findings, file rules too."""
-    names: dict[str, int]
-    """namespace:name of a message rule to its row; private rules are not in it."""
+    packed_rows: msgspec.Raw
+    message_rules: int
+    """Rules for messages that make findings."""
     shards: list[Shard]
     always: list[int]
     """Shards that run on every text."""
     always_rules: list[str]
     """Ids of the rules in them."""
-    atoms: list[Entry]
-    """Entries of the prefilter that name shards."""
-    indicators: list[Indicator]
-    dump: bytes
+    packed_atoms: msgspec.Raw
+    dump: memoryview
     """The prefilter's database, empty where it is not kept."""
-    files: list[bytes]
-    """Compiled objects of the rules for files."""
-    file_names: dict[str, int]
-    """namespace:name of a file rule (scope file or both) to its row."""
+    file_rules: memoryview
+    """What file workers are given of the rules (filerules.py)."""
+    file_key: bytes
+    """A digest of `file_rules`."""
+    index: memoryview
+    """The indicators."""
+    hashes: memoryview
+    """Those of them that are hashes, an index of its own."""
     faults: list[Fault]
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rules that make findings, file rules too."""
+        return msgspec.msgpack.decode(self.packed_rows, type=list[Row])
+
+    @property
+    def atoms(self) -> list[Entry]:
+        """Entries of the prefilter that name shards."""
+        return msgspec.msgpack.decode(self.packed_atoms, type=list[Entry])
 
 
 def build(packs: Sequence[Pack], limits: Limits) -> Built:
     """Compile packs in this process. Faults are in the result; with faults it is good for nothing else."""
+    every, hashes, faults = build_index(packs, limits)
+    return build_rules(
+        packs, limits, memoryview(b"".join(every.parts())), memoryview(b"".join(hashes.parts())), faults)
+
+
+def build_index(packs: Sequence[Pack], limits: Limits) -> tuple[Index, Index, list[Fault]]:
+    """(index of all indicators, index of the hashes among them, faults)."""
+    every, hashes = Index(), Index()
+
+    def take(row: Indicator) -> None:
+        every.add(row)
+        if row.kind in HASH_KINDS:
+            hashes.add(row)
+
+    faults = read_lists(packs, limits.indicators, take)
+    return every, hashes, faults
+
+
+def build_rules(
+    packs: Sequence[Pack], limits: Limits, index: memoryview, hashes: memoryview, known: Sequence[Fault] = (),
+) -> Built:
+    """Compile the rules of packs in this process, beside an index of their indicators with its faults."""
     rules, faults = read_rules(packs)
-    indicators, more = read_indicators(packs, limits.indicators)
-    faults += more
+    faults += known
     for rule in rules:
         if rule.for_messages:
             faults.extend(
                 rule.source.fault(string.at, text) for string in rule.rule.strings for text in linearity.faults(string)
             )
+    rows = [rule for rule in rules if "private" not in rule.rule.flags]
+    named = {(_space(rule), rule.rule.name): row_of(rule) for rule in rows}
+    for_messages = {key for key, rule in zip(named, rows, strict=True) if rule.for_messages}
     units, needed = units_of(rules)
     shards, always, entries = _shards(units, needed, limits.yara_rules_per_shard)
     compiled: list[Shard] = []
     for group in shards:
         try:
-            compiled.append(Shard(_compile(group), tuple(group)))
+            members = {
+                f"{unit.namespace}:{name}": named[unit.namespace, name]
+                for unit in group for name in unit.names if (unit.namespace, name) in for_messages
+            }
+            compiled.append(Shard(
+                memoryview(_compile(group)), msgspec.Raw(_encode(group)), msgspec.Raw(_encode(members))))
         except yara.Error:
             faults.extend(_located(rules, group))
     files = units_of(rules, messages=False)[0]
@@ -124,27 +208,37 @@ def build(packs: Sequence[Pack], limits: Limits) -> Built:
             compiled_files.append(_compile(group))
         except yara.Error:
             faults.extend(_located(rules, group))
-    rows = [rule for rule in rules if "private" not in rule.rule.flags]
-    index = {id(rule): i for i, rule in enumerate(rows)}
+    file_rows = {
+        f"{_space(r)}:{r.rule.name}": FileRow(r.id, r.severity, r.description, r.pack, r.tags)
+        for r in rows if r.for_files
+    }
+    labels = tuple(pack.label for pack in packs)
+    for_files = pack_rules(labels, compiled_files, file_rows)
     built = Built(
-        packs=tuple(pack.label for pack in packs),
-        rows=[Row(r.id, r.severity, r.description, r.pack, r.tags, r.scope) for r in rows],
-        names={f"{_space(r)}:{r.rule.name}": index[id(r)] for r in rows if r.for_messages},
+        packs=labels,
+        packed_rows=msgspec.Raw(_encode(list(named.values()))),
+        message_rules=len(for_messages),
         shards=compiled,
         always=always,
         always_rules=[
             r.id for r in rows if r.for_messages and needed[_space(r), r.rule.name] is None
         ],
-        atoms=entries,
-        indicators=indicators,
-        dump=b"",
-        files=compiled_files,
-        file_names={f"{_space(r)}:{r.rule.name}": index[id(r)] for r in rows if r.for_files},
+        packed_atoms=msgspec.Raw(_encode(entries)),
+        dump=memoryview(b""),
+        file_rules=memoryview(for_files),
+        file_key=hashlib.sha256(for_files).digest(),
+        index=index,
+        hashes=hashes,
         faults=sorted(set(faults)),
     )
     if built.faults:
         return built
-    return msgspec.structs.replace(built, dump=prefilter.dump(all_entries(built, Table(indicators))))
+    return msgspec.structs.replace(built, dump=memoryview(prefilter.dump(all_entries(built, Table(index)))))
+
+
+def row_of(rule: PackRule) -> Row:
+    """What a rule's finding says."""
+    return Row(rule.id, rule.severity, rule.description, rule.pack, rule.tags, rule.scope)
 
 
 def all_entries(built: Built, table: Table) -> list[Entry]:
@@ -155,8 +249,7 @@ def all_entries(built: Built, table: Table) -> list[Entry]:
     if table.has_hashes:
         entries += [Entry(test, HASHES, pattern=True) for test in HASH_TESTS]
     entries += [Entry(e.source, SHARDS + e.number, e.caseless, e.pattern) for e in built.atoms]
-    first = SHARDS + len(built.shards)
-    return entries + table.entries((i, first + k) for k, i in enumerate(table.phrases))
+    return [*entries, *table.entries(SHARDS + len(built.shards))]
 
 
 def _space(rule: PackRule) -> str:
@@ -327,9 +420,28 @@ def _fault(path: str, data: bytes, message: str) -> Fault:
 
 class _Request(msgspec.Struct, frozen=True, array_like=True):
     packs: list[Pack]
+    """Those whose files are not in it are read by the child."""
+    index: str | None
+    """The kept index, which has been checked; None: make it."""
     rules_per_shard: int
     indicators: int
     seconds: float
+    memory: int
+
+
+class _Reply(msgspec.Struct, frozen=True, array_like=True):
+    faults: list[Fault]
+    index_key: str
+    rules_key: str
+    """Of the files as the child read them."""
+
+
+def _index_key(packs: Sequence[Pack]) -> str:
+    return digest(packs, sys.byteorder, kinds=("indicators",))
+
+
+def _rules_key(packs: Sequence[Pack], limits: Limits) -> str:
+    return digest(packs, yara.__version__, prefilter.versions(), str(limits.yara_rules_per_shard), sys.version)
 
 
 def build_in_child(packs: Sequence[Pack], limits: Limits) -> Built:
@@ -337,95 +449,159 @@ def build_in_child(packs: Sequence[Pack], limits: Limits) -> Built:
 
     Faults of the packs are in the result.
     """
-    request = msgspec.msgpack.encode(
-        _Request(list(packs), limits.yara_rules_per_shard, limits.indicators, limits.compile_seconds)
-    )
+    return build_cached(packs, limits, None)
+
+
+def compile_files(
+    packs: Sequence[Pack], limits: Limits, index: Path | None, to_index: int, to_rules: int,
+) -> tuple[list[Fault], str, str]:
+    """Compile packs in a process of its own into the files of two descriptors (the first is not used where there is an
+    index). (faults, key of the index, key of the rules); raises PackError when it takes too long or dies."""
+    request = _encode(_Request(
+        list(packs), None if index is None else str(index), limits.yara_rules_per_shard, limits.indicators,
+        limits.compile_seconds, limits.compile_bytes,
+    ))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     where = os.path.commonpath([pack.folder for pack in packs]) if packs else "."
+    program = f"from inspector.scan.compiling import child; child({to_index}, {to_rules})"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", "from inspector.scan.compiling import child; child()"],
-            input=request, capture_output=True, timeout=limits.compile_seconds, env=environment, check=False,
+            [sys.executable, "-c", program], input=request, capture_output=True, timeout=limits.compile_seconds,
+            env=environment, check=False, pass_fds=(to_index, to_rules),
         )
     except subprocess.TimeoutExpired:
         text = f"compiling the packs takes more than {limits.compile_seconds:g} seconds (limits.compile_seconds)"
         raise PackError([Fault(where, 0, 0, text)]) from None
     if done.returncode != 0:
         last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
+        if last.startswith("MemoryError"):
+            last = f"more than {limits.compile_bytes} bytes of memory (limits.compile_bytes)"
         raise PackError([Fault(where, 0, 0, f"compiling the packs failed (exit {done.returncode}): {last}")])
-    return msgspec.msgpack.decode(done.stdout, type=Built)
+    reply = msgspec.msgpack.decode(done.stdout, type=_Reply)
+    return reply.faults, reply.index_key, reply.rules_key
 
 
-def child() -> None:
-    """What the child does: packs on stdin, the result on stdout."""
+def child(to_index: int, to_rules: int) -> None:
+    """What the child does: a request on stdin, files through two descriptors, a reply on stdout."""
     request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=_Request)
     seconds = int(request.seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (request.memory, request.memory))
     limits = Limits(yara_rules_per_shard=request.rules_per_shard, indicators=request.indicators)
-    sys.stdout.buffer.write(msgspec.msgpack.encode(build(request.packs, limits)))
+    packs = list(request.packs)
+    faults: list[Fault] = []
+    if any(file.digest and not file.data for pack in packs for file in pack.files):
+        wanted = ("yara",) if request.index else ("yara", "indicators")
+        packs, faults = read_packs([Path(pack.folder) for pack in packs], wanted)
+    index = None if request.index is None else Path(request.index)
+    found, index_key, rules_key = compile_here(packs, limits, index, to_index, to_rules)
+    sys.stdout.buffer.write(_encode(_Reply([*faults, *found], index_key, rules_key)))
+
+
+def compile_here(
+    packs: Sequence[Pack], limits: Limits, index: Path | None, to_index: int, to_rules: int,
+) -> tuple[list[Fault], str, str]:
+    """As compile_files, in this process."""
+    faults: list[Fault] = []
+    indexes = None if index is None else _read_index(index)
+    if indexes is None:
+        every, hashes, faults = build_index(packs, limits)
+        head = every.size.to_bytes(8, "little")
+        mapped.write(to_index, _INDEX, chain((head,), every.parts(), hashes.parts()))
+        # What was gathered goes before rules are compiled; what was written is mapped in its place.
+        del every, hashes
+        indexes = _indexes(mapped.mapped(to_index, _INDEX))
+        assert indexes is not None
+    built = build_rules(packs, limits, *indexes, faults)
+    if not built.faults:
+        whole = _Rules(*(getattr(built, name) for name in _Rules.__struct_fields__))
+        mapped.write(to_rules, _RULES, (_encode(whole),))
+    return built.faults, _index_key(packs), _rules_key(packs, limits)
 
 
 # -- the cache
 
 
 def build_cached(packs: Sequence[Pack], limits: Limits, folder: Path | None) -> Built:
-    """Compile packs, or take them from the cache folder. Raises PackError as build_in_child does."""
-    if folder is None or not _private_folder(folder):
-        return build_in_child(packs, limits)
-    key = digest(packs, yara.__version__, prefilter.versions(), str(limits.yara_rules_per_shard), sys.version)
-    path = folder / f"{key}.rules"
-    kept = _read(path)
-    if kept is not None and len(kept.indicators) <= limits.indicators:
-        return kept
-    built = build_in_child(packs, limits)
-    if not built.faults:
-        _write(path, msgspec.msgpack.encode(built))
+    """Compile packs, or take them from the cache folder. Raises PackError as compile_files does.
+
+    Without a folder, or where it is not ours alone, the files are gone from disk once they are mapped.
+    """
+    if folder is not None and mapped.private_folder(folder):
+        return _cached(packs, limits, folder)
+    with tempfile.TemporaryDirectory(prefix="inspector-") as name:
+        return _cached(packs, limits, Path(name))
+
+
+def _cached(packs: Sequence[Pack], limits: Limits, folder: Path) -> Built:
+    lists = folder / f"{_index_key(packs)}.indicators"
+    index = _read_index(lists)
+    if index is not None and Table(index[0]).count > limits.indicators:
+        index = None
+    built = None if index is None else _read(folder / f"{_rules_key(packs, limits)}.rules", *index)
+    if built is not None:
+        return built
+    made: list[tuple[int, Path]] = []
+    try:
+        made += [mapped.new_file(folder), mapped.new_file(folder)]
+        faults, index_key, rules_key = compile_files(
+            packs, limits, None if index is None else lists, made[0][0], made[1][0])
+        if not faults:
+            lists, rules = folder / f"{index_key}.indicators", folder / f"{rules_key}.rules"
+            if index is None:
+                mapped.keep(made[0][1], lists)
+                index = _read_index(lists)
+            mapped.keep(made[1][1], rules)
+            built = None if index is None else _read(rules, *index)
+    except OSError as exc:
+        text = f"compiled packs cannot be kept here: {(exc.strerror or str(exc)).lower()}"
+        raise PackError([Fault(str(folder), 0, 0, text)]) from None
+    finally:
+        for number, path in made:
+            os.close(number)
+            with contextlib.suppress(OSError):
+                path.unlink()
+    if faults:
+        return _faulty(packs, faults)
+    if built is None:
+        raise PackError([Fault(str(folder), 0, 0, "what was compiled cannot be read back")])
     return built
 
 
-def _private_folder(folder: Path) -> bool:
-    """Whether a folder is ours alone; it is made when it is missing."""
+def _faulty(packs: Sequence[Pack], faults: list[Fault]) -> Built:
+    """Nothing but faults."""
+    empty = memoryview(index_of(()))
+    none = msgspec.Raw(_encode([]))
+    return Built(tuple(pack.label for pack in packs), none, 0, [], [], [], none, memoryview(b""), memoryview(b""), b"",
+                 empty, empty, faults)
+
+
+def _read_index(path: Path) -> tuple[memoryview, memoryview] | None:
+    """A kept index and that of its hashes; None when there is none, or it is not ours, or not whole."""
+    return _indexes(mapped.opened(path, _INDEX))
+
+
+def _indexes(body: memoryview | None) -> tuple[memoryview, memoryview] | None:
+    if body is None or len(body) < 8:
+        return None
+    end = 8 + int.from_bytes(body[:8], "little")
+    every, hashes = body[8:end], body[end:]
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+        Table(every), Table(hashes)
+    except ValueError:
+        return None
+    return every, hashes
 
 
-def _read(path: Path) -> Built | None:
+def _read(path: Path, index: memoryview, hashes: memoryview) -> Built | None:
     """A kept result; None when there is none, or it is not ours, or not whole."""
-    try:
-        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with os.fdopen(number, "rb") as file:
-        found = os.fstat(number)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            return None
-        data = file.read()
-    head = len(_MAGIC)
-    body = data[head + 32:]
-    if data[:head] != _MAGIC or hashlib.sha256(body).digest() != data[head:head + 32]:
+    body = mapped.opened(path, _RULES)
+    if body is None:
         return None
     try:
-        return msgspec.msgpack.decode(body, type=Built)
+        whole = msgspec.msgpack.decode(body, type=_Rules)
     except msgspec.DecodeError:
         return None
-
-
-def _write(path: Path, body: bytes) -> None:
-    """Keep a result; a cache that cannot be written is only slower. The newest few are kept."""
-    with contextlib.suppress(OSError):
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        try:
-            with os.fdopen(number, "wb") as file:
-                file.write(_MAGIC + hashlib.sha256(body).digest() + body)
-            os.replace(name, path)
-        except OSError:
-            os.unlink(name)
-            raise
-        kept = sorted(path.parent.glob("*.rules"), key=lambda one: one.stat().st_mtime, reverse=True)
-        for old in kept[8:]:
-            old.unlink()
+    parts = {name: getattr(whole, name) for name in _Rules.__struct_fields__}
+    return Built(**parts, index=index, hashes=hashes, faults=[])

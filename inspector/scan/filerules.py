@@ -16,7 +16,7 @@ import yara  # type: ignore[import-not-found]
 from inspector.model.limits import Limits
 from inspector.model.ports import ScanFailed
 from inspector.model.verdicts import Severity
-from inspector.scan.indicators import HASH_KINDS, Indicator
+from inspector.scan.indicators import HASH_KINDS, Indicator, Table
 
 if TYPE_CHECKING:
     from inspector.scan.compiling import Built
@@ -34,13 +34,24 @@ class FileRow(msgspec.Struct, frozen=True, array_like=True):
     tags: tuple[str, ...]
 
 
+class _Rules(msgspec.Struct, frozen=True, array_like=True):
+    packs: tuple[str, ...]
+    compiled: list[memoryview]
+    rows: dict[str, FileRow]
+
+
 class _Blob(msgspec.Struct, frozen=True, array_like=True):
     yara: str
-    packs: tuple[str, ...]
     limits: Limits
-    compiled: list[bytes]
-    rows: dict[str, FileRow]
-    hashes: list[Indicator]
+    rules: memoryview
+    """As `pack_rules` made them."""
+    hashes: memoryview
+    """An index."""
+
+
+def pack_rules(packs: tuple[str, ...], compiled: list[bytes], rows: dict[str, FileRow]) -> bytes:
+    """Rules for files as bytes: labels of packs, compiled objects, namespace:name of each rule to its row."""
+    return msgspec.msgpack.encode(_Rules(packs, [memoryview(one) for one in compiled], rows))
 
 
 class FileRules:
@@ -48,20 +59,17 @@ class FileRules:
 
     __slots__ = ("_made", "key", "packs")
 
-    def __init__(self, made: _Blob) -> None:
+    def __init__(self, made: _Blob, packs: tuple[str, ...], key: str) -> None:
         self._made = made
-        self.packs = made.packs
-        self.key = hashlib.sha256(self.blob).hexdigest()
+        self.packs = packs
+        self.key = key
 
     @classmethod
     def of(cls, built: Built, limits: Limits) -> FileRules:
-        """The part of compiled packs that is for files."""
-        rows = {
-            name: FileRow(row.id, row.severity, row.description, row.pack, row.tags)
-            for name, index in built.file_names.items() for row in (built.rows[index],)
-        }
-        hashes = [one for one in built.indicators if one.kind in HASH_KINDS]
-        return cls(_Blob(_YARA, built.packs, limits, built.files, rows, hashes))
+        """The part of compiled packs that is for files. It stays where it is: in a mapped file, most often."""
+        parts = (_YARA.encode(), msgspec.msgpack.encode(limits), built.file_key, Table(built.hashes).content)
+        key = hashlib.sha256(b"".join(len(part).to_bytes(4, "little") + part for part in parts)).hexdigest()
+        return cls(_Blob(_YARA, limits, built.file_rules, built.hashes), built.packs, key)
 
     @property
     def blob(self) -> bytes:
@@ -72,24 +80,24 @@ class FileRules:
 class FileMatcher:
     """Runs file rules and looks up hashes. One per worker process."""
 
-    def __init__(self, blob: bytes) -> None:
-        """Raises ValueError when the bytes are not those of FileRules of the same version."""
+    def __init__(self, blob: bytes | memoryview) -> None:
+        """`blob` is kept: hashes are looked up where they lie. Raises ValueError when the bytes are not those of
+        FileRules of the same version."""
         try:
             made = msgspec.msgpack.decode(blob, type=_Blob)
+            if made.yara != _YARA:
+                raise ValueError(f"file rules of YARA {made.yara}, not {_YARA}")
+            rules = msgspec.msgpack.decode(made.rules, type=_Rules)
+            self._table = Table(made.hashes)
         except msgspec.DecodeError as exc:
             raise ValueError(f"not file rules: {exc}") from None
-        if made.yara != _YARA:
-            raise ValueError(f"file rules of YARA {made.yara}, not {_YARA}")
-        self.packs = made.packs
+        self.packs = rules.packs
         self.limits = made.limits
-        self.rules = len(made.rows)
+        self.rules = len(rules.rows)
         """File rules."""
-        self._rows = made.rows
-        self._shards = [yara.load(file=io.BytesIO(one)) for one in made.compiled]
-        self._hashes: dict[str, list[Indicator]] = {}
-        for one in made.hashes:
-            self._hashes.setdefault(one.value, []).append(one)
-        self.kinds = tuple(sorted({one.kind for one in made.hashes}))
+        self._rows = rules.rows
+        self._shards = [yara.load(file=io.BytesIO(one)) for one in rules.compiled]
+        self.kinds = tuple(sorted(kind for kind in HASH_KINDS if self._table.kinds[kind]))
         """The kinds of hashes there are any of: sha256, sha1, md5."""
 
     def match(self, data: memoryview, seconds: float) -> tuple[list[FileRow], list[str]]:
@@ -117,6 +125,4 @@ class FileMatcher:
 
     def known(self, digests: Mapping[str, str]) -> list[Indicator]:
         """The indicators that name one of the hashes (kind -> lower-case hex)."""
-        return [
-            one for kind, value in digests.items() for one in self._hashes.get(value, ()) if one.kind == kind
-        ]
+        return [one for kind, value in digests.items() for one in self._table.hash(value) if one.kind == kind]

@@ -129,7 +129,7 @@ class Found:
 class FileJudge:
     """Judges files with the rules of a blob (FileRules.blob). Not for several threads at a time."""
 
-    def __init__(self, blob: bytes) -> None:
+    def __init__(self, blob: bytes | memoryview) -> None:
         """Raises ValueError when the bytes are not file rules."""
         self.matcher = FileMatcher(blob)
         self.limits = self.matcher.limits

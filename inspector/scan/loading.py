@@ -35,7 +35,7 @@ def load(
     if not path.is_dir():
         raise PackError([Fault(str(path), 0, 0, "no such folder of signature packs")])
     bounds = limits or Limits()
-    packs, faults = read_packs(folders(path))
+    packs, faults = read_packs(folders(path), ())
     built = build_cached(packs, bounds, None if cache is None else Path(cache))
     if faults or built.faults:
         raise PackError([*faults, *built.faults])

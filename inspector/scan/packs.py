@@ -41,6 +41,14 @@ class PackFile(msgspec.Struct, frozen=True, array_like=True):
     stem: str
     kind: str
     data: bytes
+    """Empty where only the digest was asked for."""
+    digest: bytes = b""
+    """SHA-256 of what is in the file; empty: of `data`."""
+
+    @property
+    def sha256(self) -> bytes:
+        """SHA-256 of what is in the file."""
+        return self.digest or hashlib.sha256(self.data).digest()
 
 
 class Pack(msgspec.Struct, frozen=True, array_like=True):
@@ -71,13 +79,17 @@ def folders(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.is_dir() and is_pack(p))
 
 
-def read_packs(paths: Iterable[Path]) -> tuple[list[Pack], list[Fault]]:
-    """Read pack folders. Faults name what could not be read; packs are what could."""
+def read_packs(paths: Iterable[Path], contents: Iterable[str] = KINDS) -> tuple[list[Pack], list[Fault]]:
+    """Read pack folders. Faults name what could not be read; packs are what could.
+
+    `contents`: kinds of files whose bytes are wanted; of the others only the digest is kept.
+    """
+    wanted = frozenset(contents)
     packs: list[Pack] = []
     faults: list[Fault] = []
     seen: dict[str, str] = {}
     for path in paths:
-        pack = _read(path, faults)
+        pack = _read(path, wanted, faults)
         if pack is None:
             continue
         if pack.name in seen:
@@ -89,20 +101,23 @@ def read_packs(paths: Iterable[Path]) -> tuple[list[Pack], list[Fault]]:
     return packs, faults
 
 
-def digest(packs: Iterable[Pack], *salt: str) -> str:
-    """A hash of all that compiling depends on: names, versions and files of the packs, and the salt."""
+def digest(packs: Iterable[Pack], *salt: str, kinds: Iterable[str] = KINDS) -> str:
+    """A hash of all that compiling files of these kinds depends on: names, versions, files of the packs, the salt."""
+    wanted = frozenset(kinds)
     h = hashlib.sha256()
     for text in salt:
         h.update(b"%d:%s" % (len(text), text.encode()))
     for pack in packs:
         for file in pack.files:
-            for part in (pack.label.encode(), file.path.encode(), file.kind.encode(), file.data):
+            if file.kind not in wanted:
+                continue
+            for part in (pack.label.encode(), file.path.encode(), file.kind.encode(), file.sha256):
                 h.update(b"%d:" % len(part))
                 h.update(part)
     return h.hexdigest()
 
 
-def _read(folder: Path, faults: list[Fault]) -> Pack | None:
+def _read(folder: Path, contents: frozenset[str], faults: list[Fault]) -> Pack | None:
     path = folder / "pack.yaml"
     try:
         located = load_yaml(path.read_bytes(), str(path))
@@ -137,13 +152,13 @@ def _read(folder: Path, faults: list[Fault]) -> Pack | None:
     version = located.raw("version") or ""
     if version and (len(version) > 64 or not set(version) <= _FILE_CHARS | {"+"}):
         faults.append(located.fault(f'"{shown(version)}" is no version', "version"))
-    files = _files(folder, located, faults)
+    files = _files(folder, located, contents, faults)
     if len(faults) != before or not name:
         return None
     return Pack(name, version, str(folder), tuple(files))
 
 
-def _files(folder: Path, located: Located, faults: list[Fault]) -> list[PackFile]:
+def _files(folder: Path, located: Located, contents: frozenset[str], faults: list[Fault]) -> list[PackFile]:
     content = located.value.get("content")
     if content is None:
         return []
@@ -186,11 +201,16 @@ def _files(folder: Path, located: Located, faults: list[Fault]) -> list[PackFile
             if found.st_size > FILE_BYTES:
                 faults.append(located.fault(f'"{name}" is longer than {FILE_BYTES} bytes', "content", i, "file"))
                 continue
-            data = path.read_bytes()
+            if kind in contents:
+                data = path.read_bytes()
+                hashed = hashlib.sha256(data).digest()
+            else:
+                with path.open("rb") as opened:
+                    data, hashed = b"", hashlib.file_digest(opened, "sha256").digest()
         except OSError as exc:
             faults.append(located.fault(f'"{name}" cannot be read: {exc.strerror}', "content", i, "file"))
             continue
-        files.append(PackFile(str(path), stem, kind, data))
+        files.append(PackFile(str(path), stem, kind, data, hashed))
     for path in sorted(folder.iterdir()):
         if path.suffix in (".yar", ".yara", ".csv") and path.name not in listed:
             faults.append(located.key_fault(f'"{shown(path.name)}" is in the folder but not listed', "content"))

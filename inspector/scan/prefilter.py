@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -61,15 +61,13 @@ class HyperscanPrefilter:
 
     name = "hyperscan"
 
-    def __init__(self, entries: Sequence[Entry], dump: bytes | None = None) -> None:
-        """`dump` is what `dump()` gave for the same entries; without it the database is compiled."""
+    def __init__(self, entries: Sequence[Entry], dump: bytes | memoryview | None = None) -> None:
+        """`dump` is what `dump()` gave, and is enough; without it the database is compiled of the entries."""
         self._local = threading.local()
         self._database: Any = None
-        if not entries:
-            return
         if dump:
-            self._database = _hyperscan.loadb(dump, _hyperscan.HS_MODE_BLOCK)
-        else:
+            self._database = _hyperscan.loadb(bytes(dump), _hyperscan.HS_MODE_BLOCK)
+        elif entries:
             self._database = _hyperscan.Database(mode=_hyperscan.HS_MODE_BLOCK)
             caseless, single = _hyperscan.HS_FLAG_CASELESS, _hyperscan.HS_FLAG_SINGLEMATCH
             self._database.compile(
@@ -105,7 +103,7 @@ class Re2Prefilter:
 
     name = "re2"
 
-    def __init__(self, entries: Sequence[Entry], _dump: bytes | None = None) -> None:
+    def __init__(self, entries: Sequence[Entry], _dump: bytes | memoryview | None = None) -> None:
         """RE2 keeps nothing: the set is made of the entries."""
         self._numbers = [entry.number for entry in entries]
         self._set = linear.new_set(_SET_BYTES + _PATTERN_BYTES * len(entries))
@@ -125,16 +123,16 @@ class Re2Prefilter:
         return [self._numbers[i] for i in found if i != self._sentinel]
 
 
-def best(entries: Sequence[Entry], dump: bytes | None = None) -> Prefilter:
-    """The fastest implementation there is. `dump` is tried first, and made anew where it does not fit."""
+def best(entries: Callable[[], Sequence[Entry]], dump: bytes | memoryview | None = None) -> Prefilter:
+    """The fastest implementation there is. `dump` is tried first; where it does not fit, the entries are made."""
     if _hyperscan is None:
-        return Re2Prefilter(entries)
+        return Re2Prefilter(entries())
     if dump:
         try:
-            return HyperscanPrefilter(entries, dump)
+            return HyperscanPrefilter((), dump)
         except _hyperscan.error:
             pass
-    return HyperscanPrefilter(entries)
+    return HyperscanPrefilter(entries())
 
 
 def dump(entries: Sequence[Entry]) -> bytes:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inspector.model import Limits, Text
 from inspector.scan import PackError, compiling, load
-from inspector.scan.compiling import Built, build, build_cached, build_in_child
-from inspector.scan.packs import Pack
+from inspector.scan.compiling import build, build_cached, build_in_child, compile_here
+from inspector.scan.indicators import Table
+from inspector.scan.scanner import PackScanner
 from tests.scan import making
 
 RULES = making.rule("a", '$a = "word"', "$a") + making.rule("b", '$a = "other"', "$a", scope="both")
@@ -35,7 +37,9 @@ def test_faults_of_file_rules_are_found_too() -> None:
 def test_the_child_compiles_the_same() -> None:
     """What comes back from the child is what this process would have made."""
     here, there = build([making.pack(RULES)], Limits()), build_in_child([making.pack(RULES)], Limits())
-    assert (here.rows, here.names, here.atoms, here.always) == (there.rows, there.names, there.atoms, there.always)
+    assert (here.rows, here.atoms, here.always) == (there.rows, there.atoms, there.always)
+    assert [(one.units, one.rows) for one in here.shards] == [(one.units, one.rows) for one in there.shards]
+    assert (here.file_key, Table(here.index).content) == (there.file_key, Table(there.index).content)
 
 
 def test_compiling_is_bounded() -> None:
@@ -47,11 +51,11 @@ def test_compiling_is_bounded() -> None:
 def _counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
 
-    def counting(packs: list[Pack], limits: Limits) -> Built:
+    def counting(*given: Any) -> Any:
         calls.append(1)
-        return build(packs, limits)
+        return compile_here(*given)
 
-    monkeypatch.setattr(compiling, "build_in_child", counting)
+    monkeypatch.setattr(compiling, "compile_files", counting)
     return calls
 
 
@@ -63,7 +67,7 @@ def test_compiled_packs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         build_cached([making.pack(RULES)], Limits(), folder)
     assert len(calls) == 1
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert [path.stat().st_mode & 0o777 for path in folder.iterdir()] == [0o600]
+    assert [path.stat().st_mode & 0o777 for path in folder.iterdir()] == [0o600, 0o600]
     build_cached([making.pack(RULES + " ")], Limits(), folder)
     build_cached([making.pack(RULES)], Limits(yara_rules_per_shard=1), folder)
     assert len(calls) == 3
@@ -75,6 +79,7 @@ def _corrupt(path: Path) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.parametrize("kind", ["rules", "indicators"])
 @pytest.mark.parametrize("spoil", [
     _corrupt, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(path.read_bytes()[:-9]),
     lambda path: path.chmod(0o640), lambda path: path.chmod(0o602),
@@ -82,13 +87,13 @@ def _corrupt(path: Path) -> None:
     lambda path: os.chown(path, 12345, 12345) if os.geteuid() == 0 else path.unlink(),
 ])
 def test_what_is_not_whole_or_not_ours_is_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: object,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: object, kind: str,
 ) -> None:
     """A corrupted, shortened, foreign, shared or linked file is compiled again."""
     calls = _counted(monkeypatch)
     folder = tmp_path / "cache"
     build_cached([making.pack(RULES)], Limits(), folder)
-    (path,) = folder.iterdir()
+    (path,) = folder.glob(f"*.{kind}")
     assert callable(spoil)
     spoil(path)
     built = build_cached([making.pack(RULES)], Limits(), folder)
@@ -121,3 +126,50 @@ def test_shards_have_the_size_of_the_limit() -> None:
     scanner = making.scanner(making.pack(rules))
     for i in (0, 63, 64, 129):
         assert [one.rule for one in scanner.quick([Text("b", f"a word{i:03d}x")]) or ()] == [f"t.r{i}"]
+
+
+LIST = "kind,value,severity,description\ndomain,evil.example,high,bad host\nphrase,wire the money,low,a phrase\n"
+
+
+def test_lists_that_have_not_changed_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another rule takes the kept index: the same file, so that workers of both versions share it."""
+    calls = _counted(monkeypatch)
+    folder = tmp_path / "cache"
+    one = build_cached([making.pack(RULES, bad=LIST)], Limits(), folder)
+    (index,) = folder.glob("*.indicators")
+    before = index.stat()
+    monkeypatch.setattr(compiling, "build_index", None)
+    other = build_cached([making.pack(RULES + " ", bad=LIST)], Limits(), folder)
+    after = index.stat()
+    assert len(calls) == 2 and (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert bytes(one.index) == bytes(other.index)
+    for built in (one, other):
+        scanner = PackScanner(built, Limits())
+        found = scanner.quick([Text("b", "Wire the money to evil.example, a word")]) or ()
+        assert sorted(one.rule for one in found) == ["t.a", "t.bad", "t.bad"]
+
+
+def test_more_indicators_than_the_limit_are_told_though_they_are_kept(tmp_path: Path) -> None:
+    """A lowered limits.indicators holds for an index that was made before."""
+    folder = tmp_path / "cache"
+    assert not build_cached([making.pack(bad=LIST)], Limits(), folder).faults
+    faults = build_cached([making.pack(bad=LIST)], Limits(indicators=1), folder).faults
+    assert [one.text for one in faults] == ["more than 1 indicators in all packs together"]
+
+
+def test_compiling_has_a_bound_of_memory() -> None:
+    """A child that would need more is told with the name of the limit."""
+    rows = "".join(f"domain,host{i}.example,low,d\n" for i in range(20_000))
+    lists = "kind,value,severity,description\n" + rows
+    with pytest.raises(PackError, match=r"limits\.compile_bytes"):
+        build_in_child([making.pack(bad=lists)], Limits(compile_bytes=1 << 20))
+
+
+def test_a_shard_is_loaded_when_a_text_asks_for_it() -> None:
+    """What no text has asked for takes no memory of the worker, and what is asked for is found at once."""
+    rules = "".join(making.rule(f"r{i}", f'$a = "word{i:03d}x"', "$a") for i in range(130))
+    scanner = making.scanner(making.pack(rules))
+    assert scanner.loaded == 0 and scanner.quick([Text("b", "no word of them")]) == ()
+    assert scanner.loaded == 0
+    assert [one.rule for one in scanner.quick([Text("b", "a word129x")]) or ()] == ["t.r129"]
+    assert scanner.loaded == 1

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from inspector.model import Limits, Text
-from inspector.scan.indicators import read_indicators
+from inspector.scan.indicators import Indicator, Table, index_of, read_indicators
+from inspector.scan.packs import Pack, PackFile
 from inspector.scan.scanner import PackScanner
 from tests.scan import making
 
@@ -131,3 +135,48 @@ def test_a_hundred_thousand_indicators_stay_fast() -> None:
     large = scanner(100_000)
     assert [one.rule for one in large.quick([Text("b", "at host99999.example")]) or ()] == ["p.many"]
     assert seconds(large) < 3 * seconds(scanner(10)) + 20e-6
+
+
+_VALUES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["domain", "url", "ip", "md5"]), _VALUES), max_size=60), st.lists(_VALUES))
+def test_an_index_answers_as_a_dictionary_would(rows: list[tuple[str, str]], asked: list[str]) -> None:
+    """Any rows, twice the same too: what is found is what is there, in the group it was listed in, and nothing else."""
+    made = [Indicator(kind, value, "low", f"{n}", "p.l", "p@1") for n, (kind, value) in enumerate(rows)]
+    table = Table.of(made)
+    assert list(table.rows()) == made and table.count == len(made)
+    for group, kind in ((b"d", "domain"), (b"u", "url"), (b"i", "ip"), (b"h", "md5")):
+        for value in {*asked, *(value for _, value in rows)}:
+            wanted = [one.description for one in made if (one.kind, one.value) == (kind, value)]
+            assert sorted(one.description for one in table.find(group, value)) == sorted(wanted)
+
+
+def test_an_index_is_the_same_for_the_same_rows() -> None:
+    """`content` says so, though the key of the digests is another one each time."""
+    rows = [Indicator("domain", f"host{i}.example", "low", "d", "p.l", "p@1") for i in range(9)]
+    one, other = index_of(rows), index_of(rows)
+    assert one != other and Table(memoryview(one)).content == Table(memoryview(other)).content
+    assert Table.of(rows[1:]).content != Table.of(rows).content
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda data: b"", lambda data: data[:40], lambda data: data[:-1], lambda data: data + b"x",
+    lambda data: data[:16] + b"index 9\0" + data[24:], lambda data: data[:56] + b"\xff\xff\xff\xff" + data[60:],
+    lambda data: data[:64] + b"\xff" * 8 + data[72:],
+])
+def test_bytes_that_are_no_index_are_refused(spoil: Callable[[bytes], bytes]) -> None:
+    """Too short, too long, another form, sizes that cannot be: ValueError, before anything is looked up."""
+    with pytest.raises(ValueError, match="no index"):
+        Table(memoryview(spoil(index_of([Indicator("domain", "a.example", "low", "d", "p.l", "p@1")]))))
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 3])
+def test_bytes_that_are_no_text_are_told_by_their_line(size: int) -> None:
+    """Wherever the list is cut for checking, in the middle of a letter too."""
+    body = (HEAD + "phrase,an ünusual phrase,low,d,,\n").encode()
+    filler = b"#" * max(0, size - len(body) - 2)
+    rows, faults = read_indicators([Pack("t", "1", "t", (PackFile(
+        "t/bad.csv", "bad", "indicators", body + filler + "éé".encode()[:-1] + b"\n" + body),))], 100)
+    assert (rows, [(one.line, one.text) for one in faults]) == ([], [(3, "not UTF-8 text")])

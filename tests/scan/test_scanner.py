@@ -153,6 +153,7 @@ def test_a_rule_that_overran_twice_is_switched_off(monkeypatch: pytest.MonkeyPat
         lambda units: Slow(tuple(name for unit in units for name in unit.names), compile_units(units)),
     )
     shard = scanner._shards[0]
+    shard.load()
     shard.rules = Slow(("slow",), shard.rules)
 
     def hunting(*given: Any) -> None:

@@ -126,6 +126,7 @@ class Inspect(layer.Layer):
         self.out.append(commands.CloseConnection(self.context.client))
 
     def secure(self, effect: StartTls) -> None:
+        self.link.limit(self.link.host.limits.handshake_seconds)
         self.next = secure_layers(self.context, self.link, effect)
 
     def post(self, news: Input) -> None:

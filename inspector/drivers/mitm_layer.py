@@ -156,7 +156,7 @@ def trouble_row(
         "event": "trouble", "id": f"{flow.id}-d{number}", "t": at, "flow": flow.id, "name": name, "detail": detail,
         "protocol": None, "way": None, "did": did, "user": None, "listener": flow.listener,
         "client": {"ip": flow.client.ip, "port": flow.client.port},
-        "server": {"ip": flow.server.ip, "port": flow.server.port}, "message": None,
+        "server": {"ip": flow.server.ip, "port": flow.server.port}, "message": None, "count": None,
     }
 
 
@@ -407,7 +407,7 @@ class Conversation:
             self._files = {}
         file = self._files.get(name)
         if file is None:
-            file = self._files[name] = self._host.disk.open()
+            file = self._files[name] = self._host.disk.open(self.flow.client.ip)
         return file
 
     def _spool(self, effect: Spool) -> None:

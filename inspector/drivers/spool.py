@@ -52,6 +52,8 @@ class Spool:
         """Files that the quota or the disk did not let in."""
         self.swept = 0
         """Leftovers of a crash that were deleted at the start."""
+        self._owners: dict[str, list[int]] = {}
+        """Client -> [files, bytes] of his in the spool."""
         self._free = free or _free
         self.close = close
         self._number = 0
@@ -74,12 +76,25 @@ class Spool:
         """A folder in which there is nothing: the root folder of processes that judge files."""
         return self.folder / "empty"
 
-    def open(self) -> Spooled:
-        """A new file, empty."""
-        return Spooled(self)
+    def open(self, owner: str = "") -> Spooled:
+        """A new file, empty. `owner`: the client whose it is; "": nobody's, only what all have is bounded."""
+        return Spooled(self, owner)
 
-    def make(self) -> int:
+    def enter(self, owner: str) -> None:
+        """One more file."""
+        self.files += 1
+        if owner:
+            self._owners.setdefault(owner, [0, 0])[0] += 1
+
+    def make(self, owner: str) -> int:
         """A descriptor of a new file without a name. Raises SpoolError."""
+        limits = self.limits()
+        if self.files > limits.spool_files:
+            self.refused += 1
+            raise SpoolError("too many files are in the spool: limits.spool_files")
+        if owner and self._owners[owner][0] > limits.spool_client_files:
+            self.refused += 1
+            raise SpoolError("too many files of this client are in the spool: limits.spool_client_files")
         self._number += 1
         path = self.folder / f"{PREFIX}{os.getpid()}-{self._number}"
         try:
@@ -89,9 +104,13 @@ class Spool:
             raise SpoolError(f"no file can be made in the spool: {_why(error)}") from None
         return descriptor
 
-    def admit(self, size: int) -> None:
-        """Take `size` bytes into account. Raises SpoolError where the quota or the disk has no room for them."""
+    def admit(self, size: int, owner: str) -> None:
+        """Take `size` bytes into account. Raises SpoolError where a quota or the disk has no room for them."""
         limits = self.limits()
+        mine = self._owners.get(owner)
+        if mine is not None and mine[1] + size > limits.spool_client_bytes:
+            self.refused += 1
+            raise SpoolError("this client has filled its part of the spool: limits.spool_client_bytes")
         if self.bytes + size > limits.spool_total_bytes:
             self.refused += 1
             raise SpoolError("the spool is full: limits.spool_total_bytes")
@@ -107,19 +126,28 @@ class Spool:
         self._room -= size
         self.bytes += size
         self.total += size
+        if mine is not None:
+            mine[1] += size
 
-    def leave(self, size: int) -> None:
-        """So many bytes are no longer on disk."""
+    def leave(self, size: int, owner: str, *, whole: bool = False) -> None:
+        """So many bytes are no longer on disk; `whole`: nor is the file."""
         self.bytes -= size
+        self.files -= whole
+        mine = self._owners.get(owner)
+        if mine is not None:
+            mine[0] -= whole
+            mine[1] -= size
+            if not mine[0]:
+                del self._owners[owner]
 
 
 class Spooled:
     """One file in the spool. After the first SpoolError of `append` there is nothing of it any more."""
 
-    __slots__ = ("_at", "_content", "_entries", "_offsets", "_open", "_raw", "_spool", "_stored", "_switches",
-                 "_taken", "failure", "size")
+    __slots__ = ("_at", "_content", "_entries", "_offsets", "_open", "_owner", "_raw", "_spool", "_stored",
+                 "_switches", "_taken", "failure", "size")
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Spool, owner: str = "") -> None:
         self.size = 0
         """Bytes of content."""
         self.failure: str | None = None
@@ -139,7 +167,8 @@ class Spooled:
         """The next batch to be given."""
         self._taken = 0
         """Bytes on disk, of both files."""
-        spool.files += 1
+        self._owner = owner
+        spool.enter(owner)
 
     def append(self, content: bytes, raw: bytes = b"") -> None:
         """Add a record. Raises SpoolError: it could not be stored, and what was stored before is gone."""
@@ -175,17 +204,17 @@ class Spooled:
         self._open = len(raw) < BATCH
 
     def _write(self, descriptor: int, data: bytes, offset: int) -> int:
-        self._spool.admit(len(data))
+        self._spool.admit(len(data), self._owner)
         try:
             if descriptor < 0:
-                descriptor = self._spool.make()
+                descriptor = self._spool.make(self._owner)
             left, at = memoryview(data), offset
             while left:
                 written = os.pwrite(descriptor, left, at)
                 left, at = left[written:], at + written
         except (OSError, SpoolError) as error:
             # What was written of it belongs to a file that is given back as a whole.
-            self._spool.leave(len(data))
+            self._spool.leave(len(data), self._owner)
             if descriptor >= 0 and descriptor not in (self._content, self._raw):
                 os.close(descriptor)
             if isinstance(error, OSError):
@@ -203,7 +232,7 @@ class Spooled:
             raise SpoolError(self.failure)
         try:
             if self._content < 0:
-                self._content = self._spool.make()
+                self._content = self._spool.make(self._owner)
             return os.open(f"/proc/self/fd/{self._content}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise SpoolError(f"the spool cannot be read: {_why(error)}") from None
@@ -249,8 +278,7 @@ class Spooled:
                     self._spool.close(descriptor)
         self._content = self._raw = -1
         self._entries, self._offsets = array("Q"), array("Q")
-        self._spool.leave(self._taken)
-        self._spool.files -= 1
+        self._spool.leave(self._taken, self._owner, whole=True)
 
 
 def _free(folder: Path) -> int:

@@ -184,6 +184,38 @@ def test_the_quota_refuses_and_gives_back(tmp_path: Path) -> None:
     assert (spool.bytes, spool.files) == (0, 0)
 
 
+def test_nobody_takes_the_room_of_all(tmp_path: Path) -> None:
+    """Bytes and files of one client are bounded; another one still has room, and so has he when his are gone."""
+    spool = made(tmp_path, Limits(spool_client_bytes=100, spool_client_files=2, spool_files=4))
+    greedy = spool.open("10.0.0.1")
+    greedy.append(b"x" * 100)
+    with pytest.raises(SpoolError, match="spool_client_bytes"):
+        spool.open("10.0.0.1").append(b"x")
+    spool.open("10.0.0.2").append(b"x" * 100)
+    greedy.discard()
+    spool.open("10.0.0.1").append(b"x" * 50)
+    second = spool.open("10.0.0.1")
+    second.append(b"x" * 50)
+    second.discard()
+    third = spool.open("10.0.0.1")
+    third.append(b"x")
+    with pytest.raises(SpoolError, match="spool_client_files"):
+        spool.open("10.0.0.1").append(b"y")
+    assert (spool.refused, spool.files) == (2, 3)
+
+
+def test_files_in_the_spool_are_bounded(tmp_path: Path) -> None:
+    """Each takes open files of the process, however small it is."""
+    spool = made(tmp_path, Limits(spool_files=2))
+    first = spool.open("10.0.0.1")
+    first.append(b"x")
+    spool.open("10.0.0.2").append(b"x")
+    with pytest.raises(SpoolError, match="spool_files"):
+        spool.open("10.0.0.3").append(b"x")
+    first.discard()
+    spool.open("10.0.0.3").append(b"x")
+
+
 def test_a_disk_that_is_nearly_full_takes_nothing(tmp_path: Path) -> None:
     """The event log shares the disk: below spool_free_bytes nothing more is spooled."""
     spool = made(tmp_path, Limits(spool_free_bytes=1000), free=1500)

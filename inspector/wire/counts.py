@@ -8,8 +8,6 @@ was taken out counts as had as soon as all before it are.
 
 from __future__ import annotations
 
-from collections import deque
-
 _RANGE = 1 << 32
 """Counts on the wire begin again behind 2^32 - 1 (XEP-0198 §4)."""
 _HALF = _RANGE >> 1
@@ -27,7 +25,7 @@ class Counts:
         """Units that the writer has sent."""
         self.reached = 0
         """Units that the reader was sent."""
-        self._apart: deque[tuple[int, int]] = deque(((0, 0),))
+        self._apart = [(0, 0)]
         """(reached, written): from the first on, both run alike to the next."""
         self._said = 0
         """What the reader was known to have."""
@@ -45,7 +43,7 @@ class Counts:
         """The same counts, to ask what would be."""
         other = Counts(self._limit)
         other.written, other.reached, other._said, other._had = self.written, self.reached, self._said, self._had
-        other._apart, other._unsure = deque(self._apart), self._unsure
+        other._apart, other._unsure = list(self._apart), self._unsure
         return other
 
     def passed(self) -> None:
@@ -84,13 +82,16 @@ class Counts:
             more = min(_RANGE - behind, self._unsure)
             self._unsure -= more
             self.reached += more
-            self._apart = deque((had + more, written) for had, written in self._apart)
+            self._apart = [(had + more, written) for had, written in self._apart]
             said = self.reached
         if said >= self._said:
             self._said = said
             apart = self._apart
-            while len(apart) > 1 and apart[1][0] <= said:
-                apart.popleft()
+            past = 0
+            while len(apart) > past + 1 and apart[past + 1][0] <= said:
+                past += 1
+            if past:
+                del apart[:past]
             first, least = apart[0]
             if first <= said:
                 most = apart[1][1] if len(apart) > 1 else self.written
@@ -104,7 +105,7 @@ class Counts:
         self.written = self._had
         self.reached = self._said
         self._unsure = 0
-        self._apart = deque(((self._said, self._had),))
+        self._apart = [(self._said, self._had)]
         return had
 
     def _from(self, reached: int, written: int) -> None:
@@ -114,4 +115,4 @@ class Counts:
             return
         apart.append((reached, written))
         if len(apart) > self._limit:
-            apart.popleft()
+            del apart[0]

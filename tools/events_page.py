@@ -86,6 +86,8 @@ WHAT = {
     "reload": "New rules are in force.",
     "reload_refused": "New rules had faults; the old ones stay in force.",
     "kill": "An operator ended a session.",
+    "erased": "Rows were erased or removed: by an operator, or because of their age or number (docs/evidence.md).",
+    "legal_hold": "A user's rows were put on legal hold, or taken off it (docs/evidence.md).",
     "proposal": "Clients do not accept our certificate for a name: an exception is proposed, never made by itself.",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from argparse import Namespace
@@ -25,9 +26,13 @@ class Report:
     """What was found."""
 
     chains: dict[str, int] = field(default_factory=dict)
-    """chain -> rows that verify."""
+    """chain -> the last row that verifies."""
     rows: int = 0
     erased: int = 0
+    told: int = 0
+    """Erasures that `erased` events tell of."""
+    pruned: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """chain -> (last row that was removed, the checkpoint that said so first)."""
     unchained: int = 0
     """Rows of an earlier release."""
     checkpoints: int = 0
@@ -57,17 +62,28 @@ def verify(reader: Reader, exported: list[Checkpoint], key: str | None = None) -
         report.wrong.append("the checkpoints' key is not the one that the last checkpoint names: checkpoints were "
                             "removed, or the key was exchanged")
     by_number = {one.n: one for one in stored}
+    pruned = stored[-1].pruned if stored else {}
+    report.pruned = {
+        chain: (seq, next(one.n for one in stored if one.pruned.get(chain, (0, ""))[0] == seq))
+        for chain, (seq, _) in sorted(pruned.items())
+    }
     wanted: dict[tuple[str, int], list[tuple[Checkpoint, str]]] = {}
+    met: set[tuple[str, int]] = set()
     for one in (*stored, *exported):
         for chain, (seq, digest) in one.heads.items():
-            wanted.setdefault((chain, seq), []).append((one, digest))
-    met: set[tuple[str, int]] = set()
+            upto, its = pruned.get(chain, (0, ""))
+            if seq > upto:
+                wanted.setdefault((chain, seq), []).append((one, digest))
+            elif seq < upto or digest == its:
+                met.add((chain, seq))
+            else:
+                report.wrong.append(f"chain {chain}, row {seq}: not the row that checkpoint {one.n} was made of")
     broken: list[Fault] = []
-    for link, state in walk(reader.links()):
+    for link, state in walk(reader.links(), _ends(pruned, report)):
         if state.fault is not None:
             broken.append(state.fault)
             continue
-        report.chains[link.chain] = state.rows
+        report.chains[link.chain] = state.seq
         report.rows += 1
         report.erased += link.salt is None
         for one, digest in wanted.get((link.chain, link.seq), ()):
@@ -81,10 +97,13 @@ def verify(reader: Reader, exported: list[Checkpoint], key: str | None = None) -
     for chain, seq in wanted:
         ends[chain] = max(seq, ends.get(chain, 0))
     for chain, seq in sorted(ends.items()):
-        have = report.chains.get(chain, 0)
+        have = report.chains.get(chain, pruned.get(chain, (0, ""))[0])
         if have < seq and not any(fault.chain == chain for fault in broken):
             what = f"rows {have + 1} to {seq} are missing" if have else "the whole chain is missing"
             report.wrong.append(f"chain {chain}: {what}")
+    report.told = sum(json.loads(line)["count"] or 0 for _, line in reader.select(events=("erased",)))
+    if report.erased > report.told and not pruned:
+        report.wrong.append(f"{report.erased - report.told} rows were erased of which no event tells")
     for one in sorted(exported, key=lambda one: one.n):
         twin = by_number.get(one.n)
         if not one.valid():
@@ -96,6 +115,17 @@ def verify(reader: Reader, exported: list[Checkpoint], key: str | None = None) -
         elif all((chain, seq) in met for chain, (seq, _) in one.heads.items()):
             report.proved = one
     return report
+
+
+def _ends(pruned: dict[str, tuple[int, str]], report: Report) -> dict[str, tuple[int, bytes]]:
+    """Where chains go on behind what was pruned."""
+    ends = {}
+    for chain, (seq, digest) in pruned.items():
+        try:
+            ends[chain] = (seq, bytes.fromhex(digest))
+        except ValueError:
+            report.wrong.append(f"chain {chain}: the checkpoint's digest of row {seq} is none")
+    return ends
 
 
 def verify_command(args: Namespace) -> int:
@@ -128,6 +158,10 @@ def _public_key(config: str | None) -> str | None:
 def _sentences(report: Report, asked: bool) -> list[str]:
     chains = f"{len(report.chains)} chain{'' if len(report.chains) == 1 else 's'}"
     said = [f"{report.rows} rows in {chains} verify" + (f", {report.erased} of them erased" if report.erased else "")]
+    if report.pruned and report.erased > report.told:
+        said.append(f"of {report.erased - report.told} erasures no event tells that is still kept")
+    said += [f"chain {chain}: rows 1 to {seq} were pruned, as checkpoint {n} says"
+             for chain, (seq, n) in report.pruned.items()]
     if report.unchained:
         said.append(f"{report.unchained} rows were written by an earlier release and are in no chain")
     said.append("1 checkpoint is stored" if report.checkpoints == 1 else f"{report.checkpoints} checkpoints are stored")

@@ -11,7 +11,7 @@ A chain belongs to one worker and goes on over restarts. Pure: no I/O, no clock,
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -80,24 +80,34 @@ class Walk:
     """What a walk along one chain has found."""
 
     chain: str
+    seq: int = 0
+    """The last row that verifies."""
     rows: int = 0
+    """Rows that verify: fewer than `seq` where the chain's beginning was pruned."""
     erased: int = 0
     head: bytes = GENESIS
     fault: Fault | None = None
     """The first one; nothing behind it is proved."""
 
 
-def walk(links: Iterable[Link]) -> Iterator[tuple[Link, Walk]]:
+def walk(
+    links: Iterable[Link], pruned: Mapping[str, tuple[int, bytes]] | None = None,
+) -> Iterator[tuple[Link, Walk]]:
     """Verify rows in the order of (chain, seq); after each row the state of its chain. The last one of a chain with a
-    fault has it; rows behind a fault are not looked at."""
+    fault has it; rows behind a fault are not looked at. `pruned`: chain -> (last row that is gone, its digest); rows up
+    to there that are still being removed are passed over."""
     state: Walk | None = None
+    first = 0
     for link in links:
         if state is None or state.chain != link.chain:
-            state = Walk(link.chain)
-        if state.fault is not None:
+            seq, digest = (pruned or {}).get(link.chain, (0, GENESIS))
+            state = Walk(link.chain, seq, head=digest)
+            first = seq
+        if state.fault is not None or (type(link.seq) is int and link.seq <= first):
             continue
         state.fault = _fault(link, state)
         if state.fault is None:
+            state.seq += 1
             state.rows += 1
             state.erased += link.salt is None
             state.head = link.digest
@@ -105,7 +115,7 @@ def walk(links: Iterable[Link]) -> Iterator[tuple[Link, Walk]]:
 
 
 def _fault(link: Link, state: Walk) -> Fault | None:
-    expected = state.rows + 1
+    expected = state.seq + 1
     if not all(type(value) is kind for value, kind in (
         (link.seq, int), (link.id, str), (link.t, float), (link.event, str), (link.line, bytes), (link.body, bytes),
         (link.digest, bytes),

@@ -200,6 +200,19 @@ KINDS: dict[str, tuple[Field, ...]] = {
         _BY, Field("session", "text", "the flow that was ended"), Field("user", "text", "its user"),
         Field("protocol", "text", "protocol name"), Field("reason", "text", "why"),
     ),
+    "erased": (
+        Field("by", "text", "who did it: a user of this machine, or `retention`"),
+        Field("count", "count", "rows whose salt and line were taken out; the chain keeps their place and digest"),
+        Field("pruned", "count", "rows at the beginnings of chains that were removed whole; a checkpoint says up "
+              "to where"),
+        Field("held", "count", "rows that stay because of a legal hold"),
+        Field("before", "time", "only rows older than this"),
+        Field("subject", "text", "whom it was about, as a keyed hash of the name; null: retention"),
+    ),
+    "legal_hold": (
+        Field("change", "text", "add or remove"), Field("user", "text", "whose rows are to stay"),
+        Field("by", "text", "who did it: a user of this machine"), Field("reason", "text", "why, in his words"),
+    ),
     "proposal": (
         Field("name", "text", "server name that clients do not accept our certificate for"),
         Field("client", "address", "the client"), Field("server", "address", "the server"),

@@ -432,6 +432,8 @@ class Reader:
             check(self._base, path)
             if version(self._base) == 0:
                 raise StoreError(f"event store {path}: there is nothing in it yet")
+            self._whole = "(salt IS NOT NULL OR chain IS NULL)" if version(self._base) >= 2 else "1"
+            """Of rows that are not erased."""
         except sqlite3.Error as fault:
             self._base.close()
             raise StoreError(f"event store {path}: {fault}") from None
@@ -454,7 +456,7 @@ class Reader:
     ) -> Iterator[tuple[int, bytes]]:
         """Rows in the order of time; with `limit` the newest so many. `user` names the session's user or the writer,
         `*` and `?` as in file names; `after`: only rows with a greater n."""
-        where, values = ["n > ?"], [after]  # type: tuple[list[str], list[Any]]
+        where, values = ["n > ?", self._whole], [after]  # type: tuple[list[str], list[Any]]
         if since is not None:
             where.append("t >= ?")
             values.append(since)
@@ -485,14 +487,31 @@ class Reader:
         for row in self._all(named, (key, key, key)):
             ids.update(name for name in row if name)
         marks = ", ".join("?" * len(ids))
-        query = f"SELECT n, line FROM events WHERE id IN ({marks}) OR message IN ({marks}) ORDER BY n"  # noqa: S608
+        query = (f"SELECT n, line FROM events WHERE (id IN ({marks}) OR message IN ({marks})) "  # noqa: S608
+                 f"AND {self._whole} ORDER BY n")
         return list(self._rows(query, [*ids, *ids]))
 
     def of_flow(self, flow: str, events: tuple[str, ...], limit: int = 1000) -> list[tuple[int, bytes]]:
         """Rows of these kinds of one flow, in the order they were written."""
         marks = ", ".join("?" * len(events))
-        query = f"SELECT n, line FROM events WHERE flow = ? AND event IN ({marks}) ORDER BY n LIMIT ?"  # noqa: S608
+        query = (f"SELECT n, line FROM events WHERE flow = ? AND event IN ({marks}) AND {self._whole} "  # noqa: S608
+                 "ORDER BY n LIMIT ?")
         return list(self._rows(query, [flow, *events, limit]))
+
+    def erased(self, key: str) -> tuple[str, float, str, str | None, str | None] | None:
+        """(id, t, event, action, rule): what stays of an erased row that an event id or a reference names."""
+        if version(self._base) < 2:
+            return None
+        found = self._all(
+            "SELECT id, t, event, action, rule FROM events WHERE (id = ? OR reference = ?) AND salt IS NULL "
+            "AND chain IS NOT NULL ORDER BY n LIMIT 1", (key, key))
+        return found[0] if found else None
+
+    def holds(self) -> list[tuple[str, float, str, str | None]]:
+        """(user, since, by, reason) of each legal hold."""
+        if version(self._base) < 3:  # they came with schema 3
+            return []
+        return self._all("SELECT user, t, by, reason FROM legal_holds ORDER BY user", ())
 
     def links(self) -> Iterator[Link]:
         """Every chained row, chain by chain in its order."""

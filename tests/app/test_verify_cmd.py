@@ -12,7 +12,8 @@ import pytest
 from inspector.app.cli import main
 from inspector.model import Limits
 from inspector.store.sqlite import Reader, Writer
-from tests.store.rows import message
+from inspector.store.tables import append, columns_of, connect
+from tests.store.rows import T, message
 
 
 @pytest.fixture
@@ -130,10 +131,16 @@ def test_a_log_that_was_made_anew_is_not_the_exported_one(place: Path, capsys: p
 
 
 def test_an_erased_row_leaves_the_log_provable(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Line and salt gone: the chain and the exported checkpoint still hold."""
+    """Line and salt gone: the chain and the exported checkpoint still hold; that no event tells of it is wrong."""
     write(place, 10)
     main(["verify", "--export", "kept.json"])
     change(place, "UPDATE events SET line = x'7b7d', salt = NULL WHERE n = 4")
+    capsys.readouterr()
+    assert main(["verify", "--against", "kept.json"]) == 1
+    assert "1 rows were erased of which no event tells" in capsys.readouterr().out
+    base = connect(place / "var" / "inspector.db")
+    append(base, "manage", [columns_of({"event": "erased", "t": T, "by": "root", "count": 1}, "gw1", "full")])
+    base.close()
     capsys.readouterr()
     assert main(["verify", "--against", "kept.json"]) == 0
     said = capsys.readouterr().out

@@ -196,7 +196,21 @@ def what(line: Line) -> str:
             return "; ".join(map(shown, line["faults"]))
         case "kill":
             return f"session {shown(line['session'] or '')}"
+        case "review":
+            step, by, code = line["step"] or "", line["by"], line["reference"]
+            words = [
+                _STEPS.get(step, shown(step)), f"by {shown(by)}" if by else "", f"ref {shown(code)}" if code else "",
+                *(f"({shown(line[why])})" for why in ("note", "reason") if line[why]),
+            ]
+            return " ".join(filter(None, words))
     return shown(str(line.get("reason") or line.get("version") or line.get("availability") or line.get("kind") or ""))
+
+
+_STEPS = {
+    "show_wished": "wish to see it", "release_wished": "wish to release it", "delivering": "being delivered",
+    "uncertain": "uncertain whether it was delivered", "rotated": "all items' keys wrapped anew",
+}
+"""Steps of a review that need more than their name."""
 
 
 def _content(line: Line) -> list[str]:
@@ -311,11 +325,16 @@ def story(rows: list[Line], around: list[Line]) -> Iterator[str]:
     """What happened, in plain words, a line each. `rows`: the event and its verdicts; `around`: its flow."""
     named = {line["id"]: line for line in rows}
     for line in rows:
-        if line["event"] != "verdict":
+        if line["event"] not in ("verdict", "review"):
             yield from _event(line)
     for line in rows:
         if line["event"] == "verdict":
             yield from _verdict(line, named.get(line["message"], line), alone=len(rows) == 1)
+    reviewed = [line for line in rows if line["event"] == "review"]
+    if reviewed:
+        yield f"Review of {shown(reviewed[0]['hold'] or '?')}"
+    for line in reviewed:
+        yield f"  {_time(line['t'])}  {what(line)}"
     for ident in dict.fromkeys(line["flow"] for line in (*rows, *around)):
         of = [line for line in around if line["flow"] == ident and line not in rows]
         yield from _connection(

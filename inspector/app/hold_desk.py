@@ -175,7 +175,7 @@ class HoldDesk:
         self._sendable: set[str] = set()
         """Those of them that we send ourselves; the others' senders send them again."""
         self._for: dict[tuple[str, str], dict[str, None]] = {}
-        """(protocol, user) -> what is released and not sent yet."""
+        """(protocol, user without resource) -> what is released and not sent yet."""
         self._runs: dict[str, _Run] = {}
         """By flow."""
         self._delivering: dict[str, str] = {}
@@ -363,7 +363,7 @@ class HoldDesk:
 
     def arrived(self, flow: str, arrived: Arrived) -> None:
         """A user has signed on in that session: what was released for him may come."""
-        for hold in tuple(self._for.get((arrived.protocol, arrived.user), ())):
+        for hold in tuple(self._for.get((arrived.protocol, bare(arrived.user)), ())):
             held = self._live[hold]
             if self._is_his(held, flow, arrived.identity, arrived.client):
                 self._hand_over(held, flow)
@@ -467,11 +467,11 @@ class HoldDesk:
             else:
                 self._untold.add(held.id)
         if head.user is not None:
-            self._for.setdefault((head.protocol, head.user), {})[head.id] = None
+            self._for.setdefault((head.protocol, bare(head.user)), {})[head.id] = None
 
     def _unlist(self, held: Held) -> None:
         """It does not wait for its user (any more)."""
-        key = (held.protocol, held.user or "")
+        key = (held.protocol, bare(held.user))
         waits = self._for.get(key)
         if waits is not None:
             waits.pop(held.id, None)

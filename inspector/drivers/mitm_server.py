@@ -37,6 +37,7 @@ from inspector.drivers.mitm_tls import Authority, Contexts, host_name
 from inspector.drivers.spool import Spool, Spooled, SpoolError
 from inspector.drivers.sweep import Sweep
 from inspector.drivers.turns import Full, Turns
+from inspector.engine.holding import bare
 from inspector.engine.world import Paths
 from inspector.model import (
     Address,
@@ -50,13 +51,13 @@ from inspector.model import (
     Flow,
     Held,
     Hold,
-    Identity,
     Judge,
     Judged,
     Kept,
     Limits,
     Note,
     Notice,
+    Place,
     Released,
     Scan,
     ScanFailed,
@@ -134,15 +135,6 @@ class Holds(Protocol):
     def ended(self, flow: str) -> None:
         """A session that was given released items is over."""
         ...
-
-
-class Place(msgspec.Struct, frozen=True):
-    """A living session of a user: where something released may be sent."""
-
-    flow: str
-    identity: Identity
-    client: str
-    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -642,18 +634,18 @@ class Gateway:
             return
         if isinstance(given, Released):
             self._given.add(flow)
-        conversation.outlet.post(given)
+        conversation.outlet.post(msgspec.structs.replace(given, at=self.clock()))
 
     def cover(self, cover: Cover) -> None:
         """A release covers the legs that follow it, in all sessions here."""
         self.world.covers.add(cover, self.clock())
 
     async def sessions_of(self, protocol: str, user: str) -> list[Place]:
-        """The living sessions of a user, the newest first."""
-        places = []
+        """The living sessions of a user (whatever the resource of his name), the newest first."""
+        places, wanted = [], bare(user)
         for conversation in self._conversations.values():
             context = getattr(conversation.session, "context", None)
-            if context is None or conversation.over or context.user != user or context.protocol != protocol:
+            if context is None or conversation.over or context.protocol != protocol or bare(context.user) != wanted:
                 continue
             flow = conversation.flow
             places.append(Place(flow.id, context.identity, flow.client.ip, flow.opened))

@@ -146,7 +146,7 @@ class Limits:
     four_eyes_seconds: float = _bound(900, "a second person confirms within this, where four eyes are asked for")
     # -- scanning
     yara_rules_per_shard: int = _bound(64, "message rules compiled into one object: 2.6 us a scan", reload=False)
-    compile_seconds: float = _bound(120, "compiling a rule set may take this long before it is refused")
+    compile_seconds: float = _bound(300, "compiling a rule set may take this long before it is refused")
     compile_bytes: int = _bound(4 << 30, "memory of the process that compiles a rule set")
     findings: int = _bound(64, "findings of one event that are kept")
     spans: int = _bound(256, "spans of one finding that are kept")

@@ -11,7 +11,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-PARTS = ("cpu", "memory", "captures", "files")
+PARTS = ("cpu", "memory", "captures", "files", "scale")
 
 
 def main() -> None:
@@ -25,6 +25,8 @@ def main() -> None:
     parser.add_argument("--file-rules", type=int, default=1000, help="rules that look at files")
     parser.add_argument("--captures", type=Path, default=Path("../shared/captures"), help="folder of captures")
     parser.add_argument("--packets", type=int, default=1_000_000, help="packets of the merged capture")
+    parser.add_argument("--rules", type=int, default=50_000, help="message rules of the large set (scale)")
+    parser.add_argument("--indicators", type=int, default=1_000_000, help="indicators of the large set (scale)")
     parser.add_argument("--keep", action="store_true", help="keep the work folder (configurations and logs)")
     options = parser.parse_args()
     parts = options.parts or list(PARTS)
@@ -57,6 +59,13 @@ def main() -> None:
             print("\n## Files\n")
             files.run(folder, min(options.rounds, 3), max(5.0, options.seconds), options.file_size << 20,
                       set(options.only), options.file_rules)
+        if "scale" in parts:
+            from bench import scale
+
+            print(f"\n## Large rule sets\n\nCPU of the gateway a message, as above, {options.rounds} rounds of "
+                  f"{options.seconds} s, sets in turn; half of the indicators are domains, the rest links, addresses, "
+                  "hashes and phrases, none in a text.\n")
+            scale.run(folder, options.rounds, options.seconds, options.rules, options.indicators)
     finally:
         if options.keep:
             print(f"work folder: {folder}", file=sys.stderr)

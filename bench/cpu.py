@@ -55,8 +55,8 @@ def reflectors(folder: Path, certificate: str, key: str) -> tuple[dict[tuple[str
     """One server per kind of traffic: its port by (kind, security)."""
     ports, processes = {}, []
     for kind, security in (
-        ("xmpp", "plain"), ("rulewords", "plain"), ("xmpp", "starttls"), ("irc", "plain"), ("oscar", "plain"),
-        ("blob", "plain"),
+        ("xmpp", "plain"), ("rulewords", "plain"), ("links", "plain"), ("xmpp", "starttls"), ("irc", "plain"),
+        ("oscar", "plain"), ("blob", "plain"),
     ):
         extra = [certificate, key] if security == "starttls" else []
         command = python("-m", "bench.reflector", kind, *extra)

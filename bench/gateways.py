@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from bench import realistic_rules
+from bench import indicator_lists, realistic_rules
 from bench.processes import Process, free_port, inspector, python, wait_for_port
 
 
@@ -71,7 +71,8 @@ class Gateway:
     upstream: int = 0
     port: int = 0
     process: Process | None = None
-    seconds_to_listen: float = 0.0
+    seconds_to_listen: float = 180.0
+    """How long it may take to start."""
 
     def command(self, folder: Path) -> list[str]:
         raise NotImplementedError
@@ -84,7 +85,8 @@ class Gateway:
         folder = folder / "".join(letter if letter.isalnum() else "_" for letter in self.name)
         folder.mkdir(exist_ok=True)
         self.process = Process(self.name, self.command(folder), folder / "log", self.environment())
-        wait_for_port(self.port, self.process.child, f"{self.name} (see {folder / 'log'})")
+        wait_for_port(self.port, self.process.child, f"{self.name} (see {folder / 'log'})",
+                      self.seconds_to_listen)
 
     def stop(self) -> None:
         if self.process:
@@ -129,6 +131,7 @@ class Ours(Gateway):
 
     loop: str = "uvloop"
     rules: int = 1000
+    indicators: int = 0
     policy_rules: int = 50
     archive: str = "none"
     stock_io: bool = False
@@ -140,6 +143,8 @@ class Ours(Gateway):
         signatures.mkdir(exist_ok=True)
         if self.rules:
             realistic_rules.write_pack(signatures, self.rules)
+        if self.indicators:
+            indicator_lists.write_pack(signatures, self.indicators)
         (folder / "policy.yaml").write_text(policy(self.policy_rules))
         config = {
             "listeners": [

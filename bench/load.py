@@ -1,6 +1,6 @@
 """The clients of the bench, one process.
 
-    python -m bench.load PORT xmpp|rulewords|irc|oscar|blob plain|starttls SESSIONS SECONDS PID
+    python -m bench.load PORT xmpp|rulewords|links|irc|oscar|blob plain|starttls SESSIONS SECONDS PID
 
 Signs SESSIONS clients on, lets them play ping-pong (a new text when the answer is in), and after a warm-up reads the
 CPU time of process PID and its children at the start and the end of SECONDS. Prints one JSON line. With SECONDS 0 the
@@ -21,6 +21,8 @@ from bench import texts
 from bench.processes import cpu_seconds, family
 
 WARM_UP = 0.4
+XMPP = ("xmpp", "rulewords", "links")
+"""Kinds of traffic that are XMPP; they differ in their texts."""
 HEADER = (
     b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' "
     b"to='bench.test' version='1.0'>"
@@ -43,8 +45,8 @@ class Client(asyncio.Protocol):
         self.buffer = b""
         self.transport: asyncio.Transport
         self.messages: texts.Messages | texts.Icbm
-        if kind in ("xmpp", "rulewords"):
-            self.messages = texts.xmpp(self.user, number, kind == "xmpp")
+        if kind in XMPP:
+            self.messages = texts.xmpp(self.user, number, kind != "rulewords", kind == "links")
         elif kind == "oscar":
             self.messages = texts.Icbm(True, self.user, number, 2)
         else:
@@ -54,7 +56,7 @@ class Client(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         if self.stage != "hello":
             return
-        if self.kind in ("xmpp", "rulewords"):
+        if self.kind in XMPP:
             self.transport.write(HEADER)
         elif self.kind == "irc":
             self.transport.write(f"NICK {self.user}\r\nUSER {self.user} 0 * :{self.user}\r\n".encode())

@@ -53,6 +53,17 @@ def resident(pids: list[int]) -> int:
     return total
 
 
+def memory(pid: int) -> dict[str, int]:
+    """Bytes of one process: resident now, at its peak, and what of it is its own (anonymous) or mapped from files."""
+    names = {"VmRSS": "resident", "VmHWM": "peak", "RssAnon": "own", "RssFile": "mapped"}
+    found: dict[str, int] = {}
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key in names:
+            found[names[key]] = int(value.split()[0]) * 1024
+    return found
+
+
 def free_port() -> int:
     """A TCP port of loopback that is free now."""
     with socket.socket() as listener:

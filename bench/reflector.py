@@ -1,6 +1,6 @@
 """The server of the bench: signs anybody on, and answers each message with another one of the same size.
 
-    python -m bench.reflector xmpp|rulewords|irc|oscar|blob [CERTIFICATE KEY]
+    python -m bench.reflector xmpp|rulewords|links|irc|oscar|blob [CERTIFICATE KEY]
 
 Prints its port. XMPP requires STARTTLS where there is a certificate. It counts bytes, not stanzas: all messages of the
 bench are texts.SIZE bytes long.
@@ -111,7 +111,8 @@ class Reflector(asyncio.Protocol):
                 b"<iq type='result' id='b1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>"
                 b"<jid>%s@bench.test/desk</jid></bind></iq>" % user.encode()
             )
-            self.messages = texts.xmpp(user, self.number + 100_000, self.kind == "xmpp")
+            self.messages = texts.xmpp(
+                user, self.number + 100_000, self.kind != "rulewords", self.kind == "links")
             self.talking = True
         else:
             return

@@ -74,10 +74,12 @@ class Messages:
         return b"".join((self.head, before, TAGS[at % 17576], TAGS[at // 17576 % 17576], after, self.tail))
 
 
-def xmpp(user: str, seed: int, common: bool = True) -> Messages:
-    """A chat stanza with a body, as a desktop client writes it."""
+def xmpp(user: str, seed: int, common: bool = True, link: bool = False) -> Messages:
+    """A chat stanza with a body, as a desktop client writes it; with a link in front where wanted."""
     jid = f"{user}@bench.test/desk"
     head = f'<message from="{jid}" to="{jid}" id="{user}x" type="chat"><body>'
+    if link:
+        head += f"https://www.shop-{user}.example.net/offers/{seed:x}?page=2 "
     return Messages(head, "</body></message>", seed, common)
 
 

@@ -2668,11 +2668,12 @@ class XmppDecoder(Unreleased):
         if worst.action >= Action.BLOCK or (worst.action is Action.HOLD and note.what == "open"):
             assert stream is not None
             return self._refuse_stream(frame, note, stream, worst)
-        if worst.action is Action.HOLD and note.what == "data":
-            return self._held(frame, note)
-        acts: list[Act] = [Send(way, frame.raw)]
-        if way is UP and worst.notice and worst.action is not Action.PASS:
-            acts.append(Send(DOWN, self._headline(worst.notice)))
+        held = worst.action is Action.HOLD and note.what == "data"
+        acts: list[Act] = self._held(frame, note) if held else [Send(way, frame.raw)]
+        if way is UP:
+            # A block that nobody announced is its own offer, and may have been warned of while it is held.
+            warned = [each.notice for each in verdicts if each.action is Action.WARN and each.notice]
+            acts += [Send(DOWN, self._headline(notice)) for notice in warned[:1]]
         return acts
 
     def _held(self, frame: Frame, note: _Block) -> list[Act]:
@@ -2682,7 +2683,8 @@ class XmppDecoder(Unreleased):
             return [Send(way, raw)]
         span = xml.attribute(raw, Place(0, xml.close_of(raw, 0)), "id")
         if span is not None:
-            raw = raw[:span[0]] + self._own_ident(note.stream.number).encode() + raw[span[1]:]
+            ident = self._own_ident(note.stream.number).encode()
+            raw = b"".join((raw[:span[0]], ident, memoryview(raw)[span[1]:]))
         return [Send(way, raw), self._request(way.other, note.peer, note.ident, "result")]
 
     def _own_ident(self, number: int) -> str:

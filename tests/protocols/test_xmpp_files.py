@@ -423,6 +423,18 @@ class TestRefusing:
             assert [(each.get("action"), each.get("sid"), each[0][0].tag) for each in found] == [
                 ("session-terminate", "js", "{urn:xmpp:jingle:1}security-error")]
 
+    @pytest.mark.parametrize("content", [HELD, PASSED])
+    def test_who_sends_what_he_did_not_offer_is_warned_with_its_first_block(self, content: Verdict) -> None:
+        """The one who accepted a stream sends in it, too: what is said of his offer reaches him, held or not."""
+        dec = signed()
+        say(dec, iq(DOWN, "1", opening("s")), iq(UP, "1", typed="result"))
+        frame = one(dec, UP, iq(UP, "b0", data("s", 0, b"abc"))[1])
+        assert [type(event) for event in frame.events] == [FileOffer, FileStart, FilePart]
+        acts = dec.apply(frame, [Verdict(Action.WARN, "odd", notice="odd files"), content, content])
+        told = [stanza for stanza in answers(acts, DOWN) if stanza.tag == C + "message"]
+        assert ["".join(stanza.itertext()) for stanza in told] == ["odd files"]
+        assert len(answers(acts, UP)) == 1
+
     @pytest.mark.parametrize("verdicts", [[EVIL, EVIL], [HELD, HELD]])
     def test_a_file_may_be_refused_while_it_comes(self, verdicts: list[Verdict]) -> None:
         """Too many files, a lie about the size: this block is not sent, both are told, and the file ends."""

@@ -37,6 +37,7 @@ Archive = Literal["none", "metadata", "full"]
 _TOP = (
     "listeners", "tls", "policy", "signatures", "files", "store", "archive", "user", "privacy", "workers", "control",
     "control_group", "metrics", "limits", "edits", "log", "hold", "roles", "four_eyes",
+    "retention",
 )
 _LISTENER = (
     "mode", "address", "clients", "destinations", "protocols", "upstream", "lease_ports", "lease_address",
@@ -159,6 +160,14 @@ class Privacy:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """The `retention:` section: how long rows of the event log stay. None: for ever."""
+
+    days: float | None = None
+    megabytes: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """The gateway's own log. `format` None: text on a terminal, else json."""
 
@@ -199,6 +208,7 @@ class Config:
     """view, review, operate -> names of users of this machine, and @groups. A role that is not there: see control."""
     four_eyes: tuple[str, ...] = ()
     """Of show and release, those that need a second person."""
+    retention: Keep = Keep()
     places: Located | None = field(default=None, repr=False, compare=False)
 
     def fault(self, text: str, *keys: Key) -> Fault:
@@ -284,7 +294,8 @@ def parse(text: str | bytes, path: Path | None, base: Path | None = None) -> Con
 def needs_restart(old: Config, new: Config) -> list[str]:
     """Keys that changed and that a reload may not change, in the order of the file's description.
 
-    Reloadable: policy, signatures, names and exceptions of tls, archive, privacy, limits marked so, log level.
+    Reloadable: policy, signatures, names and exceptions of tls, archive, privacy, retention, limits marked so, log
+    level.
     """
     changed = []
     for key in ("listeners", "store", "user", "workers", "control", "control_group", "metrics", "edits"):
@@ -363,7 +374,7 @@ class _Reader:
             control_group=self.name("control_group"), metrics=metrics, files=self.judging(), limits=self.limits(),
             edits=self.edits(),
             on_expiry=cast(Any, self.choice(hold, ("deny", "delete"), "hold", "on_expiry")),
-            roles=self.roles(), four_eyes=self.four_eyes(),
+            roles=self.roles(), four_eyes=self.four_eyes(), retention=self.retention(),
             log=Log(
                 self.choice(log, LEVELS, "log", "level", default="info"),
                 self.choice(log, ("text", "json"), "log", "format") if log.get("format") is not None else None,
@@ -766,6 +777,20 @@ class _Reader:
                 self.wrong(f'"{shown(name)}" needs no second person: {", ".join(FOUR_EYES)}'
                            f'{did_you_mean(name, FOUR_EYES)}', "four_eyes", index)
         return tuple(dict.fromkeys(names))
+
+    def retention(self) -> Keep:
+        """The section `retention`: bounds above 0, or null."""
+        body = self.section("retention", ("days", "megabytes"))
+        found: dict[str, float | None] = {"days": None, "megabytes": None}
+        for name in found:
+            value = body.get(name)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
+                self.wrong(f"{name} is a number above 0, or null", "retention", name)
+            else:
+                found[name] = float(value)
+        return Keep(found["days"], found["megabytes"])
 
     def judging(self) -> Files:
         """The section `files`."""

@@ -19,6 +19,7 @@ from typing import Any
 from inspector.app import build, config, logs
 from inspector.app.errors import UserError
 from inspector.model import Limits
+from inspector.store.retention import Retention
 from inspector.store.sqlite import StoreError, Writer, location
 
 MODES = {
@@ -74,6 +75,8 @@ def event_store(
             location(loaded.store.events), gateway=gateway, limits=limits or loaded.limits, text=loaded.privacy.text,
             tell=lambda sentence: logs.tell("error", sentence), chain=chain, key=key,
         )
+        if writer.keeper is not None:
+            writer.keeper.retention = Retention(loaded.retention.days, loaded.retention.megabytes)
         if not writer.path.parent.exists() or within(writer.path.parent, loaded.state):
             private(writer.path.parent)
         writer.start()
@@ -132,6 +135,11 @@ def address(host: str, port: int) -> str:
 def why(error: OSError) -> str:
     """An error's own sentence."""
     return error.args[1] if len(error.args) > 1 else str(error)
+
+
+def refused(error: Exception) -> UserError:
+    """What kept the gateway from opening something, for its user."""
+    return UserError(why(error) if isinstance(error, OSError) else str(error))
 
 
 def private(folder: Path) -> None:

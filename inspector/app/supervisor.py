@@ -34,6 +34,7 @@ from inspector.engine.session import Session
 from inspector.engine.world import Paths, World
 from inspector.model import Flow, Note
 from inspector.protocols.registry import SPECS
+from inspector.store.retention import Retention
 from inspector.store.sqlite import Writer
 from inspector.wire.located import Faults
 
@@ -351,6 +352,8 @@ class Supervisor:
         if self._control is not None:
             self._control.roles = loaded.roles
         self.writer.limits, self.writer.text = loaded.limits, loaded.privacy.text
+        if self.writer.keeper is not None:
+            self.writer.keeper.retention = Retention(loaded.retention.days, loaded.retention.megabytes)
         self.gateway.limits = loaded.limits
         self.gateway.settings = replace(
             self.gateway.settings, tls=build.tls_settings(loaded), limits=loaded.limits)

@@ -15,6 +15,7 @@ from inspector.app.config import (
     Config,
     Destinations,
     Endpoint,
+    Keep,
     LeaseAddress,
     Listener,
     load,
@@ -76,7 +77,7 @@ def test_the_complete_example() -> None:
     top = load_yaml(EXAMPLE.read_bytes(), "x").value
     assert set(top) == {
         "listeners", "tls", "policy", "signatures", "files", "store", "archive", "user", "privacy", "workers",
-        "control", "control_group", "metrics", "limits", "edits", "log",
+        "control", "control_group", "metrics", "limits", "edits", "log", "retention",
     }
 
 
@@ -84,7 +85,7 @@ def test_what_the_example_says_is_default_is_default() -> None:
     """Scalars and sections of the example are the defaults, so that it can be trusted as documentation."""
     read, default = load(EXAMPLE), parse("", EXAMPLE)
     for key in ("files", "store", "archive", "user", "privacy", "workers", "control", "control_group", "metrics",
-                "limits", "edits", "log", "state"):
+                "limits", "edits", "log", "state", "retention"):
         assert getattr(read, key) == getattr(default, key), key
     for key in ("intercept", "authority", "upstream_ca", "client_min", "upstream_min"):
         assert getattr(read.tls, key) == getattr(default.tls, key), key
@@ -417,3 +418,14 @@ def test_what_a_listener_denies_where_nothing_is_said_depends_on_its_mode(tmp_pa
         '  - {mode: reverse, address: "127.0.0.1:4", upstream: "127.0.0.1:5"}\n')
     denied = [set(listener.destinations.deny) for listener in load(path).listeners]
     assert denied == [{"loopback", "link_local", "private", "own"}, {"own"}, {"own", "private"}, set()]
+
+
+def test_retention_is_bounds_above_0_or_none_and_may_be_reloaded() -> None:
+    """Days and megabytes; nothing else."""
+    assert config("retention: {days: 90.5, megabytes: 2000}").retention == Keep(90.5, 2000)
+    assert config("retention: {days: null}").retention == config("").retention == Keep()
+    assert needs_restart(config(""), config("retention: {days: 1}")) == []
+    assert faults("retention: {days: 0, megabytes: yes, weeks: 3}") == [
+        "i.yaml:1:19: days is a number above 0, or null", "i.yaml:1:33: megabytes is a number above 0, or null",
+        'i.yaml:1:38: unknown key "weeks"',
+    ]

@@ -2672,7 +2672,7 @@ class XmppDecoder(Unreleased):
         acts: list[Act] = self._held(frame, note) if held else [Send(way, frame.raw)]
         if way is UP:
             # A block that nobody announced is its own offer, and may have been warned of while it is held.
-            warned = [each.notice for each in verdicts if each.action is Action.WARN and each.notice]
+            warned = [each.notice for each in verdicts if each.notice and each.action is not Action.PASS]
             acts += [Send(DOWN, self._headline(notice)) for notice in warned[:1]]
         return acts
 

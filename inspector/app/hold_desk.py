@@ -350,7 +350,7 @@ class HoldDesk:
                 if await self._do(self.store.move, hold, before, "delivered", self._clock()):
                     self.counters.delivered += 1
                     self._leave(hold)
-                    self._note("delivered", held or hold, session=flow)
+                    await self._row("delivered", held or hold, session=flow)
             elif await self._do(self.store.move, hold, ("delivering",), "released", self._clock()):
                 self._delivering.pop(hold, None)
                 self.counters.returned += 1

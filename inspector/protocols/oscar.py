@@ -2050,11 +2050,15 @@ class OscarDecoder(Unreleased):
         if self._limited or self._now - self._cancelled < CANCEL_SECONDS:
             return
         self._cancelled = self._now
+        self._say(UP, _SNAC.pack(4, 6, 0, self._asking()) + self._cancel(UP, offer), acts)
+
+    def _asking(self) -> int:
+        """A request id for a SNAC of ours to the server, whose answer the client does not see."""
         request = self._request() & 0x7FFFFFFF
         self._ours[request] = None
         while len(self._ours) > 64:
             del self._ours[next(iter(self._ours))]
-        self._say(UP, _SNAC.pack(4, 6, 0, request) + self._cancel(UP, offer), acts)
+        return request
 
     def _request(self) -> int:
         """A request id for a SNAC of ours: servers' own have bit 31 set."""
@@ -2150,7 +2154,8 @@ class OscarDecoder(Unreleased):
         if (family == 0x0E) is not self._chat:
             return None
         acts: list[Act] = []
-        self._say(way, _SNAC.pack(family, sub, 0, self._request()) + kept[4:], acts)
+        request = self._asking() if way is UP else self._request()
+        self._say(way, _SNAC.pack(family, sub, 0, request) + kept[4:], acts)
         return acts
 
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:

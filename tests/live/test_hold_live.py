@@ -254,6 +254,7 @@ def test_a_held_message_is_delivered_when_it_is_released(site: Site, protocol: s
     assert "already" in said or "delivered" in said
     alice.say("bob", "the end")
     assert "roses" not in bob.hear("the end")
+    site.gateway.wait_row("review", after=since, hold=item["id"], step="delivered")
     steps = [row["step"] for row in site.gateway.rows("review") if row["hold"] == item["id"]]
     assert [step for step in steps if step != "delivering"] == ["held", "released", "delivered"]
 

@@ -21,7 +21,6 @@ from inspector.model.effects import (
     Secured,
     Spliced,
     Spool,
-    Tell,
     Told,
     Troubled,
     Unspool,
@@ -78,6 +77,7 @@ from inspector.model.frames import (
     Send,
     Spec,
     StartTls,
+    Tell,
     Unreleased,
     Wordless,
 )

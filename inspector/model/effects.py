@@ -8,7 +8,7 @@ import msgspec
 
 from inspector.model.events import Event, Expect, File, Text
 from inspector.model.flow import Chunk, Way
-from inspector.model.frames import Cut, Notice, Send, StartTls
+from inspector.model.frames import Cut, Notice, Send, StartTls, Tell
 from inspector.model.holds import Arrived, Came, Deliver, Hold, Released, Unhold
 from inspector.model.ports import Rules
 from inspector.model.verdicts import FileReport, Finding
@@ -179,13 +179,6 @@ class Discard(msgspec.Struct, frozen=True):
     """The spooled file is not needed any more."""
 
     file: str
-
-
-class Tell(msgspec.Struct, frozen=True):
-    """Give `notice` to the session of `flow`, as Told, if it still lives here."""
-
-    flow: str
-    notice: Notice
 
 
 Effect = (

@@ -106,9 +106,6 @@ class Cut(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-Act = Send | StartTls | Expect | Cut
-
-
 class Notice(msgspec.Struct, frozen=True):
     """Something the gateway itself says to a user."""
 
@@ -117,6 +114,16 @@ class Notice(msgspec.Struct, frozen=True):
     """The message it is about, None: in general. A FileOffer: its transfer was refused after the offer had passed."""
     reader: str | None = None
     """Of a file: what he reads for whom it was; None: `text`, too. An empty text is told to nobody."""
+
+
+class Tell(msgspec.Struct, frozen=True):
+    """Give `notice` to the session of `flow`, as Told, if it still lives here: its decoder's `inject` is asked."""
+
+    flow: str
+    notice: Notice
+
+
+Act = Send | StartTls | Expect | Cut | Tell
 
 
 class Can(msgspec.Struct, frozen=True):

@@ -81,6 +81,7 @@ class Limits:
     xmpp_leases: int = _bound(16, "ports leased for one session's bytestreams at a time; further hosts are taken out")
     xmpp_streamhosts: int = _bound(16, "addresses of one bytestream offer that are told apart; more are taken out")
     xmpp_counts: int = _bound(256, "places where two counts of stanzas go apart that are not acknowledged (XEP-0198)")
+    xmpp_domains: int = _bound(256, "pairs of domains that one server-to-server stream is for, and words owed to one")
     xmpp_resume_seconds: float = _bound(
         3600, "a managed session that nothing is heard of can be resumed within this; servers keep them for 10 minutes")
     # -- OSCAR

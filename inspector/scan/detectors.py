@@ -37,7 +37,9 @@ class Detector(msgspec.Struct, frozen=True):
 
 # -- numbers of cards
 
-_RUN = linear.pattern(rb"[0-9](?:[ .\-]?[0-9]){12,}")
+_BETWEEN = rb"[ .\-/_,:;|*+~=#()\[\]\t\r\n]{0,3}"
+"""What may stand between two digits of a number that is written apart."""
+_RUN = linear.pattern(rb"[0-9](?:" + _BETWEEN + rb"[0-9]){12,}")
 _GROUPS = linear.pattern(rb"[0-9]+")
 _PRINTED = frozenset({
     (4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4, 4, 2), (4, 4, 4, 4, 1), (4, 3, 3, 3), (6, 13),
@@ -92,16 +94,20 @@ def _ean(digits: str) -> bool:
     return sum(int(digit) * (3 if i % 2 else 1) for i, digit in enumerate(digits)) % 10 == 0
 
 
+_USUAL = frozenset((b" ", b".", b"-"))
+"""Separators of groups: they may be mixed, and more groups may stand in front and behind."""
+_GLUED_BEFORE = (*_CARD_WORDS, b"cc", b"pan", b"amex", b"number", b"nummer", b"nr", b"no")
+_GLUED_BEHIND = (b"exp", b"cvv", b"cvc", b"valid", b"thru")
+
+
 def cards(data: bytes) -> Iterator[Place]:
     """Numbers of payment cards: 13 to 19 digits, in one piece, in groups as printed, or every digit apart."""
     for run in _RUN.finditer(data):
         begin, end = run.span()
-        if _letter(data, begin - 1) or _letter(data, end) or data[begin - 1:begin] == b"+":
-            continue
         groups = [(begin + a, begin + b) for a, b in (g.span() for g in _GROUPS.finditer(run.group()))]
         covered = begin
         for start, stop in (*_printed(data, groups), *_apart(data, groups)):
-            if start < covered:
+            if start < covered or not _free(data, start, stop):
                 continue
             digits = bytes(byte for byte in data[start:stop] if 48 <= byte < 58).decode("ascii")
             name = issuer(digits) if luhn(digits) else None
@@ -112,8 +118,22 @@ def cards(data: bytes) -> Iterator[Place]:
             covered = stop
 
 
+def _free(data: bytes, start: int, stop: int) -> bool:
+    """Whether a number is no part of a word (but for words of cards), nor a telephone number: those have 15 digits at
+    most (E.164)."""
+    if data[start - 1:start] == b"+" and sum(48 <= byte < 58 for byte in data[start:stop]) <= 15:
+        return False
+    if _letter(data, start - 1) and not data[max(start - 8, 0):start].lower().endswith(_GLUED_BEFORE):
+        return False
+    return not _letter(data, stop) or data[stop:stop + 5].lower().startswith(_GLUED_BEHIND)
+
+
 def _printed(data: bytes, groups: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """What may be a card number in one piece or in groups as printed, with one kind of separator."""
+    """What may be a card number in one piece or in groups as printed.
+
+    Groups have usual separators, or one unusual one that makes no longer list of such groups.
+    """
+    seams = [data[end:begin] for (_, end), (begin, _) in zip(groups, groups[1:], strict=False)]
     for first, (start, end) in enumerate(groups):
         length = end - start
         before = data[start - 1:start] if first else b""
@@ -122,13 +142,26 @@ def _printed(data: bytes, groups: list[tuple[int, int]]) -> Iterator[tuple[int, 
         if length not in (4, 6, 8):
             continue
         lengths: tuple[int, ...] = (length,)
-        separator = data[end:end + 1]
-        for begin, stop in groups[first + 1:first + 5]:
-            if data[begin - 1:begin] != separator:
+        seen: set[bytes] = set()
+        for last in range(first + 1, min(first + 5, len(groups))):
+            begin, stop = groups[last]
+            seen.add(seams[last - 1])
+            if len(seen) > 1 and not seen <= _USUAL:
                 break
             lengths += (stop - begin,)
-            if lengths in _PRINTED:
+            if lengths not in _PRINTED:
+                continue
+            if seen <= _USUAL or not (_listed(groups, seams, first, first - 1) or _listed(groups, seams, last, last)):
                 yield start, stop
+
+
+def _listed(groups: list[tuple[int, int]], seams: list[bytes], group: int, seam: int) -> bool:
+    """Whether a seam leads from an end of the number to a group like its own, by the same sign: a list of numbers."""
+    if not 0 <= seam < len(seams):
+        return False
+    other = seam if seam < group else group + 1
+    own = seams[group] if seam < group else seams[group - 1]
+    return seams[seam] == own and groups[other][1] - groups[other][0] == groups[group][1] - groups[group][0]
 
 
 def _apart(data: bytes, groups: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -136,7 +169,8 @@ def _apart(data: bytes, groups: list[tuple[int, int]]) -> Iterator[tuple[int, in
     first = 0
     for i in range(1, len(groups) + 1):
         start, end = groups[first]
-        if i < len(groups) and groups[i][1] - groups[i][0] == end - start and data[groups[i][0] - 1] == data[end]:
+        if (i < len(groups) and groups[i][1] - groups[i][0] == end - start
+                and data[groups[i - 1][1]:groups[i][0]] == data[end:groups[first + 1][0]]):
             continue
         if end - start in (1, 2) and (i - first) * (end - start) in (15, 16):
             yield start, groups[i - 1][1]
@@ -160,7 +194,11 @@ def _context(data: bytes, start: int, end: int, words: tuple[bytes, ...]) -> boo
 
 # -- numbers of accounts
 
-_IBAN = linear.pattern(rb"\b[A-Za-z]{2}[0-9]{2}(?:[ \-]?[A-Za-z0-9]){11,30}")
+_IBAN = linear.pattern(
+    rb"\b[A-Za-z]" + _BETWEEN + rb"[A-Za-z]" + _BETWEEN + rb"[0-9]" + _BETWEEN + rb"[0-9](?:" + _BETWEEN
+    + rb"[A-Za-z0-9]){11,30}"
+)
+_WORDS = linear.pattern(rb"[A-Za-z0-9]+")
 
 
 def ibans(data: bytes) -> Iterator[Place]:
@@ -169,27 +207,37 @@ def ibans(data: bytes) -> Iterator[Place]:
     while (match := _IBAN.search(data, at)) is not None:
         start = match.start()
         at = start + 1
-        text = match.group()
-        country = text[:2].decode("ascii").upper()
-        length = LENGTHS.get(country)
-        if length is None or _alnum(data, start - 1):
+        groups = [group.span() for group in _WORDS.finditer(match.group())]
+        compact = b"".join(match.group()[a:b] for a, b in groups).decode("ascii").upper()
+        length = LENGTHS.get(compact[:2])
+        if length is None or len(compact) < length or _alnum(data, start - 1):
             continue
-        compact: list[str] = []
-        stop = start
-        separators: set[int] = set()
-        for i, byte in enumerate(text):
-            if byte in b" -":
-                separators.add(byte)
-                continue
-            compact.append(chr(byte))
-            if len(compact) == length:
-                stop = start + i + 1
-                break
-        iban = "".join(compact).upper()
-        if len(iban) != length or _alnum(data, stop) or len(separators) > 1 or not iban_valid(iban):
+        stop = _end_of(groups, length)
+        if _alnum(data, start + stop) or not _grouped(match.group(), groups, stop) or not iban_valid(compact[:length]):
             continue
-        yield start, stop, f"IBAN of {country}"
-        at = stop
+        yield start, start + stop, f"IBAN of {compact[:2]}"
+        at = start + stop
+
+
+def _end_of(groups: list[tuple[int, int]], length: int) -> int:
+    """Where the `length`-th character of the groups ends."""
+    for begin, end in groups:
+        if end - begin >= length:
+            return begin + length
+        length -= end - begin
+    return groups[-1][1]
+
+
+def _grouped(text: bytes, groups: list[tuple[int, int]], stop: int) -> bool:
+    """Whether groups are those of one number: one separator or usual ones, and where the country does not stand with
+    its check digits, characters or pairs."""
+    inside = [(begin, min(end, stop)) for begin, end in groups if begin < stop]
+    seams = {text[end:begin] for (_, end), (begin, _) in zip(inside, inside[1:], strict=False)}
+    if len(seams) > 1 and not seams <= _USUAL:
+        return False
+    if inside[0][1] - inside[0][0] >= 4:
+        return True
+    return {end - begin for begin, end in inside[:-1]} in ({1}, {2})
 
 
 def iban_valid(iban: str) -> bool:
@@ -308,8 +356,8 @@ def fr_nir_valid(number: str, grouped: bool = True) -> bool:
 
 # -- secrets
 
-_PEM = linear.pattern(rb"-----BEGIN ((?:[A-Z0-9]{2,10} ){0,2}PRIVATE KEY(?: BLOCK)?)-----")
-_PEM_BODY = linear.pattern(rb"(?:\s|\\n|\\r|[A-Za-z0-9+/=]|[A-Z][A-Za-z\-]{2,20}: [^\n]*\n)*")
+_PEM = linear.pattern(rb"(?i)-{2,8}BEGIN ((?:[A-Z0-9]{2,10} ){0,2}PRIVATE KEY(?: BLOCK)?)-{2,8}")
+_PEM_BODY = linear.pattern(rb"(?:\s|\\n|\\r|[A-Za-z0-9+/=>|]|[A-Z][A-Za-z\-]{2,20}: [^\n]*\n)*")
 _PEM_LEAST = 40
 """Characters of base64 that make a key of a header."""
 _PEM_MOST = 32 * 1024
@@ -326,9 +374,9 @@ def private_keys(data: bytes) -> Iterator[Place]:
     while (match := _PEM.search(data, at)) is not None:
         start, end = match.span()
         at = end
-        label = match.group(1)
+        label = match.group(1).upper()
         behind = data[end:end + _PEM_MOST]
-        closing = behind.find(b"-----END " + label + b"-----")
+        closing = behind.upper().find(b"-----END " + label + b"-----")
         body = _PEM_BODY.match(behind[:closing] if closing >= 0 else behind)
         stop = end + (body.end() if body else 0)
         size = sum(byte not in b" \t\r\n" for byte in data[end:stop])
@@ -382,21 +430,26 @@ def api_tokens(data: bytes) -> Iterator[Place]:
 
 
 _DIGIT_TESTS = {
-    "card": rb"[0-9](?:[ .\-]?[0-9]){12}",
+    "card": rb"[0-9](?:" + _BETWEEN + rb"[0-9]){12}",
     "ssn": rb"[0-9]{3}[\- .]?[0-9]{2}[\- .]?[0-9]{4}",
     "de": rb"[1-9][0-9][ ./]?[0-9]{3}[ ./]?[0-9]{3}[ ./]?[0-9]{3}",
     "fr": rb"[1-478][ .\-]?[0-9]{2}[ .\-]?[0-9]{2}[ .\-]?[0-9][0-9ABab][ .\-]?[0-9]{3}[ .\-]?[0-9]{3}",
 }
-_IBAN_TEST = rb"[A-Za-z]{2}[0-9]{2}[ \-]?[A-Za-z0-9]{4}"
+_APART = _BETWEEN.replace(b"{0,3}", b"{1,3}")
+_IBAN_TESTS = (
+    rb"[A-Za-z]{2}[0-9]{2}(?:" + _BETWEEN + rb"[A-Za-z0-9]){4}",
+    rb"[A-Za-z]{2}" + _APART + rb"[0-9]{2}" + _APART + rb"[A-Za-z0-9]{2}" + _APART + rb"[A-Za-z0-9]{2}",
+    rb"[A-Za-z]" + _APART + rb"[A-Za-z]" + _APART + rb"[0-9]" + _APART + rb"[0-9]" + _APART + rb"[A-Za-z0-9]",
+)
 _PERSONAL, _PAYMENT, _SECRET = ("dlp", "personal"), ("dlp", "payment"), ("dlp", "secret")
 
 DETECTORS: tuple[Detector, ...] = (
     Detector("dlp.card_number", "payment card number", _PAYMENT, (_DIGIT_TESTS["card"],), cards),
-    Detector("dlp.iban", "bank account number", _PAYMENT, (_IBAN_TEST,), ibans),
+    Detector("dlp.iban", "bank account number", _PAYMENT, _IBAN_TESTS, ibans),
     Detector("dlp.us_ssn", "US social security number", _PERSONAL, (_DIGIT_TESTS["ssn"],), us_ssns),
     Detector("dlp.de_tax_id", "German tax id", _PERSONAL, (_DIGIT_TESTS["de"],), de_tax_ids),
     Detector("dlp.fr_nir", "French social security number", _PERSONAL, (_DIGIT_TESTS["fr"],), fr_nirs),
-    Detector("dlp.private_key", "private key", _SECRET, (rb"-----BEGIN ",), private_keys),
+    Detector("dlp.private_key", "private key", _SECRET, (rb"(?i)--BEGIN [A-Z]",), private_keys),
     Detector("dlp.api_token", "token of a service", _SECRET, tuple(test for _, test, _ in _TOKENS), api_tokens),
 )
 """All detectors, in the order of their findings."""

@@ -22,15 +22,26 @@ from inspector.scan import borders, linear
 LINK_BYTES = 2048
 """Longest link that is looked at; what is longer is cut."""
 
+TESTS = (
+    rb"[0-9A-Za-z_\x80-\xff]\.[0-9A-Za-z_%\x80-\xff]", rb"[0-9a-fA-F:]:[0-9a-fA-F:]{1,4}:", rb":[/\x5c]{1,3}[0-9]",
+    rb"[pPsS]:[0-9]", rb"@%?[0-9]", rb":[/\x5c]{1,3}%3", rb"\xe3\x80\x82", rb"%2[eE]", rb"%[eE][fF]%[bB][cC]%8[eE]",
+    rb"%[eE]3%80%82",
+)
+"""What must be in a text for a host to be in it: a dot between two letters, two colons of an IPv6 address, a number
+behind a scheme or an @, an ideographic full stop, an encoded dot or number."""
+
 _HOST = linear.pattern(rb"(?i)[a-z0-9_%][a-z0-9_\-%]*(?:\.[a-z0-9_%][a-z0-9_\-%]*)+")
 _WIDE_HOST = linear.pattern(rb"(?i)[a-z0-9_\-.%\x80-\xff]*[\x80-\xff][a-z0-9_\-.%\x80-\xff]*")
+_PERCENT_HOST = linear.pattern(rb"(?i)[a-z0-9_\-.%\x80-\xff]*%[0-9a-f]{2}[a-z0-9_\-.%\x80-\xff]*")
 _NUMBER_HOST = linear.pattern(
-    rb"(?i)[a-z]:[/\\]{2,}(?:[^\s/\\@]{0,256}@)?(0x[0-9a-f]{1,8}|[0-9]{1,12})(?:[^0-9a-z.]|$)"
+    rb"(?i)(?:[a-z]:[/\\]+|(?:https?|ftps?|wss?):)(?:[^\s/\\]{0,256}@)?(0x[0-9a-f]{1,24}|[0-9]{1,24})\.?(?:[^0-9a-z.]|$)"
 )
 _SIX_HOST = linear.pattern(rb"(?i)(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?:\.[0-9]{1,3}){0,3}")
-_TAIL = linear.pattern(rb"(?::([0-9]{1,5}))?([/\\?#][^\s<>\"\x00-\x1f]*)?")
+_TAIL = linear.pattern(rb"(?::([0-9]{1,12})?)?([/\\?#][^\s<>\"\x00-\x1f]*)?")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _CLOSING = b".,;:!?)]}'*_"
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+"""IPv4 addresses as networks without IPv4 write them (RFC 6052 2.1)."""
 _DEFAULT_PORTS = ("80", "443", "")
 
 
@@ -66,9 +77,28 @@ def link_key(host: str, port: str, tail: bytes) -> str:
     """The one spelling of a link."""
     tail = tail.replace(b"\\", b"/").partition(b"#")[0]
     path, mark, query = tail.partition(b"?")
-    path = _decoded(path) or b"/"
+    path = _undotted(_decoded(path)) or b"/"
+    port = port.lstrip("0")
     where = host if port in _DEFAULT_PORTS else f"{host}:{port}"
     return where + (path + mark + _decoded(query)).decode("latin-1")
+
+
+def _undotted(path: bytes) -> bytes:
+    """A path without its `.` and `..` (RFC 3986 5.2.4)."""
+    if b"/." not in path:
+        return path
+    out: list[bytes] = []
+    pieces = path.split(b"/")
+    for number, piece in enumerate(pieces):
+        last = number == len(pieces) - 1
+        if piece in (b".", b".."):
+            if piece == b".." and len(out) > 1:
+                out.pop()
+            if last:
+                out.append(b"")
+        else:
+            out.append(piece)
+    return b"/".join(out)
 
 
 def _decoded(text: bytes) -> bytes:
@@ -152,8 +182,11 @@ def ip(text: str) -> str | None:
         found = ipaddress.ip_address(text)
     except ValueError:
         return None
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        if found in _TRANSLATED:
+            return str(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF))
     return str(found)
 
 
@@ -173,7 +206,9 @@ def find(data: bytes) -> Iterator[Link]:
             yield _link(found, data, start, end)
     if not data.isascii():
         yield from _wide(data)
-    if b":/" in data or b":\\" in data:
+    if b"%" in data:
+        yield from _encoded(data)
+    if b":" in data:
         for match in _NUMBER_HOST.finditer(data):
             number = address(match.group(1).decode("ascii").lower())
             if number is not None:
@@ -184,6 +219,22 @@ def find(data: bytes) -> Iterator[Link]:
             if six is not None:
                 end = match.end() + (data[match.end():match.end() + 1] == b"]")
                 yield _link((six, True), data, match.start(), end)
+
+
+def _encoded(data: bytes) -> Iterator[Link]:
+    """Names whose dots are percent-encoded, and encoded numbers as addresses."""
+    for match in _PERCENT_HOST.finditer(data):
+        start, end = match.span()
+        text = unquote_to_bytes(match.group()).decode("utf-8", "replace")
+        if "." in text or "。" in text or "．" in text or "｡" in text:
+            if b"." not in match.group().strip(b"."):
+                found = host(text)
+                if found is not None and "." in found[0]:
+                    yield _link(found, data, start, end)
+        elif data[max(start - 1, 0):start] in (b"/", b"@", b"\\"):
+            number = address(text.lower())
+            if number is not None:
+                yield _link((number, True), data, start, end)
 
 
 def _four(text: str) -> bool:

@@ -124,7 +124,7 @@ def single(plain: str) -> bool:
     if not plain.isascii():
         return False
     data = plain.encode()
-    return len(data.translate(None, _TELLING)) == len(data) and b"  " not in data
+    return len(data.translate(None, _TELLING)) == len(data) and "  " not in plain
 
 
 def forms(plain: str) -> list[tuple[Form, bytes]]:

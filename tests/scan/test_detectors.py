@@ -54,6 +54,8 @@ def test_cards_of_every_issuer(scanner: PackScanner, prefix: str, length: int, n
 @pytest.mark.parametrize("number", [
     "4111 1111 1111 1111", "4111-1111-1111-1111", "4111.1111.1111.1111", "3782 822463 10005", "4111111111111111",
     "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", "41 11 11 11 11 11 11 11", "4222222222222", "6011 1111 1111 1117",
+    "4111/1111/1111/1111", "4111, 1111, 1111, 1111", "4111 - 1111 - 1111 - 1111", "4111)(1111)(1111)(1111",
+    "4111_1111_1111_1111", "4111\n1111\n1111\n1111", "4,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", "4111-1111 1111.1111",
 ])
 def test_cards_as_people_write_them(scanner: PackScanner, number: str) -> None:
     """In one piece, in groups with spaces, dashes or dots, digit by digit; dates beside do not hide it."""
@@ -63,18 +65,30 @@ def test_cards_as_people_write_them(scanner: PackScanner, number: str) -> None:
 
 
 @pytest.mark.parametrize("text", [
-    "+4111111111111111", "4111 1111-1111 1111", "0.4111111111111111", "a4111111111111111", "41111111111111112222",
+    "+411111111111111", "4111 1111/1111 1111", "1234, 4111, 1111, 1111, 1111", "4111, 1111, 1111, 1111, 1234",
+    "0.4111111111111111", "a4111111111111111", "41111111111111112222",
     "4006381333931", "call 044 668 18 00 or 079 123 45 67", "2026-11-22 10:15:20.123456", "1763792124123",
     "order 411111111111", "352099001761481", "89410110000000000004",
 ])
 def test_numbers_that_are_no_cards(scanner: PackScanner, text: str) -> None:
-    """Phone numbers, article numbers, times, device numbers, parts of longer numbers and mixed separators are left."""
+    """Phone numbers, article numbers, times, device numbers, parts of longer numbers, lists and mixed separators among
+    other numbers are left."""
     assert found(scanner, text) == []
+
+
+@pytest.mark.parametrize("text", [
+    "visa4111111111111111exp", "cc:4111111111111111", "+4111111111111111", "+49 4111 1111 1111 1111 now",
+])
+def test_cards_glued_to_words_of_cards(scanner: PackScanner, text: str) -> None:
+    """Words of cards may touch the number; no telephone number has 16 digits, and one in front hides no card."""
+    assert [rule for rule, _ in found(scanner, text)] == ["dlp.card_number"]
 
 
 @pytest.mark.parametrize("iban", [
     "DE89370400440532013000", "GB82 WEST 1234 5698 7654 32", "FR14 2004 1010 0505 0001 3M02 606",
-    "CH93-0076-2011-6238-5295-7", "NO9386011117947", "de89 3704 0044 0532 0130 00", "MT84MALT011000012345MTLCAST001S",
+    "CH93-0076-2011-6238-5295-7", "NO9386011117947", "de89 3704 0044 0532 0130 00",
+    "DE89/3704/0044/0532/0130/00", "DE89, 3704, 0044, 0532, 0130, 00", "D E 8 9 3 7 0 4 0 0 4 4 0 5 3 2 0 1 3 0 0 0",
+    "DE 89 37 04 00 44 05 32 01 30 00", "DE89 3704-0044 0532.0130 00", "MT84MALT011000012345MTLCAST001S",
 ])
 def test_ibans(scanner: PackScanner, iban: str) -> None:
     """Check digits and the country's length, in one piece or in groups, followed by words."""

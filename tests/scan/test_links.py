@@ -21,7 +21,10 @@ def hosts(text: str) -> list[str]:
     ("“evil.com”", ["evil.com"]), ("http://0x7f.1/", ["127.0.0.1"]), ("http://2130706433/", ["127.0.0.1"]),
     ("http://0177.0.0.1/", ["127.0.0.1"]), ("ip 10.0.0.1!", ["10.0.0.1"]), ("v1.2.3 and 12.5", []),
     ("http://[2001:db8:0::1]:80/", ["2001:db8::1"]), ("at 12:30:45", []), ("end.Next", ["end.next"]),
-    ("2001:DB8:0:0:0:0:0:1", ["2001:db8::1"]),
+    ("2001:DB8:0:0:0:0:0:1", ["2001:db8::1"]), ("http://%65%76%69%6c%2e%63om/", ["evil.com"]),
+    ("http://evil%EF%BC%8Ecom", ["evil.com"]), ("http://%32130706433/", ["127.0.0.1"]),
+    ("http://a@b@2130706433./", ["127.0.0.1"]), ("http:2130706433", ["127.0.0.1"]),
+    ("http:/0x7F000001/", ["127.0.0.1"]), ("http://[64:ff9b::7f00:1]/", ["127.0.0.1"]),
 ])
 def test_hosts_are_found_in_one_spelling(text: str, want: list[str]) -> None:
     """Case, user information, port, final dot, percent-encoding, backslashes, other scripts, numbers as addresses."""
@@ -39,6 +42,7 @@ def test_letters_beside_a_host_belong_to_it() -> None:
 @pytest.mark.parametrize(("one", "other"), [
     ("http://evil.com", "https://EVIL.com/"), ("http://evil.com:80/a", "evil.com/a"),
     ("http://evil.com/%7Ea", "http://evil.com/~a"), ("http://evil.com/a#b", "http://evil.com/a"),
+    ("http://evil.com/./b/%2E./a", "http://evil.com/a"), ("http://evil.com:00080/a", "http://evil.com:/a"),
     ("http://evil.com/%2f", "http://evil.com/%2F"), ("http:\\\\evil.com\\a", "http://evil.com/a"),
 ])
 def test_links_with_one_spelling(one: str, other: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from inspector.drivers.spool import Spool as Disk
 from inspector.drivers.spool import Spooled, SpoolError
 from inspector.model import (
+    UP,
     Arrived,
     Came,
     Chunk,
@@ -201,7 +202,7 @@ class Conversation:
 
     __slots__ = (
         "_files", "_host", "_judging", "_notes", "_timer", "_wake_at", "bytes", "ended", "flow", "last", "outlet",
-        "over", "securing", "session", "write",
+        "over", "securing", "session", "up", "write",
     )
 
     def __init__(self, flow: Flow, session: SessionLike, host: Host, outlet: Outlet, up: Write, down: Write) -> None:
@@ -212,6 +213,8 @@ class Conversation:
         self.last = flow.opened
         """When something last arrived, for the idle limit."""
         self.bytes = 0
+        self.up = 0
+        """Of these, the client's."""
         self.over = False
         """After a cut, or when the engine says so: nothing more is read."""
         self.securing: StartTls | None = None
@@ -234,7 +237,10 @@ class Conversation:
         if self.over or self.ended >> way & 1:
             return
         self.last = now = self._host.clock()
-        self.bytes += len(data)
+        size = len(data)
+        self.bytes += size
+        if way is UP:
+            self.up += size
         if self.securing is None:
             self.step(Chunk(way, now, data))
         else:

@@ -61,7 +61,7 @@ class _Mark:
         self.units: list[tuple[float, int, int] | None] = [None, None]
         """Per way: (since, bytes then, bytes at the last look) of the unit that is not whole."""
         self.stalled: list[tuple[float, int] | None] = [None, None]
-        """Per way: (since, bytes then) of what its reader leaves unread."""
+        """Per way: (since, bytes that its reader had taken then), while much is left unread."""
         self.told = False
         """It was told that too much is held; the policy let it be."""
 
@@ -138,6 +138,7 @@ class Sweep:
 
     def _look(self, link: Any) -> None:
         if link.done or link.lingering:
+            self.forget(link)  # its memory goes within limits.close_seconds
             return
         if self.rounds % CHECK == 0:
             link.check()
@@ -183,7 +184,8 @@ class Sweep:
                 self.host.slow(link, f"a unit of the {whose}'s is not whole after {limits.unit_seconds:.0f} s")
                 conversation.kill("too slow")
                 return
-            if self._takes_nothing(mark, way, unread[way]):
+            came = conversation.up if way is UP else conversation.bytes - conversation.up
+            if self._takes_nothing(mark, way, unread[way], came):
                 self.host.counters.stalled_ended += 1
                 whose = "server" if way is UP else "client"
                 self.host.slow(link, f"the {whose} takes nothing of what waits for it")
@@ -210,22 +212,25 @@ class Sweep:
             mark.units[way] = since, then, pending
         return False
 
-    def _takes_nothing(self, mark: _Mark, way: Way, unread: int) -> bool:
-        """Whether the reader of `way` has had its time: it must take some in of what keeps its writer waiting."""
+    def _takes_nothing(self, mark: _Mark, way: Way, unread: int, came: int) -> bool:
+        """Whether the reader of `way` has had its time: it must take some in of what keeps its writer waiting.
+
+        `came`: bytes of that way so far. What came and is not unread was taken, or waits in the session, which is
+        bounded."""
         limits = self.host.limits
         if unread <= limits.write_buffer_bytes:
             mark.stalled[way] = None
             return False
-        seen = mark.stalled[way]
+        seen, taken = mark.stalled[way], came - unread
         if seen is None:
-            mark.stalled[way] = self._now, unread
+            mark.stalled[way] = self._now, taken
             return False
         since, then = seen
         if self._now - since < limits.stalled_seconds:
             return False
-        if then - unread < limits.slow_bytes * (self._now - since):
+        if taken - then < limits.slow_bytes * (self._now - since):
             return True
-        mark.stalled[way] = self._now, unread
+        mark.stalled[way] = self._now, taken
         return False
 
     # -- memory

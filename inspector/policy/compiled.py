@@ -176,13 +176,6 @@ class CompiledPolicy:
 
     # -- beside the port
 
-    def refusals_for_run(self) -> tuple[Fault, ...]:
-        """Where `hold` is used, for `run`, which refuses it until holding works."""
-        return tuple(
-            Fault(self.path, *rule.then_place, f'rule "{rule.name}": hold does not work yet')
-            for rule in self.rules if rule.then is Action.HOLD
-        )
-
     def hidden(self) -> tuple[Fault, ...]:
         """Rules that can never be reached because an earlier one ends the evaluation of all they match."""
         return hidden(self.source)

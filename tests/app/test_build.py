@@ -80,12 +80,11 @@ def test_a_folder_without_packs_is_worth_a_warning(tmp_path: Path) -> None:
     assert str(warning) == f"{tmp_path / 'none'}: {build.NO_PACKS}"
 
 
-def test_run_refuses_hold_with_its_line_and_check_takes_it(tmp_path: Path) -> None:
-    """Until holding works."""
+def test_a_policy_that_holds_is_run(tmp_path: Path) -> None:
+    """The sessions of a gateway can have something held."""
     loaded = files(tmp_path, "rules:\n  - name: wait\n    when: {event: file}\n    then: hold\n")
-    assert build.build_rules(loaded, 1).rules.version == 1
-    with pytest.raises(Faults, match=r"policy.yaml:4:\d+: .*hold"):
-        build.build_rules(loaded, 1, running=True)
+    built = build.build_rules(loaded, 1)
+    assert build.build_kit(loaded, built.rules).driver_can.hold
 
 
 def test_a_group_that_the_policy_lacks_is_a_fault(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ def test_the_commands_are_those_that_users_rely_on() -> None:
     """Every command of the interface that works today, and no other."""
     assert set(ALL) == {"inspector"} | {
         f"inspector {name}" for name in (
-            "run", "scan", "replay", "check", "policy", "policy test", "events", "explain", "sessions", "status",
+            "run", "scan", "replay", "check", "policy", "policy test", "events", "events erase", "events hold", "explain",
+            "sessions", "status",
             "verify", "ca", "ca export",
         )
     }
@@ -76,8 +77,8 @@ def test_commands_that_look_at_a_gateway_take_its_configuration() -> None:
     (["events", "--limit", "0"], 'argument --limit: "0" is not a number above 0 (see `inspector events --help`)'),
     (["events", "--limit", "٣"], 'argument --limit: "٣" is not a number above 0 (see `inspector events --help`)'),
     (["run", "--foo"], "unrecognized arguments: --foo (see `inspector --help`)"),
-    (["quarantine", "list"],
-     "`inspector quarantine` (holding messages and releasing them) belongs to a later release"),
+    (["quarantine"], "the following arguments are required: COMMAND (see `inspector quarantine --help`)"),
+    (["quarantine", "release"], "the following arguments are required: ID (see `inspector quarantine release --help`)"),
     (["scan", "-", "-"], "standard input (-) can be read only once"),
     (["explain", "\udcff"], "argument EVENT: not UTF-8 text (see `inspector explain --help`)"),
     (["events", "--user", "\udcff"], "argument --user: not UTF-8 text (see `inspector events --help`)"),

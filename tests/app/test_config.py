@@ -77,7 +77,7 @@ def test_the_complete_example() -> None:
     top = load_yaml(EXAMPLE.read_bytes(), "x").value
     assert set(top) == {
         "listeners", "tls", "policy", "signatures", "files", "store", "archive", "user", "privacy", "workers",
-        "control", "control_group", "metrics", "limits", "edits", "log", "retention",
+        "control", "control_group", "metrics", "limits", "edits", "log", "retention", "hold", "roles", "four_eyes",
     }
 
 
@@ -85,7 +85,7 @@ def test_what_the_example_says_is_default_is_default() -> None:
     """Scalars and sections of the example are the defaults, so that it can be trusted as documentation."""
     read, default = load(EXAMPLE), parse("", EXAMPLE)
     for key in ("files", "store", "archive", "user", "privacy", "workers", "control", "control_group", "metrics",
-                "limits", "edits", "log", "state", "retention"):
+                "limits", "edits", "log", "state", "retention", "on_expiry", "roles", "four_eyes"):
         assert getattr(read, key) == getattr(default, key), key
     for key in ("intercept", "authority", "upstream_ca", "client_min", "upstream_min"):
         assert getattr(read.tls, key) == getattr(default.tls, key), key
@@ -344,6 +344,32 @@ def test_limits_by_name() -> None:
     assert read.limits.frame_bytes == Limits().frame_bytes
 
 
+def test_who_may_do_what_and_what_needs_two() -> None:
+    """Roles hold users and @groups; a role that is empty belongs to nobody, one that is not given is not configured."""
+    read = config(
+        "hold: {on_expiry: delete}\nroles: {review: [alice, \"@security\"], operate: []}\n"
+        "four_eyes: [release, show, release]\nstore: {key: /keys/holds}")
+    assert read.on_expiry == "delete" and read.four_eyes == ("release", "show")
+    assert read.roles == {"review": ("alice", "@security"), "operate": ()}
+    assert read.store.key == Path("/keys/holds")
+    assert config("").roles == {} and config("").store.key is None
+
+
+@pytest.mark.parametrize(("text", "fault"), [
+    ("hold: {on_expiry: keep}", 'i.yaml:1:19: on_expiry cannot be "keep": deny, delete'),
+    ("hold: {expiry: deny}", 'i.yaml:1:8: unknown key "expiry"'),
+    ("roles: {reviewers: [a]}", 'i.yaml:1:9: unknown key "reviewers"'),
+    ("roles: {review: alice}", "i.yaml:1:17: review is a list"),
+    ("roles: {review: [a b]}", "i.yaml:1:18: a user of this system, or @ and a group"),
+    ('roles: {review: ["@"]}', "i.yaml:1:18: a user of this system, or @ and a group"),
+    ("four_eyes: [relase]", '"relase" needs no second person: show, release (did you mean "release"?)'),
+    ("four_eyes: true", "i.yaml:1:12: four_eyes is a list"),
+])
+def test_faults_of_roles_and_holding(text: str, fault: str) -> None:
+    """A slip in who may look would be a hole, or lock everybody out."""
+    assert len(found := faults(text)) == 1 and fault in found[0]
+
+
 def test_refused_by_run_until_it_works() -> None:
     """More than one worker and a listener's own certificate are valid, and refused with their line."""
     read = config(
@@ -378,6 +404,8 @@ def test_groups_that_the_policy_does_not_have() -> None:
     ('listeners: [{mode: connect, address: "127.0.0.1:5"}]\nworkers: 2', ["listeners", "workers"]),
     ("tls: {intercept: all, never: [a.net], authority: x, client_min: tls1.3}",
      ["tls.intercept", "tls.never", "tls.authority", "tls.client_min"]),
+    ("hold: {on_expiry: delete}\nroles: {view: [a]}\nfour_eyes: [show]", []),
+    ("store: {key: k}", ["store"]),
     ("user: nobody\ncontrol: x\ncontrol_group: y\nmetrics: null\nstore: {quarantine: q}",
      ["store", "user", "control", "control_group", "metrics"]),
 ])

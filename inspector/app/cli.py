@@ -8,6 +8,8 @@ Each command's module has a function that takes the parsed arguments and returns
     check        app.check.check_command(args)         config, paths
     policy test  app.check.policy_test_command(args)   config, paths, explain
     events       app.events_cmd.events_command(args)   config, since, until, action, user, event, limit, follow, format
+    events erase app.erase_cmd.erase_command(args)     config, user, before
+    events hold  app.erase_cmd.hold_command(args)      config, change (add, remove, list), user, reason, format
     explain      app.events_cmd.explain_command(args)  config, key, format
     sessions     app.status_cmd.sessions_command(args) config, what (list, kill), id, format
     status       app.status_cmd.status_command(args)   config, user, format
@@ -81,6 +83,11 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
     def config(to: argparse.ArgumentParser) -> None:
         to.add_argument("-c", "--config", metavar="FILE", help="configuration file (default: the embedded defaults)")
 
+    def again(to: argparse.ArgumentParser) -> None:
+        """-c of a command within a command: said in front of it, it counts, too."""
+        to.add_argument("-c", "--config", metavar="FILE", default=argparse.SUPPRESS,
+                        help="configuration file (default: the embedded defaults)")
+
     run = command("run", "run_cmd:run_command", "run the gateway until it is told to stop",
                   "  inspector run -c inspector.yaml")
     config(run)
@@ -122,7 +129,9 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
     events = command("events", "events_cmd:events_command", "read the event log",
                      "  inspector events --since 1h --action block\n"
                      "  inspector events --user alice@example.net --follow\n"
-                     "  inspector events --event message --format jsonl | jq .text")
+                     "  inspector events --event message --format jsonl | jq .text\n"
+                     "  inspector events erase --user alice@example.net\n"
+                     "  inspector events hold add --user alice@example.net")
     config(events)
     events.add_argument("--since", metavar="WHEN", help="how far back (90s, 30m, 1h, 7d) or a time (2026-11-22T08:00)")
     events.add_argument("--until", metavar="WHEN", help="up to then, written like --since")
@@ -134,6 +143,23 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
     events.add_argument("--limit", metavar="N", type=_count, help="only the newest N")
     events.add_argument("--follow", action="store_true", help="go on printing what comes")
     events.add_argument("--format", choices=("table", "jsonl"), default="table", help="what is printed")
+
+    kept = events.add_subparsers(dest="what", metavar="COMMAND", parser_class=_Parser)
+    erase = command("erase", "erase_cmd:erase_command", "erase a user's rows: what they say, not that they were",
+                    "  inspector events erase --user alice@example.net\n"
+                    "  inspector events erase --user alice@example.net --before 2026-01-01", kept)
+    again(erase)
+    erase.add_argument("--user", metavar="USER", type=_text, required=True,
+                       help="whose rows: those he wrote, was to read, or was the user of")
+    erase.add_argument("--before", metavar="WHEN", help="only what is older (7d, 2026-11-22T08:00)")
+    hold = command("hold", "erase_cmd:hold_command", "legal hold: a user's rows are neither erased nor removed by age",
+                   "  inspector events hold add --user alice@example.net --reason \"case 7\"\n"
+                   "  inspector events hold list", kept)
+    hold.add_argument("change", metavar="add|remove|list", choices=("add", "remove", "list"), help="what to do")
+    again(hold)
+    hold.add_argument("--user", metavar="USER", type=_text, default=None, help="whose rows, and conversations with him")
+    hold.add_argument("--reason", metavar="TEXT", type=_text, help="why; is kept in the log")
+    hold.add_argument("--format", choices=("table", "jsonl"), default="table", help="how they are listed")
 
     explain = command("explain", "events_cmd:explain_command", "tell the whole story of one event",
                       "  inspector explain K7QM-2F9X")

@@ -142,6 +142,8 @@ class Table:
 
 def who(line: Line) -> str:
     """Who to whom, ready for a terminal."""
+    if line["event"] == "legal_hold":
+        return shown(line["by"] or "")
     if line["event"] in ("flow", "session"):
         return f"{_address(line['client'])} > {_address(line['server'])}"
     sender = line.get("sender") or line.get("user") or line.get("host") or line.get("by") or ""
@@ -194,6 +196,14 @@ def what(line: Line) -> str:
             return ": ".join(shown(word) for word in (line["name"], line.get("detail") or line.get("reason")) if word)
         case "reload_refused":
             return "; ".join(map(shown, line["faults"]))
+        case "erased":
+            about = [
+                f"{line['count'] or 0} rows erased", f"{line['pruned']} removed" if line["pruned"] else "",
+                f"{line['held']} on legal hold" if line["held"] else "",
+            ]
+            return ", ".join(filter(None, about))
+        case "legal_hold":
+            return " ".join(shown(word) for word in (line["change"], line["user"], line["reason"]) if word)
         case "kill":
             return f"session {shown(line['session'] or '')}"
         case "review":
@@ -269,6 +279,7 @@ def explain_command(args: Namespace) -> int:
         with Reader(path) as reader:
             rows = [line for _, line in reader.about(args.key) or reader.about(reference(args.key))]
             rows = _with_its_file(reader, rows)
+            gone = reader.erased(args.key) or reader.erased(reference(args.key)) if not rows else None
             flows = dict.fromkeys(json.loads(line)["flow"] for line in rows) or {args.key: None}
             around = [
                 line for flow in flows if flow
@@ -276,6 +287,8 @@ def explain_command(args: Namespace) -> int:
             ]
     except StoreError as fault:
         raise UserError(str(fault)) from None
+    if gone is not None and not around:
+        raise UserError(_erased(*gone))
     if not rows and not around:
         raise UserError(f"no event, message or reference {quoted(args.key)} in {path}")
     if args.format == "jsonl":
@@ -285,6 +298,14 @@ def explain_command(args: Namespace) -> int:
         for sentence in story([json.loads(line) for line in rows], [json.loads(line) for line in around]):
             sys.stdout.write(sentence + "\n")
     return 0
+
+
+def _erased(ident: str, t: float, event: str, action: str | None, rule: str | None) -> str:
+    """What stays of an erased row."""
+    did = f", {action}" if action else ""
+    by = f" by rule {quoted(rule)}" if rule else ""
+    at = datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return f"event {shown(ident)} was erased: there was a {event} at {at} UTC{did}{by}, and nothing else is kept of it"
 
 
 _FILE_SECONDS = 7 * 86400

@@ -7,8 +7,8 @@ connection objects are let go. STARTTLS takes it back to layers until TLS stands
 
 Back-pressure: a side is read only while the other side's writer, and the session's queue of that way, have room.
 
-Turns: whoever sends much (a file) is read 64 KiB a turn of the loop, `Bulk` sees to it under uvloop; what one turn
-costs is what everybody else's message waits. (decision 0044)
+Turns: whoever sends much (a file, a flood) is read 64 KiB a turn of the loop, less where that takes long; `Bulk` sees
+to it. What one turn costs is what everybody else's message waits. (decision 0044)
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import asyncio
 import logging
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, cast
@@ -31,6 +32,10 @@ from inspector.model import DOWN, UP, Expect, Input, Limits, StartTls, Troubled,
 
 READ = 64 * 1024
 """Bytes of one read."""
+LEAST = 4 * 1024
+"""Bytes of one read of a peer whose bytes cost much."""
+TURN_SECONDS = 0.002
+"""CPU time that the bytes of one read should take at most: a few of them fit between two messages of a chat."""
 
 # Why a side is not read, as bits
 SETUP = 1
@@ -124,7 +129,7 @@ class Side(asyncio.Protocol):
         self.link = link
         self.way = way
         self.bulk = False
-        """This peer has sent more than READ at once, and is read by `Bulk` since."""
+        """This peer has sent READ bytes at once, and is read by `Bulk` since."""
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self.pipe: Pipe | None = None
         self.held = 0
@@ -155,10 +160,9 @@ class Side(asyncio.Protocol):
         link = self.link
         if self.held:
             self.transport.pause_reading()  # uvloop forgets a pause that was asked for in connection_made
-        elif len(data) >= READ:
-            # libuv would read up to 32 full buffers of this peer before anybody else has his turn: one, then the others
-            self.hold(TURN)
-            asyncio.get_running_loop().call_soon(self._next_turn, len(data))
+        elif len(data) >= READ and not self.bulk:
+            self.bulk = True
+            self.turn(self._to_bulk)
         conversation = link.fast
         if conversation is None:
             link.data(self, data)
@@ -169,10 +173,17 @@ class Side(asyncio.Protocol):
         if link.conversation is not None:
             link.pressure(self)
 
-    def _next_turn(self, read: int) -> None:
-        if read > READ and not self.bulk and self.open and not self.transport.is_closing():
-            self.bulk = True
+    def turn(self, then: Callable[[], None] | None = None) -> None:
+        """It has had its turn: libuv would read up to 32 full buffers of this peer before anybody else has his."""
+        self.hold(TURN)
+        asyncio.get_running_loop().call_soon(then or self._next)
+
+    def _to_bulk(self) -> None:
+        if self.open and not self.transport.is_closing():
             self.transport.set_protocol(Bulk(self))
+        self._next()
+
+    def _next(self) -> None:
         self.release(TURN)
 
     def _decrypt(self, pipe: Pipe, data: bytes, conversation: Conversation) -> None:
@@ -269,26 +280,37 @@ _own = threading.local()
 
 
 class Bulk(asyncio.BufferedProtocol):
-    """What asyncio talks to instead of a Side whose peer sends much: reads of READ bytes.
+    """What asyncio talks to instead of a Side whose peer sends much: reads of at most READ bytes, fewer where they cost
+    more than TURN_SECONDS (many small units, blocks of a file).
 
     uvloop gives a Protocol up to 250 KiB at a time: four times as long a turn, and an object above malloc's mmap
     threshold. Who only chats is never read into two steps for it.
     """
 
-    __slots__ = ("room", "side")
+    __slots__ = ("room", "side", "size")
 
     def __init__(self, side: Side) -> None:
         self.side = side
+        self.size = READ
         room: memoryview | None = getattr(_own, "room", None)
         if room is None:
             room = _own.room = memoryview(bytearray(READ))
         self.room = room
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        return self.room
+        return self.room[:self.size]
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.side.data_received(bytes(self.room[:nbytes]))
+        side, size = self.side, self.size
+        begin = time.thread_time()
+        side.data_received(bytes(self.room[:nbytes]))
+        took = time.thread_time() - begin
+        if took > TURN_SECONDS:
+            self.size = max(LEAST, size // 2)
+        elif size < READ and took < TURN_SECONDS / 4 and nbytes == size:
+            self.size = 2 * size
+        if nbytes == size:
+            side.turn()
 
     def eof_received(self) -> bool:
         return self.side.eof_received()

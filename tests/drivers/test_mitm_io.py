@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from inspector.drivers import mitm_server
-from inspector.drivers.mitm_io import READ
+from inspector.drivers import sweep
+from inspector.drivers.mitm_io import LEAST, READ, Bulk, Side
 from inspector.drivers.mitm_server import ListenerSettings
 from inspector.model import DOWN, UP, Chunk, Effect, Input, Limits, Send, WakeAt, Way, Woke
 from tests.drivers.mitm_harness import Running, Script, echo, running, serving, until
@@ -341,7 +341,7 @@ def test_a_reset_is_noticed_while_nothing_is_read(
     """The server does not read, so the client is not read either: its RST ends the session all the same."""
 
     async def scenario() -> None:
-        monkeypatch.setattr(mitm_server, "_SWEEP", 0.1)
+        monkeypatch.setattr(sweep, "ROUND", 0.05)
         started, go_on = asyncio.Event(), asyncio.Event()
         async with (
             serving(silent(started, go_on)) as upstream,
@@ -408,3 +408,44 @@ def test_who_sends_much_is_read_a_little_a_turn(tmp_path: Path, loop: str) -> No
             writer.close()
 
     start(asyncio.wait_for(scenario(), 30))
+
+
+def test_whose_bytes_cost_much_is_read_less_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads are halved while one takes longer than a turn should, to 4 KiB; they grow again when they cost little. Each
+    that fills its room ends the turn."""
+    clock, cost, turns, got = 0.0, 0.0, 0, bytearray()
+
+    class Counting(Side):
+        def data_received(self, data: bytes) -> None:
+            nonlocal clock
+            clock += cost * len(data)
+            got.extend(data)
+
+        def turn(self, then: Callable[[], None] | None = None) -> None:
+            nonlocal turns
+            turns += 1
+
+    monkeypatch.setattr("inspector.drivers.mitm_io.time.thread_time", lambda: clock)
+    bulk = Bulk(Counting(None, UP))  # type: ignore[arg-type]
+    sent = bytearray()
+
+    def read(often: int, share: float = 1.0) -> list[int]:
+        sizes = []
+        for number in range(often):
+            room = bulk.get_buffer(-1)
+            sizes.append(len(room))
+            piece = bytes([number]) * int(len(room) * share)
+            room[:len(piece)] = piece
+            sent.extend(piece)
+            bulk.buffer_updated(len(piece))
+        return sizes
+
+    cost = 0.1 / READ
+    assert read(7) == [READ, READ // 2, READ // 4, READ // 8, READ // 16, READ // 16, READ // 16]
+    assert turns == 7
+    cost = 0.0
+    assert read(2, 0.5) == [LEAST, LEAST]
+    assert turns == 7
+    assert read(6) == [LEAST, 2 * LEAST, 4 * LEAST, 8 * LEAST, READ, READ]
+    assert turns == 13
+    assert got == sent

@@ -35,13 +35,19 @@ def _parsers(of: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
 ALL = {made.prog: made for made in _parsers(parser()[0])}
 
 
+GROUPS = ("inspector", "inspector policy", "inspector ca", "inspector quarantine")
+"""Names above commands."""
+
+
 def test_the_commands_are_those_that_users_rely_on() -> None:
     """Every command of the interface that works today, and no other."""
     assert set(ALL) == {"inspector"} | {
         f"inspector {name}" for name in (
             "run", "scan", "replay", "check", "policy", "policy test", "events", "events erase", "events hold",
             "explain", "sessions", "status",
-            "verify", "ca", "ca export",
+            "verify", "ca", "ca export", "quarantine",
+            *(f"quarantine {what}" for what in (
+                "list", "show", "release", "deny", "export", "erase", "rotate")),
         )
     }
 
@@ -65,7 +71,7 @@ def test_every_command_has_help_with_an_example_that_is_right(prog: str, capsys:
 def test_commands_that_look_at_a_gateway_take_its_configuration() -> None:
     """-c FILE, wherever a config, a running gateway or its stores are read."""
     for prog, made in ALL.items():
-        if prog not in ("inspector", "inspector policy", "inspector ca"):
+        if prog not in GROUPS:
             assert any("-c" in action.option_strings for action in made._actions), prog
 
 
@@ -279,7 +285,7 @@ def test_each_commands_function_is_named() -> None:
     """Every command that does something names a module and a function of `app`."""
     for prog, made in ALL.items():
         use = made.get_default("use")
-        if prog in ("inspector", "inspector policy", "inspector ca"):
+        if prog in GROUPS:
             assert not use
         else:
             module, _, function = use.partition(":")

@@ -10,6 +10,7 @@ ours that nobody else may write to, and files of anybody else are not read.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import os
@@ -434,14 +435,29 @@ class _Reply(msgspec.Struct, frozen=True, array_like=True):
     index_key: str
     rules_key: str
     """Of the files as the child read them."""
+    program: str
 
 
 def _index_key(packs: Sequence[Pack]) -> str:
-    return digest(packs, sys.byteorder, kinds=("indicators",))
+    return digest(packs, PROGRAM, sys.byteorder, kinds=("indicators",))
 
 
 def _rules_key(packs: Sequence[Pack], limits: Limits) -> str:
-    return digest(packs, yara.__version__, prefilter.versions(), str(limits.yara_rules_per_shard), sys.version)
+    return digest(
+        packs, PROGRAM, yara.__version__, prefilter.versions(), str(limits.yara_rules_per_shard), sys.version)
+
+
+def _program() -> str:
+    """A digest of the room's source. What is kept has numbers of detectors and atoms in it, and forms of its own:
+    another version of this program makes it anew."""
+    whole = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        whole.update(path.read_bytes())
+    return whole.hexdigest()
+
+
+PROGRAM = _program()
+"""As it was when this process began."""
 
 
 def build_in_child(packs: Sequence[Pack], limits: Limits) -> Built:
@@ -478,6 +494,9 @@ def compile_files(
             last = f"more than {limits.compile_bytes} bytes of memory (limits.compile_bytes)"
         raise PackError([Fault(where, 0, 0, f"compiling the packs failed (exit {done.returncode}): {last}")])
     reply = msgspec.msgpack.decode(done.stdout, type=_Reply)
+    if reply.program != PROGRAM:
+        text = "the gateway's program has changed on disk since it was started: restart it"
+        raise PackError([Fault(where, 0, 0, text)])
     return reply.faults, reply.index_key, reply.rules_key
 
 
@@ -489,14 +508,9 @@ def child(to_index: int, to_rules: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (request.memory, request.memory))
     limits = Limits(yara_rules_per_shard=request.rules_per_shard, indicators=request.indicators)
-    packs = list(request.packs)
-    faults: list[Fault] = []
-    if any(file.digest and not file.data for pack in packs for file in pack.files):
-        wanted = ("yara",) if request.index else ("yara", "indicators")
-        packs, faults = read_packs([Path(pack.folder) for pack in packs], wanted)
     index = None if request.index is None else Path(request.index)
-    found, index_key, rules_key = compile_here(packs, limits, index, to_index, to_rules)
-    sys.stdout.buffer.write(_encode(_Reply([*faults, *found], index_key, rules_key)))
+    faults, index_key, rules_key = compile_here(request.packs, limits, index, to_index, to_rules)
+    sys.stdout.buffer.write(_encode(_Reply(faults, index_key, rules_key, PROGRAM)))
 
 
 def compile_here(
@@ -504,9 +518,13 @@ def compile_here(
 ) -> tuple[list[Fault], str, str]:
     """As compile_files, in this process."""
     faults: list[Fault] = []
+    if any(file.digest and not file.data for pack in packs for file in pack.files):
+        wanted = ("yara", "indicators") if index is None else ("yara",)
+        packs, faults = read_packs([Path(pack.folder) for pack in packs], wanted)
     indexes = None if index is None else _read_index(index)
     if indexes is None:
-        every, hashes, faults = build_index(packs, limits)
+        every, hashes, more = build_index(packs, limits)
+        faults += more
         head = every.size.to_bytes(8, "little")
         mapped.write(to_index, _INDEX, chain((head,), every.parts(), hashes.parts()))
         # What was gathered goes before rules are compiled; what was written is mapped in its place.
@@ -529,19 +547,37 @@ def build_cached(packs: Sequence[Pack], limits: Limits, folder: Path | None) -> 
     Without a folder, or where it is not ours alone, the files are gone from disk once they are mapped.
     """
     if folder is not None and mapped.private_folder(folder):
-        return _cached(packs, limits, folder)
+        return _kept(packs, limits, folder) or _cached(packs, limits, folder)
     with tempfile.TemporaryDirectory(prefix="inspector-") as name:
         return _cached(packs, limits, Path(name))
 
 
+def _kept(packs: Sequence[Pack], limits: Limits, folder: Path) -> Built | None:
+    """What is in the folder for these packs."""
+    index = _kept_index(packs, limits, folder)
+    return None if index is None else _read(folder / f"{_rules_key(packs, limits)}.rules", *index)
+
+
+def _kept_index(packs: Sequence[Pack], limits: Limits, folder: Path) -> tuple[memoryview, memoryview] | None:
+    index = _read_index(folder / f"{_index_key(packs)}.indicators")
+    return None if index is None or Table(index[0]).count > limits.indicators else index
+
+
 def _cached(packs: Sequence[Pack], limits: Limits, folder: Path) -> Built:
+    """Compile into the folder; what another process has compiled meanwhile is taken."""
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        # One at a time: workers that start together would compile the same, each with its gigabyte.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _kept(packs, limits, folder) or _compiled(packs, limits, folder)
+    finally:
+        os.close(lock)
+
+
+def _compiled(packs: Sequence[Pack], limits: Limits, folder: Path) -> Built:
     lists = folder / f"{_index_key(packs)}.indicators"
-    index = _read_index(lists)
-    if index is not None and Table(index[0]).count > limits.indicators:
-        index = None
-    built = None if index is None else _read(folder / f"{_rules_key(packs, limits)}.rules", *index)
-    if built is not None:
-        return built
+    index = _kept_index(packs, limits, folder)
+    built: Built | None = None
     made: list[tuple[int, Path]] = []
     try:
         made += [mapped.new_file(folder), mapped.new_file(folder)]

@@ -102,7 +102,8 @@ def read_packs(paths: Iterable[Path], contents: Iterable[str] = KINDS) -> tuple[
 
 
 def digest(packs: Iterable[Pack], *salt: str, kinds: Iterable[str] = KINDS) -> str:
-    """A hash of all that compiling files of these kinds depends on: names, versions, files of the packs, the salt."""
+    """A hash of all that compiling files of these kinds depends on: names, versions, files of the packs, the salt.
+    Not on where they lie: a copy is the same."""
     wanted = frozenset(kinds)
     h = hashlib.sha256()
     for text in salt:
@@ -111,7 +112,8 @@ def digest(packs: Iterable[Pack], *salt: str, kinds: Iterable[str] = KINDS) -> s
         for file in pack.files:
             if file.kind not in wanted:
                 continue
-            for part in (pack.label.encode(), file.path.encode(), file.kind.encode(), file.sha256):
+            name = file.path.rpartition("/")[2]
+            for part in (pack.label.encode(), name.encode(), file.kind.encode(), file.sha256):
                 h.update(b"%d:" % len(part))
                 h.update(part)
     return h.hexdigest()

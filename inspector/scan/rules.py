@@ -34,7 +34,7 @@ class PackRule(msgspec.Struct, frozen=True):
     pack: str
     """The pack's label."""
     namespace: str
-    """The namespace it is compiled in: one for each file."""
+    """The namespace it is compiled in: one for each file, the same wherever the pack lies."""
     source: Source
     rule: Rule
 
@@ -114,7 +114,7 @@ def _rule(pack: Pack, path: str, source: Source, rule: Rule, faults: list[Fault]
         tags=split_tags(texts.get("tags", "")) or rule.tags,
         description=texts.get("description", ""),
         pack=pack.label,
-        namespace=path,
+        namespace=f"{pack.name}/{path.rpartition('/')[2]}",
         source=source,
         rule=rule,
     )

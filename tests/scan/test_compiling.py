@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def test_compiled_packs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         build_cached([making.pack(RULES)], Limits(), folder)
     assert len(calls) == 1
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert [path.stat().st_mode & 0o777 for path in folder.iterdir()] == [0o600, 0o600]
+    assert sorted(path.suffix for path in folder.iterdir()) == ["", ".indicators", ".rules"]
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     build_cached([making.pack(RULES + " ")], Limits(), folder)
     build_cached([making.pack(RULES)], Limits(yara_rules_per_shard=1), folder)
     assert len(calls) == 3
@@ -115,7 +117,7 @@ def test_packs_with_faults_are_not_kept(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(PackError, match="undefined string"):
             load(folder, cache=tmp_path / "cache")
-    assert not list((tmp_path / "cache").iterdir())
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
 def test_shards_have_the_size_of_the_limit() -> None:
@@ -173,3 +175,31 @@ def test_a_shard_is_loaded_when_a_text_asks_for_it() -> None:
     assert scanner.loaded == 0
     assert [one.rule for one in scanner.quick([Text("b", "a word129x")]) or ()] == ["t.r129"]
     assert scanner.loaded == 1
+
+
+def test_those_who_start_together_compile_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four at a time: one compiles, the others take what it has made; a copy of the packs elsewhere is the same."""
+    calls = _counted(monkeypatch)
+    for name in ("one", "other"):
+        making.write(tmp_path / name, RULES)
+    with ThreadPoolExecutor(4) as pool:
+        loaded = list(pool.map(lambda i: load(tmp_path / ("one", "other")[i % 2], cache=tmp_path / "cache"), range(4)))
+    assert len(calls) == 1
+    for one in loaded:
+        assert [found.rule for found in one.scanner.quick([Text("b", "a word")]) or ()] == ["t.a"]
+
+
+def test_another_version_of_the_program_is_not_mixed_with_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What another version has kept is made anew, and a child that would be another version compiles nothing for us:
+    the numbers of detectors and shards could be others."""
+    calls = _counted(monkeypatch)
+    build_cached([making.pack(RULES)], Limits(), tmp_path / "cache")
+    monkeypatch.setattr(compiling, "PROGRAM", "another")
+    build_cached([making.pack(RULES)], Limits(), tmp_path / "cache")
+    assert len(calls) == 2
+    monkeypatch.undo()
+    monkeypatch.setattr(compiling, "PROGRAM", "another")
+    with pytest.raises(PackError, match="changed on disk since it was started: restart it"):
+        build_in_child([making.pack(RULES)], Limits())

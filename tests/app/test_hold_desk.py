@@ -1,0 +1,655 @@
+"""The hold desk: who gets what when, who may look, and what a crash leaves for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from inspector.app.errors import UserError
+from inspector.app.hold_desk import HoldDesk, Rules
+from inspector.model import DOWN, Arrived, Cover, Limits, Place, Released, Told
+from inspector.store.holds import HoldStore
+from tests.store.test_holds import held
+
+ALICE = "alice@example.net"
+
+
+class Floor:
+    """Sessions, and what they were given."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, tuple[str, str, Place]] = {}
+        self.posted: list[tuple[str, Released | Told]] = []
+        self.covers: list[Cover] = []
+
+    def sign_on(self, flow: str, user: str = ALICE, identity: Any = "authenticated", client: str = "10.0.0.5",
+                protocol: str = "xmpp") -> Arrived:
+        """A session begins."""
+        self.sessions[flow] = (protocol, user, Place(flow, identity, client, float(len(self.sessions))))
+        return Arrived(protocol, user, identity, client)
+
+    def post(self, flow: str, given: Released | Told) -> None:
+        self.posted.append((flow, given))
+
+    def cover(self, cover: Cover) -> None:
+        self.covers.append(cover)
+
+    async def sessions_of(self, protocol: str, user: str) -> list[Place]:
+        found = [place for its, whose, place in self.sessions.values() if (its, whose) == (protocol, user)]
+        return sorted(found, key=lambda place: -place.since)
+
+    def given(self) -> list[tuple[str, str]]:
+        """(flow, hold) of what was released into sessions."""
+        return [(flow, one.held.id) for flow, one in self.posted if isinstance(one, Released)]
+
+    def told(self) -> list[tuple[str, str]]:
+        """(flow, text) of what people were told."""
+        return [(flow, one.notice.text) for flow, one in self.posted if isinstance(one, Told)]
+
+
+class Desk(HoldDesk):
+    """A desk with its own clock, floor and log."""
+
+    def __init__(self, folder: Path, rules: Rules, **limits: Any) -> None:
+        self.now = 1000.0
+        self.rows: list[dict[str, Any]] = []
+        self.writes = True
+        self.sentences: list[str] = []
+        self.room = Floor()
+        bounds = Limits(**limits)
+        super().__init__(
+            HoldStore(folder, lambda: bounds), self.room, self.row, limits=lambda: bounds, rules=lambda: rules,
+            tell=self.sentences.append, clock=lambda: self.now)
+
+    def row(self, row: dict[str, Any], done: Callable[[bool], None] | None) -> None:
+        if self.writes:
+            self.rows.append(row)
+        if done is not None:
+            done(self.writes)
+
+    def steps(self, hold: str = "h1") -> list[str]:
+        """What the log says of an item."""
+        return [row["step"] for row in self.rows if row["hold"] == hold]
+
+    async def calm(self) -> None:
+        """Until nothing is under way."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    async def state(self, hold: str = "h1") -> str:
+        await self.calm()
+        return self.store.find(hold)[0].state
+
+    async def do(self, command: str, ident: str = "h1", by: str = "rita", **more: Any) -> Any:
+        return await self.ask(f"hold.{command}", {"id": ident, **more}, by)
+
+
+@asynccontextmanager
+async def desk(folder: Path, rules: Rules | None = None, **limits: Any) -> AsyncIterator[Desk]:
+    """A desk that runs."""
+    made = Desk(folder, rules or Rules(), **limits)
+    made.open()
+    await made.start()
+    assert made._timer is not None
+    made._timer.cancel()
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await work
+    asyncio.run(bounded())
+
+
+async def sent(it: Desk, flow: str = "f1", hold: str = "h1", worked: bool = True) -> None:
+    """What a session does with what it was given."""
+    await it.calm()
+    assert await it.deliver(hold, flow)
+    it.came(hold, flow, worked)
+    await it.calm()
+
+
+def test_kept_released_delivered(tmp_path: Path) -> None:
+    """The whole way: into the session of its user, once; each step is a row with who and why."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            assert await it.keep(held(), -1) is None
+            it.room.sign_on("f1")
+            release = asyncio.create_task(it.do("release", note="asked her"))
+            while not it.room.posted:
+                await asyncio.sleep(0)
+            ((flow, given),) = it.room.posted
+            assert flow == "f1" and given == Released(1000.0, held())
+            await sent(it)
+            said = await release
+            assert (said["state"], said["here"]) == ("delivered", True)
+            assert it.steps() == ["held", "released", "delivering", "delivered"]
+            row = next(row for row in it.rows if row["step"] == "released")
+            assert (row["by"], row["note"], row["reference"], row["flow"]) == ("rita", "asked her", "K7QM-2F9X", "f1")
+            assert len({row["id"] for row in it.rows}) == 4
+            assert it.rows[-1]["session"] == "f1" and it.rows[-1]["user"] == ALICE
+            with pytest.raises(UserError, match=r"h1 was released already \(delivered\)"):
+                await it.do("release")
+            assert not await it.deliver("h1", "f1")
+            assert not (it._live or it._for or it._runs or it._delivering or it._turns)
+    run(work())
+
+
+def test_two_releases_at_a_time(tmp_path: Path) -> None:
+    """One wins, the other is told; the item is sent once."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(), -1)
+            both = await asyncio.gather(*(it.do("release", by=by) for by in ("rita", "rob")), return_exceptions=True)
+            assert [type(one) for one in both if isinstance(one, Exception)] == [UserError]
+            it.arrived("f9", it.room.sign_on("f9"))
+            await it.calm()
+            assert it.room.given() == [("f9", "h1")] and it.steps().count("released") == 1
+    run(work())
+
+
+def test_it_waits_for_its_user_also_over_a_restart(tmp_path: Path) -> None:
+    """Queued, and given at the next sign-on of that account, on that protocol, whatever the resource; not to others."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(user=f"{ALICE}/phone"), -1)
+            said = await it.do("release")
+            assert (said["state"], said["here"]) == ("released", False)
+        async with desk(tmp_path / "q") as it:
+            for flow, more in (("x1", {"user": "bob@example.net"}), ("x2", {"protocol": "irc"}),
+                               ("x3", {"identity": "claimed"})):
+                it.arrived(flow, it.room.sign_on(flow, **more))
+            await it.calm()
+            assert it.room.posted == []
+            it.arrived("f2", it.room.sign_on("f2", f"{ALICE}/desk"))
+            await it.calm()
+            assert it.room.given() == [("f2", "h1")]
+            await sent(it, "f2")
+            assert await it.state() == "delivered"
+    run(work())
+
+
+def test_a_mere_claim_needs_the_same_address(tmp_path: Path) -> None:
+    """Who only says a name gets what that name wrote from his own address; an authenticated one does not get it
+    elsewhere."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(user="alice", identity="claimed", protocol="irc"), -1)
+            await it.do("release")
+            for flow, more in (("x1", {"identity": "claimed"}), ("x2", {"identity": "authenticated"})):
+                it.arrived(flow, it.room.sign_on(flow, "alice", client="10.9.9.9", protocol="irc", **more))
+            await it.calm()
+            assert it.room.posted == []
+            it.arrived("f2", it.room.sign_on("f2", "alice", "claimed", protocol="irc"))
+            await it.calm()
+            assert it.room.given() == [("f2", "h1")]
+    run(work())
+
+
+def test_a_session_gets_one_at_a_time_in_order(tmp_path: Path) -> None:
+    """Thousands that wait for one user are never all in memory; what cannot be sent waits for the next sign-on."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            for number in range(4):
+                await it.keep(held(f"h{number}"), -1)
+                await it.do("release", f"h{number}")
+            it.arrived("f1", it.room.sign_on("f1"))
+            await it.calm()
+            assert it.room.given() == [("f1", "h0")]
+            await sent(it, "f1", "h0")
+            assert it.room.given()[1:] == [("f1", "h1")]
+            it.came("h1", "f1", False)
+            await it.calm()
+            assert it.room.given()[2:] == [("f1", "h2")]
+            await sent(it, "f1", "h2", worked=False)
+            assert await it.state("h2") == "released" and it.steps("h2")[-1] == "released"
+            await it.do("deny", "h1")
+            await sent(it, "f1", "h3")
+            it.arrived("f2", it.room.sign_on("f2"))
+            await it.calm()
+            assert it.room.given()[4:] == [("f2", "h2")]
+            await sent(it, "f2", "h2")
+            assert it._runs == {} and it._live == {}
+    run(work())
+
+
+def test_an_ended_session_hands_back_what_it_had_not_sent(tmp_path: Path) -> None:
+    """Another living session of the user gets it."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            it.room.sign_on("f1")
+            it.room.sign_on("f2")
+            await it.keep(held(), -1)
+            release = asyncio.create_task(it.do("release"))
+            while not it.room.posted:
+                await asyncio.sleep(0)
+            assert it.room.given() == [("f2", "h1")]
+            del it.room.sessions["f2"]
+            it.ended("f2")
+            await it.calm()
+            assert it.room.given()[1:] == [("f1", "h1")]
+            await sent(it)
+            assert (await release)["state"] == "delivered"
+    run(work())
+
+
+@pytest.mark.parametrize(("named", "state"), [(False, "uncertain"), (True, "released")])
+def test_a_session_that_dies_while_it_sends(tmp_path: Path, named: bool, state: str) -> None:
+    """Nobody knows whether it was sent: the reviewer is asked, or it is sent again under the same id."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(named=named), -1)
+            await it.do("release")
+            it.arrived("f1", it.room.sign_on("f1"))
+            await it.calm()
+            assert await it.deliver("h1", "f1")
+            del it.room.sessions["f1"]
+            it.ended("f1")
+            assert await it.state() == state and it.steps()[-1] == state
+            if not named:
+                await it.do("release")
+            it.arrived("f3", it.room.sign_on("f3"))
+            await it.calm()
+            assert it.room.given()[1:] == [("f3", "h1")]
+            await sent(it, "f3")
+    run(work())
+
+
+@pytest.mark.parametrize(("named", "state"), [(False, "uncertain"), (True, "released")])
+def test_what_is_found_in_delivering_at_the_start(tmp_path: Path, named: bool, state: str) -> None:
+    """Guarantee 3: at most once, except where its reader knows it by its id."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(named=named), -1)
+            await it.do("release")
+            assert await it.deliver("h1", "f1")
+        async with desk(tmp_path / "q") as it:
+            assert await it.state() == state and it.steps() == [state]
+            it.arrived("f1", it.room.sign_on("f1"))
+            await it.calm()
+            assert it.room.given() == ([("f1", "h1")] if named else [])
+    run(work())
+
+
+def test_news_of_one_item_keep_their_order(tmp_path: Path) -> None:
+    """That it was not sent, or is not waited for, comes while it is still being written: nothing stays behind."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            keep = asyncio.create_task(it.keep(held(), -1))
+            await asyncio.sleep(0)
+            it.forget("h1")
+            assert await keep is None
+            await it.calm()
+            assert it.store.items() == [] and it.steps() == ["held", "erased"]
+            await it.keep(held(), -1)
+            await it.do("release")
+            deliver = asyncio.create_task(it.deliver("h1", "f1"))
+            await asyncio.sleep(0)
+            it.came("h1", "f1", False)
+            assert await deliver
+            assert await it.state() == "released"
+    run(work())
+
+
+def test_denied(tmp_path: Path) -> None:
+    """Its sender is told where he is; it is delivered to nobody, released or not; a second time says no."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            it.room.sign_on("f1")
+            await it.keep(held(), -1)
+            assert (await it.do("deny", note="no"))["state"] == "denied"
+            assert it.room.told() == [("f1", "Your message was not released. Reference K7QM-2F9X.")]
+            with pytest.raises(UserError, match="h1 was denied already"):
+                await it.do("deny")
+            with pytest.raises(UserError, match="h1 was denied already"):
+                await it.do("release")
+            await it.keep(held("h2", user="carol@example.net"), -1)
+            await it.do("release", "h2")
+            await it.do("deny", "h2")
+            assert it.room.covers[-1].until == 0.0 and it.covers() == []
+            it.arrived("f2", it.room.sign_on("f2", "carol@example.net"))
+            await it.calm()
+            assert it.room.given() == [] and not await it.deliver("h2", "f2")
+            assert len(it.room.told()) == 1, "who is not signed on cannot be told"
+    run(work())
+
+
+def test_a_denied_message_that_came_down_is_told_to_a_sender_of_ours_only(tmp_path: Path) -> None:
+    """Its reader is told nothing; a sender behind the gateway is, when he is surely that one."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            it.room.sign_on("f1")
+            it.room.sign_on("f2", "mallory@example.net", "claimed")
+            it.room.sign_on("f3", "dan@example.net")
+            for number, sender in enumerate(("mallory@example.net/x", "dan@example.net/y", "zoe@example.org")):
+                await it.keep(held(f"h{number}", way=DOWN, sender=sender), -1)
+                await it.do("deny", f"h{number}")
+            assert [flow for flow, _ in it.room.told()] == ["f3"]
+    run(work())
+
+
+def test_a_release_covers_what_follows(tmp_path: Path) -> None:
+    """Ten minutes from the release, and again from the moment when it is sent; without resources; over a restart."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(sender="Alice@Example.net/phone", recipients=("Bob@example.net/x",), digest="d",
+                               conversation="bob@example.net"), -1)
+            await it.do("release")
+            (cover,) = it.room.covers
+            assert cover == Cover(
+                hold="h1", reference="K7QM-2F9X", protocol="xmpp", sender=ALICE, digest="d",
+                recipients=("bob@example.net",), conversation="bob@example.net", until=1600.0)
+            it.now = 5000.0
+            assert it.covers() == []
+            it.arrived("f1", it.room.sign_on("f1"))
+            await sent(it)
+            assert it.room.covers[-1].until == 5600.0 and it.covers() == [it.room.covers[-1]]
+        made = Desk(tmp_path / "q", Rules())
+        made.now = 5100.0
+        made.open()
+        await made.start()
+        assert [cover.hold for cover in made.room.covers] == ["h1"]
+        await made.stop()
+    run(work())
+
+
+def test_a_cover_of_what_comes_down_names_its_reader(tmp_path: Path) -> None:
+    """He need not stand among the recipients (a room)."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(way=DOWN, sender="bob@example.net", recipients=()), -1)
+            await it.do("release")
+            assert it.room.covers[0].recipients == (ALICE,)
+    run(work())
+
+
+def _file(folder: Path, data: bytes) -> int:
+    (folder / "content").write_bytes(data)
+    return os.open(folder / "content", os.O_RDONLY)
+
+
+def test_a_file_is_sent_again_by_its_sender(tmp_path: Path) -> None:
+    """After the release he is told, now or at his next sign-on; it is delivered when it came."""
+    async def work() -> None:
+        async with desk(tmp_path / "q", cover_file_seconds=500) as it:
+            descriptor = _file(tmp_path, b"content")
+            about: dict[str, Any] = {"about": "file", "kind": "file", "raw": b"", "texts": (), "file_name": "a.docx"}
+            assert await it.keep(held(**about), descriptor) is None
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(descriptor)
+            said = await it.do("release")
+            assert (said["state"], said["sendable"]) == ("released", False)
+            it.arrived("f1", it.room.sign_on("f1"))
+            it.arrived("f1", it.room.sign_on("f1"))
+            await it.calm()
+            assert it.room.posted == [(
+                "f1", Told(1000.0, it.room.posted[0][1].notice))]  # type: ignore[union-attr]
+            assert it.room.told()[0][1].startswith("The file a.docx was released; please send it again.")
+            assert it.room.covers[0].until == 1500.0 and it.store.items()[0].expires == 1500.0
+            it.came("h1", "f7", True)
+            assert await it.state() == "delivered" and it.steps() == ["held", "released", "delivered"]
+    run(work())
+
+
+def test_no_room_and_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """hold_full and store_failed, counted; the descriptor is closed whatever comes."""
+    async def work() -> None:
+        async with desk(tmp_path / "q", hold_items=1, hold_queue_bytes=5000) as it:
+            assert await it.keep(held("h0", raw=bytes(6000)), -1) == "hold_full"
+            assert await it.keep(held("h1"), -1) is None
+            descriptor = _file(tmp_path, b"content")
+            assert await it.keep(held("h2", about="file"), descriptor) == "hold_full"
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(descriptor)
+            monkeypatch.setattr(it.store, "limits", Limits)
+            monkeypatch.setattr(os, "fsync", _full)
+            assert await it.keep(held("h3"), -1) == "store_failed"
+            assert it.sentences == ["hold store: no space left on device"]
+            assert (it.counters.kept, it.counters.full, it.counters.store_failed) == (1, 2, 1)
+            assert [item.id for item in it.store.items()] == ["h1"] and it._waiting == 0
+    run(work())
+
+
+def _full(_: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_log_that_does_not_write_stops_reviewers(tmp_path: Path) -> None:
+    """Nothing is shown, exported, released, denied or sent that the log does not know of."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held("h1"), -1)
+            await it.keep(held("h2"), -1)
+            await it.do("release", "h2")
+            it.writes = False
+            for command in ("show", "export", "release", "deny"):
+                with pytest.raises(UserError, match="the event log does not write"):
+                    await it.do(command)
+            assert await it.state() == "held" and not await it.deliver("h2", "f1")
+            with pytest.raises(UserError, match="the event log does not write"):
+                await it.do("deny", "h2")
+            assert await it.state("h2") == "released"
+            it.writes = True
+            it.arrived("f1", it.room.sign_on("f1"))
+            await sent(it, "f1", "h2")
+    run(work())
+
+
+def test_show_and_list(tmp_path: Path) -> None:
+    """A look at content is a row with who looked; a list is not one and has no content."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(), -1)
+            (line,) = await it.ask("holds", {}, "vera")
+            assert "texts" not in line and line["state"] == "held"
+            assert await it.ask("holds", {"state": "denied"}, "vera") == []
+            with pytest.raises(UserError, match="no such state"):
+                await it.ask("holds", {"state": "gone"}, "vera")
+            assert it.steps() == ["held"]
+            said = await it.do("show", "k7qm 2f9x".replace(" ", ""))
+            assert said["held"]["texts"] == (("body", held().texts[0][1]),) and "raw" not in said["held"]
+            assert json.dumps(said) and it.steps() == ["held", "shown"] and it.rows[-1]["by"] == "rita"
+            for wrong in (None, "", 7, "nothing"):
+                with pytest.raises(UserError):
+                    await it.do("show", wrong)  # type: ignore[arg-type]
+            with pytest.raises(UserError, match="a note is text"):
+                await it.do("deny", note="x" * 5000)
+            await it.keep(held("h2"), -1)
+            with pytest.raises(UserError, match="2 items have the reference K7QM-2F9X: h1, h2"):
+                await it.do("show", "K7QM-2F9X")
+    run(work())
+
+
+def test_export(tmp_path: Path) -> None:
+    """A message as one JSON object with its raw form, a file as its bytes, piece by piece; to who asked, and only
+    once."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            data = os.urandom(700_000)
+            await it.keep(held("h1"), -1)
+            await it.keep(held("h2", about="file", raw=b""), _file(tmp_path, data))
+            said = await it.do("export")
+            piece = await it.ask("hold.piece", {"ticket": said["ticket"], "n": 0}, "rita")
+            assert piece["last"]
+            whole = json.loads(base64.b64decode(piece["data"]))
+            assert whole["texts"] == [["body", held().texts[0][1]]] and whole["way"] == "up"
+            assert base64.b64decode(whole["raw"]) == held().raw
+            with pytest.raises(UserError, match="this export is over"):
+                await it.ask("hold.piece", {"ticket": said["ticket"], "n": 0}, "rita")
+            ticket = (await it.do("export", "h2"))["ticket"]
+            got, number = b"", 0
+            while True:
+                piece = await it.ask("hold.piece", {"ticket": ticket, "n": number}, "rita")
+                got, number = got + base64.b64decode(piece["data"]), number + 1
+                if piece["last"]:
+                    break
+            assert got == data and it.steps("h2") == ["held", "exported"]
+            ticket = (await it.do("export", "h2"))["ticket"]
+            for request in ({"ticket": ticket, "n": -1}, {"ticket": ticket, "n": "0"}, {"ticket": [], "n": 0}, {}):
+                with pytest.raises(UserError, match="this export is over"):
+                    await it.ask("hold.piece", request, "rita")
+            with pytest.raises(UserError, match="this export is over"):
+                await it.ask("hold.piece", {"ticket": ticket, "n": 0}, "rob")
+            it.now += 1000
+            with pytest.raises(UserError, match="this export is over"):
+                await it.ask("hold.piece", {"ticket": ticket, "n": 0}, "rita")
+    run(work())
+
+
+def test_four_eyes(tmp_path: Path) -> None:
+    """The first wish is noted, the second person carries it out; the same one cannot, nor anybody too late."""
+    async def work() -> None:
+        async with desk(tmp_path / "q", Rules(four_eyes=frozenset({"show", "release"})), four_eyes_seconds=60) as it:
+            await it.keep(held(), -1)
+            with pytest.raises(UserError, match="a second person must ask for the same within 1 minutes"):
+                await it.do("show")
+            with pytest.raises(UserError, match="somebody other than rita"):
+                await it.do("show")
+            with pytest.raises(UserError, match="a second person"):
+                await it.do("release", by="rob")
+            assert (await it.do("show", by="rob"))["item"]["id"] == "h1"
+            assert it.steps() == ["held", "show_wished", "release_wished", "shown"]
+            with pytest.raises(UserError, match="a second person"):
+                await it.do("show", by="rob")
+            it.now += 61
+            with pytest.raises(UserError, match="a second person"):
+                await it.do("release")
+            it.now += 59
+            assert (await it.do("release", by="rob"))["state"] == "released"
+            assert [row["by"] for row in it.rows if row["step"] == "release_wished"] == ["rob", "rita"]
+            with pytest.raises(UserError, match="a second person"):
+                await it.do("export", by="rita")
+            assert it._wishes
+            assert (await it.do("deny", by="rita"))["state"] == "denied"
+    run(work())
+
+
+@pytest.mark.parametrize("rule", ["deny", "delete"])
+def test_nothing_expires_in_silence(tmp_path: Path, rule: Any) -> None:
+    """What nobody decided ends by the rule, with a row; what was released and not fetched too; then it is erased."""
+    async def work() -> None:
+        async with desk(tmp_path / "q", Rules(on_expiry=rule), hold_seconds=100) as it:
+            it.room.sign_on("f1")
+            await it.keep(held("h1"), -1)
+            await it.keep(held("h2", user="carol@example.net"), -1)
+            await it.do("release", "h2")
+            it.now += 99
+            await it.look()
+            assert [item.state for item in it.store.items()] == ["held", "released"]
+            it.now += 11
+            await it.look()
+            ended = "expired" if rule == "deny" else "erased"
+            assert [item.state for item in it.store.items()] == [ended, ended]
+            assert it.states == {ended: 2}
+            assert it.steps("h1")[:2] == ["held", "expired"] and it.steps("h2")[2] == "expired"
+            reasons = [row["reason"] for row in it.rows if row["step"] == "expired"]
+            assert sorted(reasons) == ["nobody decided in time", "released, and nobody came for it"]
+            assert [flow for flow, _ in it.room.told()] == (["f1"] if rule == "deny" else [])
+            assert it._live == {}
+            it.now += 111
+            await it.look()
+            assert it.steps("h1") == ["held", "expired", "erased"]
+            it.now += 111
+            await it.look()
+            assert it.store.items() == []
+    run(work())
+
+
+def test_erase_and_rotate(tmp_path: Path) -> None:
+    """By an operator, with a row; what is being sent at this moment is not erased under its session's hands."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            for number in (1, 2):
+                await it.keep(held(f"h{number}"), -1)
+                await it.do("release", f"h{number}")
+            assert await it.ask("hold.rotate", {}, "olga") == {"items": 2}
+            assert it.rows[-1]["step"] == "rotated" and it.rows[-1]["by"] == "olga"
+            await it.do("erase", "h1", by="olga", note="court order")
+            assert it.steps("h1")[-1] == "erased" and "h1" not in it._live
+            with pytest.raises(UserError, match="h1 was erased already"):
+                await it.do("erase", "h1")
+            with pytest.raises(UserError, match="h1 was erased"):
+                await it.do("release", "h1")
+            assert await it.deliver("h2", "f1")
+            with pytest.raises(UserError, match="being delivered"):
+                await it.do("erase", "h2")
+            with pytest.raises(UserError, match="unknown command"):
+                await it.do("explode", "h2")
+    run(work())
+
+
+def test_a_damaged_item_is_told(tmp_path: Path) -> None:
+    """To the reviewer who asks for it, and when it cannot be delivered: uncertain, with a row; never a crash."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held("h1"), -1)
+            await it.keep(held("h2"), -1)
+            await it.do("release", "h2")
+            for path in (tmp_path / "q").glob("*.item"):
+                path.write_bytes(b"IMQF1\nnonsense")
+            for command in ("show", "release", "export"):
+                with pytest.raises(UserError, match="h1 is damaged"):
+                    await it.do(command)
+            it.arrived("f1", it.room.sign_on("f1"))
+            assert await it.state("h2") == "uncertain" and it.room.posted == []
+            assert it.rows[-1]["step"] == "uncertain" and "damaged" in it.rows[-1]["reason"]
+            assert (await it.do("deny"))["state"] == "denied"
+        async with desk(tmp_path / "q") as it:
+            assert it.states == {"denied": 1, "uncertain": 1}
+    run(work())
+
+
+def test_someone_whom_nobody_knows(tmp_path: Path) -> None:
+    """A message of a session without a user waits, and is given to nobody."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(user=None, identity="unknown"), -1)
+            assert (await it.do("release"))["here"] is False
+            it.arrived("f1", it.room.sign_on("f1"))
+            await it.calm()
+            assert it.room.posted == []
+            await it.do("deny")
+    run(work())
+
+
+def test_rows_of_every_step_are_in_the_shape_of_the_log(tmp_path: Path) -> None:
+    """docs/events.md knows every field, and the line is one of the schema's."""
+    from inspector.store.lines import render, unknown
+
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(), -1)
+            await it.do("show")
+            await it.do("release", note="x")
+            await it.ask("hold.rotate", {}, "olga")
+            await it.do("erase")
+            for row in it.rows:
+                assert not unknown(row)
+                assert msgspec.json.decode(render(row, "gw"))["step"] == row["step"]
+    run(work())
+
+
+def test_what_a_held_message_says_is_in_no_row(tmp_path: Path) -> None:
+    """Rows tell who, when and why; the content stays in the store."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(), -1)
+            await it.do("show")
+            await it.do("deny")
+            assert "horses" not in repr(it.rows)
+    run(work())
+
+

@@ -171,6 +171,7 @@ def of_verdict(
     row["reason"] = asked.reason or None
     row["policy"] = rules.policy.digest
     row["packs"] = list(rules.scanner.packs)
+    row["packs_digest"] = rules.scanner.digest
     row["findings"] = [of_finding(f) for f in findings]
     row["hits"] = [of_hit(h) for h in asked.hits]
     row["notice"] = notice

@@ -67,6 +67,8 @@ class Scanner(Protocol):
 
     packs: tuple[str, ...]
     """name@version of each loaded pack."""
+    digest: str | None
+    """sha256:<hex> of what is in the packs; None: it has none (a scanner of a test)."""
 
     @property
     def files(self) -> FileRules | None:

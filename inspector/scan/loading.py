@@ -9,10 +9,14 @@ import msgspec
 
 from inspector.model.limits import Limits
 from inspector.scan.compiling import Built, build_cached
-from inspector.scan.packs import Pack, PackError, folders, read_packs
+from inspector.scan.packs import Pack, PackError, digest, folders, read_packs
 from inspector.scan.samples import missing
 from inspector.scan.scanner import MakePrefilter, PackScanner
 from inspector.wire.located import Fault
+
+
+_WARNINGS = 20
+"""Missing samples of one pack that are told one by one."""
 
 
 class LoadedPacks(msgspec.Struct, frozen=True):
@@ -39,12 +43,19 @@ def load(
     built = build_cached(packs, bounds, None if cache is None else Path(cache))
     if faults or built.faults:
         raise PackError([*faults, *built.faults])
-    return LoadedPacks(PackScanner(built, bounds, make), tuple(_warnings(packs, built)))
+    scanner = PackScanner(built, bounds, make)
+    scanner.digest = f"sha256:{digest(packs)}"
+    return LoadedPacks(scanner, tuple(_warnings(packs, built)))
 
 
 def _warnings(packs: list[Pack], built: Built) -> list[Fault]:
     warnings: list[Fault] = []
+    rows = built.rows
     for pack in packs:
-        ids = [row.id for row in built.rows if row.pack == pack.label]
-        warnings.extend(missing(pack, ids))
+        ids = [row.id for row in rows if row.pack == pack.label]
+        lacking = missing(pack, ids)
+        warnings += lacking[:_WARNINGS]
+        if len(lacking) > _WARNINGS:
+            text = f"{len(lacking) - _WARNINGS} more samples are missing (`inspector check` names them)"
+            warnings.append(Fault(pack.folder, 0, 0, text))
     return warnings

@@ -110,6 +110,8 @@ class PackScanner:
     def __init__(self, built: Built, limits: Limits, make: MakePrefilter | None = None) -> None:
         """`make`: makes the prefilter of its entries and the kept database; None: the fastest there is."""
         self.packs = built.packs
+        self.digest: str | None = None
+        """sha256:<hex> of what is in the packs, however compiled; `loading.load` says it."""
         self.limits = limits
         self.always_run: tuple[str, ...] = tuple(built.always_rules)
         """Ids of rules that run on every text, because they can be true without a string or have no safe literal."""

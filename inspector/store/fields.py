@@ -146,6 +146,9 @@ KINDS: dict[str, tuple[Field, ...]] = {
         Field("mode", "text", "enforce; shadow: only rules on trial matched, monitor: the policy does not enforce: "
               "nothing was done in these two"),
         Field("rule", "text", "the deciding rule"), Field("reason", "text", "why, in words"), *_RULES,
+        Field("packs_digest", "text", "digest of what is in these packs: sha256:…"),
+        Field("words", "text", "masked or none: `privacy.text` took words out of the rows of this event; null: all are "
+              "kept"),
         Field("findings", "findings", "what the scanners found"),
         Field("held", "text", "quarantine id of a held item"),
         Field("about", "text", "which kind of event was judged: message, file, sign_on …"),

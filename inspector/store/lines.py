@@ -86,6 +86,8 @@ def private(row: Row, text: Privacy) -> Row:
     if text == "full":
         return row
     out = {name: value for name, value in row.items() if name != "spans"}
+    if row["event"] == "verdict":
+        out["words"] = text
     if out.get("findings"):
         out["findings"] = [{**_finding(finding), "detail": None} for finding in out["findings"]]
     named = "name" if row["event"] == "file" else None

@@ -1,4 +1,4 @@
-"""A server-to-server stream with dialback: told as such, not read."""
+"""A server-to-server stream with dialback, for two domains; a message of each, one with a card number."""
 
 import sys
 from pathlib import Path
@@ -14,6 +14,14 @@ TALK = [
              "version='1.0'><stream:features/>"),
     ("up", "<db:result from='garden.example' to='meadow.example'>0a1b</db:result>"),
     ("down", "<db:result type='valid' from='meadow.example' to='garden.example'/>"),
+    ("up", "<message from='rose@garden.example/bench' to='clover@meadow.example' type='chat' id='n1'>"
+           "<body>the gate is open</body></message>"),
+    ("up", "<db:result from='orchard.example' to='meadow.example'>1b2c</db:result>"),
+    ("down", "<db:result type='valid' from='meadow.example' to='orchard.example'/>"),
+    ("up", "<message from='plum@orchard.example' to='clover@meadow.example' type='chat' id='n2'>"
+           "<body>pay with 4111 1111 1111 1111 then</body></message>"),
+    ("up", "<presence from='rose@garden.example/bench' to='clover@meadow.example'><status>in the shade</status>"
+           "</presence>"),
 ]
 
 save(__file__, Conversation(ports=(40100, 5222)).say(TALK).close().packets)

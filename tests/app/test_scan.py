@@ -186,6 +186,7 @@ def test_long_texts_are_scanned_in_place() -> None:
 
     class Slow:
         packs = ()
+        digest = None
 
         def quick(self, texts: Any) -> None:
             return None

@@ -531,6 +531,7 @@ class SlowScanner:
     """A scanner whose full scan says what it is told to."""
 
     packs = ()
+    digest = None
 
     def quick(self, texts: Any) -> None:
         return None

@@ -202,6 +202,7 @@ class ToyScanner:
     """Finds `secret`; a text that begins with `long` has to be scanned elsewhere; `broken` fails."""
 
     packs: tuple[str, ...] = ("toy@1",)
+    digest: str | None = None
     files = None
 
     def quick(self, texts: Sequence[Text]) -> tuple[Finding, ...] | None:

@@ -31,12 +31,8 @@ class Built:
     warnings: tuple[Fault, ...] = ()
 
 
-def build_rules(config: Config, version: int, *, running: bool = False) -> Built:
-    """Compile the policy and load the packs of a configuration.
-
-    `running`: for `inspector run`, which refuses what does not work yet (`hold`). Raises Faults with every fault of
-    both.
-    """
+def build_rules(config: Config, version: int) -> Built:
+    """Compile the policy and load the packs of a configuration. Raises Faults with every fault of both."""
     from inspector import policy as policies
     from inspector import scan
     from inspector.app.config import read_policy

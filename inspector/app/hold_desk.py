@@ -21,13 +21,14 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
 from inspector.app.errors import UserError
+from inspector.drivers.metrics import Family, one
 from inspector.engine.holding import bare
 from inspector.model import DOWN, STEPS, UP, Arrived, Cover, Held, Limits, Notice, Place, Released, Told
 from inspector.store.holds import WAITING, Damaged, HoldError, HoldFull, HoldStore, Item, Opened
@@ -253,6 +254,28 @@ class HoldDesk:
             self.counters.uncertain += 1
             self._leave(ident)
         await self._row(state, held or ident, reason=why)
+
+    def status(self) -> dict[str, Any]:
+        """For `inspector status`."""
+        return {
+            "states": dict(self.states), "bytes": self.bytes, "unsent": len(self._live) - len(self._delivering),
+            **{name: getattr(self.counters, name) for name in self.counters.__slots__},
+        }
+
+    def source(self) -> Iterable[Family]:
+        """For the page of metrics."""
+        yield Family("inspector_held", "gauge", "Held items, by their state.",
+                     [((None, state), float(self.states.get(state, 0))) for state in STEPS])
+        yield one("inspector_held_bytes", "gauge", "Bytes of held items on disk.", self.bytes)
+        for name, help in (
+            ("kept", "Items that were held."), ("full", "Items for which there was no room (hold_full)."),
+            ("store_failed", "Items that could not be stored."), ("forgotten", "Items that nobody waited for."),
+            ("released", "Releases."), ("returned", "Released items that a session could not send."),
+            ("delivered", "Released items that were sent."), ("denied", "Items that were denied."),
+            ("uncertain", "Items of which nobody knows whether they were delivered."),
+            ("expired", "Items that nobody decided in time."), ("erased", "Items that were erased."),
+        ):
+            yield one(f"inspector_holds_{name}_total", "counter", help, getattr(self.counters, name))
 
     def covers(self) -> list[Cover]:
         """Releases that still cover what follows: for a worker that begins."""

@@ -139,6 +139,7 @@ def _status(status: Mapping[str, Any], now: float) -> Iterator[str]:
     if others:
         yield f"  counted    {shown(others)}"
     yield from _files(status["files"])
+    yield from _holds(status.get("holds"))
     writes = "writes" if store["healthy"] else "DOES NOT WRITE"
     missed = f", {store['failed']} not in time, {store['lost']} left out" if store["failed"] or store["lost"] else ""
     yield f"  event log  {writes}: {store['rows']} rows, {store['waiting']} waiting{missed}"
@@ -158,6 +159,20 @@ def _files(files: Mapping[str, Any]) -> Iterator[str]:
     if files["leases"] or files["leases_used"] or files["leases_exhausted"]:
         yield (f"  leases     {files['leases']} stand, {files['leases_used']} used, "
                f"{files['leases_exhausted']} times none free, {files['leases_refused']} led nowhere")
+
+
+def _holds(holds: Mapping[str, Any] | None) -> Iterator[str]:
+    if holds is None:
+        return
+    states = holds["states"]
+    waits = [f"{states[name]} {words}" for name, words in (
+        ("held", "wait for a reviewer"), ("released", "released and not fetched"), ("delivering", "being delivered"),
+        ("uncertain", "UNCERTAIN whether delivered"),
+    ) if states.get(name)]
+    more = [f"{holds[name]} {words}" for name, words in (
+        ("full", "NOT HELD: no room"), ("store_failed", "NOT HELD: could not be stored")) if holds[name]]
+    if waits or more or holds["kept"]:
+        yield f"  held       {', '.join([*waits, *more]) or 'nothing waits'}; {holds['bytes']} bytes"
 
 
 def _user(user: str, sessions: Sequence[Mapping[str, Any]], done: Mapping[str, int]) -> Iterator[str]:

@@ -91,7 +91,7 @@ class Supervisor:
         loaded = self.config
         faults = [*loaded.refusals_for_run(), *loaded.missing_files()]
         try:
-            built = build.build_rules(loaded, 1, running=True)
+            built = build.build_rules(loaded, 1)
         except Faults as found:
             raise UserError("\n".join(str(f) for f in [*faults, *found.faults])) from None
         if faults:
@@ -152,6 +152,8 @@ class Supervisor:
         page.add(metrics.of_counters("inspector_files", self.judging.workers.counters))
         page.add(metrics.of_files(self.gateway.disk, self.gateway.leases, self.judging.workers))
         page.add(metrics.of_reloads(self.reloads))
+        if self.desk is not None:
+            page.add(self.desk.source)
         page.add(self.alarms.source)
         page.add(of_bounds(self.gateway))
         server = metrics.MetricsServer(page)
@@ -287,6 +289,7 @@ class Supervisor:
                 "spool_refused": disk.refused, "leases": leases.in_use, "leases_exhausted": leases.exhausted,
                 "leases_used": leases.used, "leases_unclaimed": leases.unclaimed, "leases_refused": leases.refused,
             },
+            "holds": None if self.desk is None else self.desk.status(),
             "store": {"healthy": self.writer.healthy, "waiting": self.writer.waiting,
                       **{name: getattr(self.writer.counters, name) for name in self.writer.counters.__slots__}},
         }
@@ -319,7 +322,7 @@ class Supervisor:
                 faults += loaded.refusals_for_run()
                 if faults:
                     raise Faults(faults)
-                built = await asyncio.to_thread(build.build_rules, loaded, version, running=True)
+                built = await asyncio.to_thread(build.build_rules, loaded, version)
             except Faults as found:
                 self._refuse(found, by)
                 raise UserError("\n".join(self.faults)) from None

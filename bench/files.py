@@ -21,6 +21,10 @@ from bench.gateways import Gateway
 from bench.processes import HOUSE, TICK, Process, cpu_seconds, family, free_port, inspector, python
 
 CHATS = 20
+QUIET = 1.5
+"""Seconds of chat alone, in front of a transfer and behind it."""
+MEANWHILE = 1.5
+"""Seconds of transfers, at least, that chat goes on beside."""
 SMALL = {"documents, pictures, archives, programs of 20 KiB": 0, "random bytes, 64 KiB": 64 << 10}
 """Sizes of small files; 0: what bench.file_rules makes."""
 CONNECTIONS = 8
@@ -121,18 +125,17 @@ class Chats:
         self.process = Process("chats", command, log, talk=True)
         self.process.line()
 
-    def start(self) -> None:
-        self.say("start")
-
     def say(self, word: str) -> None:
+        """What comes from now on is "quiet", or "meanwhile"."""
         assert self.process.child.stdin
         self.process.child.stdin.write(f"{word}\n".encode())
         self.process.child.stdin.flush()
 
-    def p99(self) -> float:
-        """ms, since `start`."""
+    def p99(self) -> tuple[float, float]:
+        """(quiet, meanwhile), ms."""
         self.say("stop")
-        return 1000 * float(json.loads(self.process.line())["p99"])
+        found = json.loads(self.process.line())
+        return 1000 * float(found["quiet"]["p99"]), 1000 * float(found["meanwhile"]["p99"])
 
 
 def spent(pid: int) -> float:
@@ -196,18 +199,26 @@ def large(folder: Path, rounds: int, size: int, only: set[str], file_rule_count:
                 for name, gateway in gateways.items():
                     print(f"\rround {number + 1}/{rounds}: {method} {name:20}", end="", file=sys.stderr, flush=True)
                     figures = found.setdefault((method, name), Figures())
-                    chats[name].start()
-                    time.sleep(2)
-                    figures.quiet.append(chats[name].p99())
+                    # Quiet in front of it and behind it: what others do on the machine is in both. One transfer of the
+                    # relay is over before a hundred messages have gone: as many as it takes to see a 99th percentile.
+                    chats[name].say("quiet")
+                    time.sleep(QUIET)
                     watch = Watch(gateway.pid)
                     watch.start()
-                    chats[name].start()
+                    chats[name].say("meanwhile")
+                    spent_seconds: list[float] = []
                     try:
-                        figures.seconds.append(transfer(gateway, method, size))
+                        while sum(spent_seconds) < MEANWHILE:
+                            spent_seconds.append(transfer(gateway, method, size))
+                        figures.seconds.append(statistics.median(spent_seconds))
                     except (RuntimeError, subprocess.TimeoutExpired) as error:
                         failed[f"{method}, {name}"] = str(error)
-                    figures.meanwhile.append(chats[name].p99())
+                    chats[name].say("quiet")
                     figures.growth.append(watch.stop())
+                    time.sleep(QUIET)
+                    quiet, meanwhile = chats[name].p99()
+                    figures.quiet.append(quiet)
+                    figures.meanwhile.append(meanwhile)
     finally:
         print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
         for each in chats.values():

@@ -2,8 +2,9 @@
 
     python -m bench.latency PORT SESSIONS
 
-Signs on as bench.load does, prints "ready"; for each line of standard input it forgets what it has measured ("start")
-or prints it as one JSON line ("stop"). Each session sends its next message PAUSE after the answer to the last.
+Signs on as bench.load does, prints "ready". Lines of standard input: "quiet" and "meanwhile" say under which name it
+counts what it measures from now on, "stop" prints both as one JSON line and forgets them. Each session sends its next
+message PAUSE after the answer to the last.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ class Quiet(Client):
 
 async def main(port: int, sessions: int) -> None:
     loop = asyncio.get_running_loop()
-    waits: list[float] = []
+    named: dict[str, list[float]] = {"quiet": [], "meanwhile": []}
     clients: list[Quiet] = []
     for number in range(1, sessions + 1):
         client = Quiet("xmpp", False, number)
-        client.waits = waits
+        client.waits = []
         await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
         clients.append(client)
     await asyncio.wait_for(asyncio.gather(*(client.ready for client in clients)), 60)
@@ -54,13 +55,23 @@ async def main(port: int, sessions: int) -> None:
         loop.call_later(PAUSE * number / sessions, client.say)
     print("ready", flush=True)
     while line := await loop.run_in_executor(None, sys.stdin.readline):
-        if line.strip() == "stop":
-            found = sorted(waits)
-            print(json.dumps({
-                "count": len(found), "p50": found[len(found) // 2] if found else 0.0,
-                "p99": found[len(found) * 99 // 100] if found else 0.0,
-            }), flush=True)
-        waits.clear()
+        word = line.strip()
+        if word == "stop":
+            print(json.dumps({name: shares(waits) for name, waits in named.items()}), flush=True)
+        for client in clients:
+            client.waits = named.get(word, [])
+        if word == "stop":
+            for waits in named.values():
+                waits.clear()
+
+
+def shares(waits: list[float]) -> dict[str, float]:
+    """How many, their middle and their 99th percentile, seconds."""
+    found = sorted(waits)
+    return {
+        "count": len(found), "p50": found[len(found) // 2] if found else 0.0,
+        "p99": found[len(found) * 99 // 100] if found else 0.0,
+    }
 
 
 if __name__ == "__main__":

@@ -427,7 +427,7 @@ class Session:
         assert spec is not None
         self._guess, self._spec, self._probe = guess, spec, None
         context = self.context
-        context.protocol = spec.parent or spec.name
+        context.protocol = spec.parent or spec.carries or spec.name
         context.confidence = guess.confidence
         expected = self.flow.expected
         if expected is not None and spec.parent is not None:
@@ -1565,7 +1565,7 @@ class Session:
             "evidence": [
                 {"rule": e.rule, "text": e.text, "points": e.points} for e in (named.evidence if named else ())
             ],
-            "carried": [self._spec.name] if self._spec is not None and self._spec.parent else [],
+            "carried": [s.name] if (s := self._spec) is not None and (s.parent or s.carries) else [],
             "user": self.context.user, "packets": None, "bytes": self._bytes,
             "packets_to_verdict": None,
         }

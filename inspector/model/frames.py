@@ -280,6 +280,8 @@ class Spec(msgspec.Struct, frozen=True):
     not_decoded: tuple[str, ...] = ()
     parent: str | None = None
     """The protocol whose side connections this reads (DCC: irc): what events and policy call it."""
+    carries: str | None = None
+    """A carrier (WebSocket, BOSH): the protocol inside it, which is what events and policy call it."""
     names_messages: bool = False
     """Its readers know a message sent twice by its id: after a crash a released one may be sent again."""
     expected_only: bool = False

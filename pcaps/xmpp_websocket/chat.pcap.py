@@ -1,0 +1,42 @@
+"""An evening's chat in a WebSocket: the handshake, a message that the golden policy refuses, one in three fragments."""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[at]) for at in (1, 2)]
+from making import Conversation, save
+
+from inspector.model import DOWN, UP
+from tests.protocols.websocket_frames import HANDSHAKE, frame, framed
+
+SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+BIND = "urn:ietf:params:xml:ns:xmpp-bind"
+ME = "amy@garden.example/desk"
+HEAD = "<stream:stream {} version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
+SAID = [
+    (UP, HEAD.format("to='garden.example'")),
+    (DOWN, HEAD.format("from='garden.example' id='5a2'")),
+    (DOWN, f"<stream:features><mechanisms xmlns='{SASL}'><mechanism>PLAIN</mechanism></mechanisms></stream:features>"),
+    (UP, f"<auth xmlns='{SASL}' mechanism='PLAIN'>AGFteQBwZW9uaWVz</auth>"),
+    (DOWN, f"<success xmlns='{SASL}'/>"),
+    (UP, HEAD.format("to='garden.example'")),
+    (DOWN, HEAD.format("from='garden.example' id='5a3'")),
+    (DOWN, f"<stream:features><bind xmlns='{BIND}'/></stream:features>"),
+    (UP, f"<iq type='set' id='b1'><bind xmlns='{BIND}'><resource>desk</resource></bind></iq>"),
+    (DOWN, f"<iq type='result' id='b1'><bind xmlns='{BIND}'><jid>{ME}</jid></bind></iq>"),
+    (UP, "<presence/>"),
+    (UP, "<message to='bob@meadow.example' type='chat' id='m1'><body>Are the tulips out?</body></message>"),
+    (DOWN, f"<message from='bob@meadow.example/barn' to='{ME}' type='chat' id='n1'><body>All of them</body></message>"),
+    (UP, "<message to='bob@meadow.example' type='chat' id='m2'><body>Tell me of the purple elephant</body></message>"),
+]
+LAST = (b"<message xmlns='jabber:client' to='bob@meadow.example' type='chat' id='m3'>"
+        b"<body>In pieces, then</body></message>")
+
+talk = [*HANDSHAKE, *framed([(way, text.encode()) for way, text in SAID])]
+talk += [(UP, frame(UP, LAST[:30], whole=False)), (UP, frame(UP, LAST[30:60], 0, whole=False)),
+         (UP, frame(UP, LAST[60:], 0)), (DOWN, frame(DOWN, b"", 9)), (UP, frame(UP, b"", 10))]
+talk += framed([(UP, HEAD.format("to='garden.example'").encode()), (UP, b"</stream:stream>")])[1:]
+talk += [(UP, frame(UP, b"\x03\xe8", 8)), (DOWN, frame(DOWN, b"\x03\xe8", 8))]
+
+save(__file__, Conversation(ports=(40800, 5280)).say(
+    [("up" if way is UP else "down", data) for way, data in talk]).close().packets)

@@ -1,0 +1,203 @@
+"""XMPP in WebSockets: the carrier's own ways; what is inside is XMPP's (tests/protocols/test_xmpp.py)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import pytest
+
+from inspector.engine.world import SharedMemory
+from inspector.model import (
+    DOWN,
+    UP,
+    Act,
+    Action,
+    Address,
+    Chunk,
+    Decoder,
+    Flow,
+    Frame,
+    Limits,
+    Match,
+    Message,
+    Notice,
+    Send,
+    SignOn,
+    Verdict,
+)
+from inspector.protocols.registry import BY_NAME
+from inspector.protocols.xmpp_websocket import STRIP_EXTENSIONS, probe
+from tests.evasion.ways import Disguise, Said
+from tests.protocols import test_xmpp, xmpp_disguises
+from tests.protocols.websocket_frames import HANDSHAKE, REQUEST, RESPONSE, frame, framed, messages
+
+SPEC = BY_NAME["xmpp_websocket"]
+PING = [(UP, frame(UP, b"are you there", 9)), (DOWN, frame(DOWN, b"are you there", 10))]
+END = [(UP, frame(UP, b"\x03\xe8", 8)), (DOWN, frame(DOWN, b"\x03\xe8", 8))]
+
+TALKS: dict[str, Said] = {
+    "chat": [*HANDSHAKE, *framed(test_xmpp.TALKS["chat"]), *END],
+    "words": [*HANDSHAKE, *framed(test_xmpp.TALKS["forms-of-words"]), *PING],
+    "in-fragments": [*HANDSHAKE, *framed(test_xmpp.TALKS["chat"], fragments=3)],
+}
+
+
+def read_messages(data: bytes) -> list[str]:
+    """What a client would show of the frames that came."""
+    return [shown for text in messages(data) for shown in xmpp_disguises.read(text)]
+
+
+def _disguise(plain: Disguise, fragments: int) -> Disguise:
+    def say(text: str) -> Said | None:
+        said = plain.say(text)
+        if said is None:
+            return None
+        start = len(framed(plain.before, fragments=1))
+        return framed([*plain.before, *said], fragments=1)[start:] if fragments == 1 else [
+            unit for at, unit in enumerate(framed([*plain.before, *said], fragments=fragments))
+            if at >= len(framed(plain.before, fragments=fragments))
+        ]
+
+    return dataclasses.replace(
+        plain, say=say, read=read_messages, before=[*HANDSHAKE, *framed(plain.before)], harmless=None)
+
+
+DISGUISES: dict[str, Disguise] = {
+    **{name: _disguise(xmpp_disguises.DISGUISES[name], 1) for name in xmpp_disguises.DISGUISES
+       if name.startswith(("body", "XHTML", "CDATA", "room"))},
+    "in five fragments, up": _disguise(next(
+        each for name, each in xmpp_disguises.DISGUISES.items() if each.way is UP and "in-band" not in name), 5),
+    "in five fragments, down": _disguise(next(
+        each for name, each in xmpp_disguises.DISGUISES.items() if each.way is DOWN and "in-band" not in name), 5),
+}
+
+
+def decoder(edits: Iterable[str] = (), **more: object) -> Decoder:
+    flow = Flow("f", Address("10.0.0.1", 40000), Address("192.0.2.1", 5280), opened=0.0, **more)  # type: ignore[arg-type]
+    return SPEC.decoder(flow, Limits(), SharedMemory(16), frozenset(edits))
+
+
+def play(dec: Decoder, said: Said) -> list[Frame]:
+    """Feed and let everything pass."""
+    frames: list[Frame] = []
+    for way, data in said:
+        for each in dec.feed(Chunk(way, 1.0, data)):
+            frames.append(each)
+            if each.fault is None:
+                dec.apply(each, [Verdict(Action.PASS)] * len(each.events))
+    return frames
+
+
+def signed_on() -> Decoder:
+    dec = decoder()
+    play(dec, [*HANDSHAKE, *framed(test_xmpp.login())])
+    return dec
+
+
+def sent(acts: Iterable[Act], way: int) -> bytes:
+    return b"".join(act.data for act in acts if isinstance(act, Send) and act.way == way)
+
+
+def test_the_events_are_those_of_the_stream_inside() -> None:
+    """Sign-on and messages as XMPP's decoder reads them on a bare connection."""
+    plain = [e for f in test_xmpp.play(test_xmpp.decoder(), test_xmpp.TALKS["chat"]) for e in f.events]
+    inside = [e for f in play(decoder(), TALKS["chat"]) for e in f.events]
+    assert [type(e) for e in inside] == [type(e) for e in plain]
+    assert [e.texts for e in inside] == [e.texts for e in plain]
+    assert any(isinstance(e, SignOn) for e in inside)
+
+
+def test_nothing_of_a_fragmented_message_leaves_before_its_end() -> None:
+    """The first fragments are no frames yet: they could not be taken back; a ping between them waits with them."""
+    dec = signed_on()
+    text = b"<message xmlns='jabber:client' to='bob@example.org'><body>in pieces</body></message>"
+    assert dec.feed(Chunk(UP, 1.0, frame(UP, text[:20], whole=False))) == []
+    assert dec.feed(Chunk(UP, 1.0, frame(UP, b"p", 9))) == []
+    assert dec.pending(UP) > 20
+    found = dec.feed(Chunk(UP, 1.0, frame(UP, text[20:], 0)))
+    assert [type(e) for f in found for e in f.events] == [Message]
+
+
+def test_a_refused_message_is_gone_and_its_writer_is_told_in_a_message_of_its_own() -> None:
+    """The error stanza comes as one text message to the client, unmasked."""
+    dec = signed_on()
+    text = b"<message xmlns='jabber:client' to='bob@example.org' id='m1' type='chat'><body>no</body></message>"
+    one, = dec.feed(Chunk(UP, 1.0, frame(UP, text)))
+    acts = dec.apply(one, [Verdict(Action.BLOCK, "r", notice="Refused.")])
+    assert sent(acts, UP) == b""
+    said, = messages(sent(acts, DOWN))
+    assert said.startswith(b"<message xmlns='jabber:client'")
+    assert b"Refused." in said
+
+
+def test_a_masked_message_is_framed_anew_and_masked_with_a_key() -> None:
+    """The server reads one text message with the stars in it."""
+    dec = signed_on()
+    text = b"<message xmlns='jabber:client' to='bob@example.org'><body>my secret</body></message>"
+    one, = dec.feed(Chunk(UP, 1.0, frame(UP, text)))
+    data = sent(dec.apply(one, [Verdict(Action.REDACT, "r", masks=((0, 3, 9),))]), UP)
+    assert data[1] & 0x80
+    said, = messages(data)
+    assert b"my ******" in said
+    assert b"secret" not in said
+
+
+def test_a_notice_and_the_end_are_said_in_messages() -> None:
+    """A headline; then the stream's error, `<close/>` and a closing frame to both sides."""
+    dec = signed_on()
+    said, = messages(sent(dec.inject(Notice("A word"), DOWN), DOWN))
+    assert b"A word" in said
+    acts = dec.close("policy")
+    words = messages(sent(acts, DOWN))
+    assert words[-1].startswith(b"<close ")
+    assert sent(acts, DOWN).endswith(b"\x88\x02\x03\xf0")
+
+
+def test_extensions_are_taken_out_of_the_request() -> None:
+    """A compressed message could not be changed."""
+    dec = decoder((STRIP_EXTENSIONS,))
+    one, = dec.feed(Chunk(UP, 1.0, REQUEST))
+    assert one.edit == STRIP_EXTENSIONS
+    data = sent(dec.apply(one, ()), UP)
+    assert data == REQUEST.replace(b"Sec-WebSocket-Extensions: permessage-deflate\r\n", b"")
+
+
+@pytest.mark.parametrize(("answer", "why"), [
+    (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "the server did not open the WebSocket"),
+    (RESPONSE.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"),
+     "a WebSocket with an extension"),
+])
+def test_what_cannot_be_read_is_said_so(answer: bytes, why: str) -> None:
+    """The policy's `undecryptable` decides."""
+    dec = decoder()
+    play(dec, [(UP, REQUEST), (DOWN, answer)])
+    assert getattr(dec, "undecryptable", None) == why
+
+
+@pytest.mark.parametrize(("data", "name"), [
+    (frame(DOWN, b"<a/>"), "wrong_mask"),
+    (b"\xc1" + frame(UP, b"<a/>")[1:], "reserved_bits"),
+    (frame(UP, b"<a/>", 2), "not_text"),
+    (frame(UP, b"x", 0), "bad_fragment"),
+    (frame(UP, b"x" * 126, 9), "bad_control_frame"),
+    (b"\x81\xff" + bytes(7) + b"\x40" + b"\x7f" * 8, None),
+    (b"\x81\xff" + b"\x7f" * 12, "too_long"),
+    (frame(UP, b"<stream:stream xmlns:stream='http://etherx.jabber.org/streams'>"), "bad_framing"),
+    (frame(UP, b"words"), "bad_framing"),
+    (frame(UP, b"<open xmlns='urn:ietf:params:xml:ns:xmpp-framing'><a/></open>"), "bad_framing"),
+])
+def test_frames_that_peers_may_read_otherwise_are_faults(data: bytes, name: str | None) -> None:
+    """Reserved bits, masks the wrong way, binary messages, lengths that lie, other framings."""
+    found = signed_on().feed(Chunk(UP, 1.0, data))
+    faults = [f.fault.name for f in found if f.fault]
+    assert faults == ([] if name is None else [f"xmpp_websocket.{name}"])
+
+
+@pytest.mark.parametrize(("up", "match"), [
+    (REQUEST, Match.STRONG), (REQUEST[:40], Match.MORE), (b"GE", Match.MORE), (b"GET / HTTP/1.1\r\n\r\n", Match.NO),
+    (REQUEST.replace(b": xmpp", b": mqtt"), Match.NO), (b"\x16\x03", Match.NO),
+])
+def test_it_is_told_by_the_sub_protocol(up: bytes, match: Match) -> None:
+    """Other WebSockets, and other HTTP, are not ours."""
+    assert probe(up, b"") is match

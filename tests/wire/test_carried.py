@@ -1,0 +1,185 @@
+"""A decoder made of a carrier and what it carries: blocks, order, what is written anew."""
+
+from __future__ import annotations
+
+from inspector.engine.world import SharedMemory
+from inspector.model import (
+    BROKEN,
+    DOWN,
+    PASSED,
+    UP,
+    Act,
+    Action,
+    Chunk,
+    Frame,
+    Limits,
+    Message,
+    Notice,
+    PeerError,
+    Send,
+    Spec,
+    Verdict,
+    Way,
+)
+from inspector.model.carriers import Unit
+from inspector.wire.carried import Carried, CarriedDecoder, filled
+from tests.engine.toy import FLOW, TOY, ToyDecoder
+
+
+class Boxes:
+    """Each byte n is followed by n bytes of the inner stream; 255 is a fault, 0 holds nothing."""
+
+    undecryptable: str | None = None
+
+    def __init__(self) -> None:
+        self.held = [b"", b""]
+
+    def feed(self, chunk: Chunk) -> list[Unit]:
+        data = self.held[chunk.way] + chunk.data
+        units = []
+        while data:
+            size = data[0]
+            if size == 255:
+                units.append(Unit(chunk.way, chunk.at, data, fault=PeerError("boxes.bad")))
+                data = b""
+                break
+            if len(data) <= size:
+                break
+            units.append(Unit(chunk.way, chunk.at, data[:size + 1], data[1:size + 1]))
+            data = data[size + 1:]
+        self.held[chunk.way] = data
+        return units
+
+    def pending(self, way: Way) -> int:
+        return len(self.held[way])
+
+    def rest(self, way: Way) -> bytes:
+        data, self.held[way] = self.held[way], b""
+        return data
+
+    def wrap(self, way: Way, data: bytes) -> bytes:
+        return b"".join(box(data[at:at + 9]) for at in range(0, len(data), 9))
+
+    def ready(self, way: Way) -> bool:
+        return not self.held[way]
+
+    def finish(self) -> list[tuple[Way, bytes]]:
+        return [(DOWN, b"\0")]
+
+
+def box(data: bytes) -> bytes:
+    return bytes((len(data),)) + data
+
+
+def made(limits: Limits | None = None) -> CarriedDecoder:
+    limits = limits or Limits()
+    return CarriedDecoder(Boxes(), ToyDecoder(FLOW, limits, SharedMemory(4), frozenset()), limits, "boxes")
+
+
+def feed(dec: CarriedDecoder, data: bytes, way: Way = UP) -> list[Frame]:
+    return dec.feed(Chunk(way, 1.0, data))
+
+
+def apply(dec: CarriedDecoder, frame: Frame, *verdicts: Verdict) -> list[Act]:
+    return dec.apply(frame, verdicts or [PASSED] * len(frame.events))
+
+
+def test_several_inner_frames_of_one_unit_are_judged_in_turn_and_leave_together() -> None:
+    """The last has the bytes; untouched they leave as they came, boxes of another cut though ours would be."""
+    dec = made()
+    data = box(b"SAY bob one\nSAY bob two\n")
+    one, two = feed(dec, data)
+    assert (one.raw, two.raw) == (b"", data)
+    assert [event.texts[0].plain for frame in (one, two) for event in frame.events] == ["one", "two"]
+    assert apply(dec, one) == []
+    assert not dec.ready(UP)
+    assert apply(dec, two) == [Send(UP, data)]
+
+
+def test_what_is_changed_is_written_anew_by_the_carrier() -> None:
+    """Of two, one refused: the other goes on in boxes of the carrier's making; a notice leaves at once, boxed."""
+    dec = made()
+    one, two = feed(dec, box(b"SAY bob one\nSAY bob two\n"))
+    assert apply(dec, one, Verdict(Action.BLOCK, notice="no")) == [Send(DOWN, box(b"NOTE no\n"))]
+    assert apply(dec, two) == [Send(UP, box(b"SAY bob t") + box(b"wo\n"))]
+
+
+def test_nothing_leaves_of_an_inner_frame_that_is_not_whole() -> None:
+    """Several units for one frame: they are pending, and leave together."""
+    dec = made()
+    first, second = box(b"SAY b"), box(b"ob one\n")
+    assert feed(dec, first) == []
+    assert dec.pending(UP) == len(first)
+    one, = feed(dec, second)
+    assert one.raw == first + second
+    assert dec.pending(UP) == 0
+    assert apply(dec, one) == [Send(UP, first + second)]
+
+
+def test_a_refused_frame_takes_all_its_units_along() -> None:
+    """Nothing is sent."""
+    dec = made()
+    feed(dec, box(b"SAY b"))
+    one, = feed(dec, box(b"ob one\n"))
+    assert apply(dec, one, Verdict(Action.BLOCK)) == []
+
+
+def test_units_without_an_inner_byte_leave_as_they_are() -> None:
+    """A ping."""
+    dec = made()
+    one, = feed(dec, b"\0")
+    assert (one.events, apply(dec, one)) == ((), [Send(UP, b"\0")])
+
+
+def test_a_fault_of_either_has_all_the_rest() -> None:
+    """One BROKEN frame, the last; conservation holds."""
+    dec = made()
+    data = box(b"SAY b") + b"\xff and more"
+    broken, = feed(dec, data)
+    assert (broken.kind, broken.raw) == (BROKEN, data)
+    dec = made()
+    data = box(b"BAD\n") + box(b"SAY bob x\n") + b"\x09half"
+    broken, = feed(dec, data)
+    assert (broken.kind, broken.raw, dec.pending(UP)) == (BROKEN, data, 0)
+    rest, = feed(dec, b"\x01x")
+    assert (rest.events, rest.raw) == ((), b"\x01x")
+
+
+def test_wrapping_without_end_is_a_fault() -> None:
+    """A frame's raw has a bound, however small the boxes are."""
+    dec = made(Limits(frame_bytes=64))
+    found: list[Frame] = []
+    for _ in range(40):
+        found += feed(dec, box(b"x"))
+    assert [frame.fault.name for frame in found if frame.fault] == ["boxes.too_long"]
+
+
+def test_what_a_capture_ends_with_is_in_a_frame() -> None:
+    """Half a unit at the end of a way."""
+    dec = made()
+    frames = [*feed(dec, box(b"SAY b") + b"\x05ha"), *dec.feed(Chunk(UP, 1.0, b"", 0, True))]
+    assert b"".join(frame.raw for frame in frames) == box(b"SAY b") + b"\x05ha"
+    assert dec.pending(UP) == 0
+
+
+def test_words_of_ours_and_the_end_are_wrapped() -> None:
+    """Notices, releases, and the carrier's own last words behind the inner ones."""
+    dec = made()
+    one, = feed(dec, box(b"ME ann\n"), DOWN)
+    apply(dec, one)
+    assert dec.ready(DOWN)
+    assert dec.inject(Notice("hi"), DOWN) == [Send(DOWN, box(b"NOTE hi\n"))]
+    kept = dec.keep([feed(dec, box(b"SAY bob x\n"))[0]], 0)
+    assert kept == b"SAY bob x\n"
+    assert dec.release(kept, UP) == [Send(UP, box(b"LATE SAY ") + box(b"bob x\n")), Send(DOWN, box(b"OK\n"))]
+    assert dec.close("bye")[-1] == Send(DOWN, b"\0")
+
+
+def test_a_spec_is_filled_with_what_it_carries() -> None:
+    """What can be done with its events is what the inner protocol can."""
+    outer = Spec("boxes", "Boxes", TOY.probe, Carried("boxes", lambda *_: Boxes()), carries="toy")
+    spec = filled(outer, TOY)
+    assert spec.can == TOY.can
+    dec = spec.decoder(FLOW, Limits(), SharedMemory(4), frozenset())
+    assert [type(event) for frame in dec.feed(Chunk(UP, 1.0, box(b"SAY bob x\n"))) for event in frame.events] == [
+        Message]

@@ -561,12 +561,20 @@ class Gateway:
             done(Scanned(effect.id, self.clock(), findings, failure))
 
         try:
-            self.scans.submit(client, work, finished)
+            self.scans.submit(client, work, finished, lambda thread: self._stuck(effect, thread))
         except Full as full:
             self.counters.scans_refused += 1
             self._say("scans", f"a text of {client or 'a client'} is not scanned: {full}")
             refused = Scanned(effect.id, self.clock(), (), "too many texts wait to be scanned", "overload")
             self._loop.call_soon(done, refused)
+
+    def _stuck(self, effect: Scan, thread: int) -> None:
+        """A scan does not end: the scanner may know which rule it is in, and switch it off."""
+        self.counters.scans_stuck += 1
+        self._say("stuck", "a scan does not end; its thread is given up")
+        tell = getattr(effect.rules.scanner, "stuck", None)
+        if tell is not None:
+            tell(thread)
 
     def judge(self, effect: Judge, file: Spooled, done: Callable[[Judged], None]) -> Callable[[], None]:
         """Have a spooled file judged; the answer comes later."""
@@ -686,9 +694,6 @@ class Gateway:
         assert self.lookups is not None
         self.scans.check()
         self.lookups.check()
-        if self.scans.stuck_total > self.counters.scans_stuck:
-            self.counters.scans_stuck = self.scans.stuck_total
-            self._say("stuck", f"{self.scans.stuck} threads are stuck in scans that do not end")
         self.troubles.flush(self.clock())
         self._looking = self._loop.call_later(max(0.05, min(1.0, self.limits.refusal_seconds / 4)), self._look)
 

@@ -22,12 +22,16 @@ class Full(Exception):
 class _Work:
     """Something to be done in a thread."""
 
-    __slots__ = ("done", "over", "owner", "run", "since", "stuck", "thread")
+    __slots__ = ("done", "on_stuck", "over", "owner", "run", "since", "stuck", "thread")
 
-    def __init__(self, owner: str, run: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
+    def __init__(
+        self, owner: str, run: Callable[[], None], done: Callable[[BaseException | None], None],
+        on_stuck: Callable[[int], None] | None,
+    ) -> None:
         self.owner = owner
         self.run = run
         self.done = done
+        self.on_stuck = on_stuck
         self.over = False
         """Answered, or taken back: nobody waits for it."""
         self.since = 0.0
@@ -41,23 +45,21 @@ class Turns:
 
     def __init__(
         self, name: str, threads: int, share: int, most: Callable[[], int], per_owner: Callable[[], int],
-        stuck_seconds: Callable[[], float], stuck: Callable[[str, int], None] | None = None,
+        stuck_seconds: Callable[[], float],
     ) -> None:
         """`share`: threads that one owner may have at a time; `most`, `per_owner`: bounds of what waits, in all and of
-        one owner; `stuck(owner, thread)` hears of work that does not end."""
+        one owner."""
         self.threads = threads
         self.share = share
         self.waiting = 0
         """Work that no thread has taken yet."""
         self.stuck = 0
         """Threads whose work does not end, now."""
-        self.stuck_total = 0
         self.refused = 0
         """Work for which there was no room."""
         self._most = most
         self._per_owner = per_owner
         self._stuck_seconds = stuck_seconds
-        self._on_stuck = stuck
         self._loop = asyncio.get_running_loop()
         self._pool = concurrent.futures.ThreadPoolExecutor(2 * threads, name)
         self._queues: OrderedDict[str, deque[_Work]] = OrderedDict()
@@ -67,18 +69,20 @@ class Turns:
         self._works: set[_Work] = set()
         self._closed = False
 
-    def submit(self, owner: str, run: Callable[[], None], done: Callable[[BaseException | None], None]) -> Callable[
-        [], None,
-    ]:
+    def submit(
+        self, owner: str, run: Callable[[], None], done: Callable[[BaseException | None], None],
+        on_stuck: Callable[[int], None] | None = None,
+    ) -> Callable[[], None]:
         """Run `run` in a thread; then `done` is called on the loop, with its error if it raised one. What is returned
-        takes the work back: `done` is not called then. Raises Full."""
+        takes the work back: `done` is not called then. `on_stuck` hears, once, in which thread (its identity) the work
+        does not end. Raises Full."""
         queue = self._queues.get(owner)
         if self._closed or self.waiting >= self._most() or (queue is not None and len(queue) >= self._per_owner()):
             self.refused += 1
             raise Full("too much waits" if queue is None else "too much of this client waits")
         if queue is None:
             queue = self._queues[owner] = deque()
-        work = _Work(owner, run, done)
+        work = _Work(owner, run, done, on_stuck)
         queue.append(work)
         self.waiting += 1
         self._next()
@@ -99,9 +103,8 @@ class Turns:
             if work.since < late and not work.stuck and self.stuck < self.threads:
                 work.stuck = True
                 self.stuck += 1
-                self.stuck_total += 1
-                if self._on_stuck is not None:
-                    self._on_stuck(work.owner, work.thread)
+                if work.on_stuck is not None:
+                    work.on_stuck(work.thread)
         self._next()
 
     def close(self) -> None:

@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 _ORDER: dict[Severity, int] = {"critical": 0, "high": 1, "medium": 2, "low": 3}
 _QUICK_SECONDS = 1
 """YARA's timeout for a text that is scanned in the loop (its smallest)."""
+_HUNT_SECONDS = 2.5
+"""A rule that is not done with a text after this does not mind YARA's timeout of a second."""
 
 
 class _Found:
@@ -115,6 +117,8 @@ class PackScanner:
         self.limits = limits
         self.always_run: tuple[str, ...] = tuple(built.always_rules)
         """Ids of rules that run on every text, because they can be true without a string or have no safe literal."""
+        self._running: dict[int, tuple[_Shard, bytes]] = {}
+        """Thread -> the shard and the text that YARA works on there."""
         self.disabled: tuple[str, ...] = ()
         """Ids of rules that were switched off, since they overran their time twice: an alarm."""
         self.rules = built.message_rules
@@ -219,6 +223,8 @@ class PackScanner:
             return int(yara.CALLBACK_CONTINUE)
 
         left = deadline - time.monotonic()
+        me = threading.get_ident()
+        self._running[me] = shard, data
         try:
             if left <= 0:
                 raise ScanFailed("the rules take longer than limits.scan_seconds together")
@@ -228,6 +234,8 @@ class PackScanner:
             raise ScanFailed("a rule takes too long") from exc
         except yara.Error as exc:
             raise ScanFailed(f"yara: {exc}") from exc
+        finally:
+            del self._running[me]
         if many:
             raise ScanFailed("yara: too many matches")
         for match in matches:
@@ -238,6 +246,13 @@ class PackScanner:
                 (at.offset, at.offset + at.matched_length) for string in match.strings for at in string.instances
             )
             found.add("yara", row.id, row.severity, row.description, row.pack, row.tags, places)
+
+    def stuck(self, thread: int) -> None:
+        """A scan that this thread (its identity) makes does not end: YARA minds its time-out only between some steps.
+        It counts as an overrun of the shard that it is in."""
+        at = self._running.get(thread)
+        if at is not None:
+            self._overran(*at)
 
     def _overran(self, shard: _Shard, data: bytes) -> None:
         """Count an overrun of a shard; at the second one look, beside the traffic, for the rule that does it."""
@@ -255,13 +270,10 @@ class PackScanner:
         for i, unit in enumerate(shard.made.units):
             if i in gone:
                 continue
-            try:
-                compile_units([unit]).match(data=data, timeout=1)
-                good.append(unit)
-            except yara.TimeoutError:
+            if _overruns(compile_units([unit]), data):
                 bad.append(unit)
                 gone.add(i)
-            except yara.Error:
+            else:
                 good.append(unit)
         rules = compile_units(good) if good else None
         ids = [
@@ -275,6 +287,24 @@ class PackScanner:
             shard.overruns = 0
         for one in ids:
             _log.error("the rule %s overran its time twice and was switched off", one)
+
+
+def _overruns(rules: Any, data: bytes) -> bool:
+    """Whether rules take longer than a second on a text, by YARA's own word or by the clock."""
+    late: list[bool] = []
+
+    def work() -> None:
+        try:
+            rules.match(data=data, timeout=1)
+        except yara.TimeoutError:
+            late.append(True)
+        except yara.Error:
+            return
+
+    thread = threading.Thread(target=work, name="scan-hunted", daemon=True)
+    thread.start()
+    thread.join(_HUNT_SECONDS)
+    return bool(late) or thread.is_alive()
 
 
 def _load(compiled: memoryview) -> Any:

@@ -170,6 +170,56 @@ def test_a_rule_that_overran_twice_is_switched_off(monkeypatch: pytest.MonkeyPat
     assert [one.rule for one in scanner.quick([Text("b", "buy spam")]) or ()] == ["t.spam"]
 
 
+def test_a_rule_that_minds_no_time_out_is_switched_off(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Two threads are stuck in it and YARA says nothing: who watches them says so; the rule alone goes, and is told."""
+    monkeypatch.setattr("inspector.scan.scanner._HUNT_SECONDS", 0.2)
+    rules = SPAM + making.rule("stuck", '$a = "buy spam"', "$a")
+    scanner = making.scanner(making.pack(rules))
+    let_go, hunted, hunt = threading.Event(), threading.Event(), PackScanner.hunt
+
+    class Stuck:
+        def __init__(self, names: tuple[str, ...], rules: Any) -> None:
+            self.names, self.rules = names, rules
+
+        def match(self, **options: Any) -> Any:
+            if "stuck" in self.names:
+                let_go.wait(60)
+            return self.rules.match(**options)
+
+    monkeypatch.setattr(
+        "inspector.scan.scanner.compile_units",
+        lambda units: Stuck(tuple(name for unit in units for name in unit.names), compile_units(units)),
+    )
+    shard = scanner._shards[0]
+    shard.load()
+    shard.rules = Stuck(("stuck",), shard.rules)
+
+    def hunting(*given: Any) -> None:
+        hunt(*given)
+        hunted.set()
+
+    monkeypatch.setattr(PackScanner, "hunt", hunting)
+    threads = [threading.Thread(target=scanner.full, args=([Text("b", "buy spam")],)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while len(scanner._running) < 2:
+        let_go.wait(0.005)
+    scanner.stuck(0)  # a thread that scans nothing
+    for thread in threads:
+        assert thread.ident is not None
+        scanner.stuck(thread.ident)
+    assert hunted.wait(30)
+    assert scanner.disabled == ("t.stuck",)
+    assert "t.stuck overran its time" in caplog.text
+    assert [one.rule for one in scanner.quick([Text("b", "buy spam")]) or ()] == ["t.spam"]
+    let_go.set()
+    for thread in threads:
+        thread.join(30)
+    assert scanner._running == {}
+
+
 def test_threads_scan_at_the_same_time() -> None:
     """quick in one thread and full in others give each its own answer."""
     scanner = making.scanner(making.pack(SPAM))

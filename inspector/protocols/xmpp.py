@@ -1,4 +1,4 @@
-"""XMPP client-to-server (RFC 6120, 6121, 3920, 3921) over TCP, with STARTTLS and Direct TLS.
+"""XMPP client-to-server and server-to-server (RFC 6120, 6121, 3920, 3921) over TCP, with STARTTLS and Direct TLS.
 
 A unit is a stream header, a close tag, one depth-1 element, or white space between them. Units pass byte-identical;
 a changed one differs only in the bytes of the change.
@@ -7,9 +7,10 @@ Read: chat in every form (RFC 6121 §5; XEP-0071, 0224, 0245, 0301, 0308, 0394, 
 presence and status, roster and blocking (RFC 6121 §2; XEP-0016, 0191), copies (0203, 0280, 0313, 0297), file offers
 (0047, 0065, 0066, 0095/0096, 0231, 0234, 0260, 0261, 0363, 0385, 0447) with the content of in-band bytestreams (0047)
 and where other content will travel, calls (0166, 0167, 0353), end-to-end encryption by its marks (0027, 0364, 0373,
-0380, 0384, RFC 3923), identity (SASL and bind, 0078, 0388 with 0386).
+0380, 0384, RFC 3923), identity (SASL and bind, 0078, 0388 with 0386), stream management (0198). Between servers: the
+same stanzas, whose senders' domains are proved by dialback (0220) or SASL EXTERNAL, one way or both (0288).
 
-Not decoded: BOSH, WebSocket; server-to-server and component streams and SASL security layers (told as undecryptable);
+Not decoded: BOSH, WebSocket; component streams and SASL security layers (told as undecryptable);
 pictures that travel inside stanzas (0084, 0153, 0231); Google Talk's own transport of files; attributes of extensions
 that are not known.
 
@@ -69,6 +70,7 @@ from inspector.model import (
     SignOn,
     Spec,
     StartTls,
+    Tell,
     Text,
     Typing,
     Unreleased,
@@ -98,6 +100,9 @@ _STREAM = f"{{{STREAMS}}}stream"
 _STREAM_ERROR = "urn:ietf:params:xml:ns:xmpp-streams"
 _COMPRESS = "{http://jabber.org/protocol/compress}"
 _COMPRESS_FEATURE = "{http://jabber.org/features/compress}compression"
+_SERVER = "jabber:server"
+_DIALBACK = "{jabber:server:dialback}"
+_BIDI = "{urn:xmpp:bidi}bidi"
 _SM = frozenset({"urn:xmpp:sm:2", "urn:xmpp:sm:3"})
 _CHANNEL_BINDING = "{urn:xmpp:sasl-cb:0}sasl-channel-binding"
 _FEATURES = f"{{{STREAMS}}}features"
@@ -350,6 +355,50 @@ class _Block(msgspec.Struct):
     sid: str = ""
     condition: str = "item-not-found"
     kind: str = "cancel"
+    user: str | None = None
+    """Whose it is, between servers."""
+
+
+class _Servers:
+    """A stream between two servers: each stanza has its own two ends."""
+
+    __slots__ = ("again", "at", "bidi", "claimed", "current", "initiator", "proven", "secured", "writing")
+
+    def __init__(self) -> None:
+        self.initiator: str | None = None
+        """The domain that opened the stream, as its header says."""
+        self.claimed: dict[tuple[str, str], None] = {}
+        """(from, to) of dialback keys that wait for their result."""
+        self.proven: dict[str, str] = {}
+        """Domains that have proved to be who they say, and how."""
+        self.current: str | None = None
+        """The domain that the sign-on was told of last."""
+        self.bidi = False
+        """Stanzas go both ways (XEP-0288)."""
+        self.secured = False
+        """TLS was opened by us."""
+        self.again = [False, False]
+        """A new header may come behind the login."""
+        self.at = 0.0
+        self.writing = False
+
+
+class _ServerReader:
+    """Reads stanzas between servers as those of clients: what differs is the name of their namespace."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, reader: Reader) -> None:
+        self._read = reader.read
+
+    def read(self, raw: bytes) -> Element | None:
+        """See Reader.read."""
+        element = self._read(raw)
+        if element is not None:
+            for each in element.iter():
+                if each.tag.startswith(_SERVER_TAG):
+                    each.tag = _C + each.tag[len(_SERVER_TAG):]
+        return element
 
 
 class _Managed:
@@ -488,7 +537,7 @@ class _Side:
 
     def __init__(self, limit: int, depth: int) -> None:
         self.split = Splitter(limit, depth)
-        self.reader: Reader | None = None
+        self.reader: Reader | _ServerReader | None = None
         self.read: Callable[[bytes], Element | None] = _nothing_read
         """The reader's method: None or XmlFault when the bytes are not one whole element."""
         self.qname = "stream:stream"
@@ -510,13 +559,13 @@ class _Side:
 
 
 class XmppDecoder(Unreleased):
-    """Reads and writes one client-to-server connection."""
+    """Reads and writes one connection of a client, or of a server, to a server."""
 
     __slots__ = (
         "_authcid", "_bare", "_bind_id", "_binding", "_cb_offered", "_count", "_counting", "_domain", "_edits",
         "_files", "_flow", "_identity", "_layer", "_legacy", "_limits", "_max_depth", "_mechanism", "_memory",
-        "_offered", "_ours", "_plain", "_rooms", "_sides", "_signed", "_sm", "_small", "_stanza_bytes", "_tls",
-        "_to", "_user", "undecryptable",
+        "_offered", "_ours", "_plain", "_rooms", "_servers", "_sides", "_signed", "_sm", "_small", "_stanza_bytes",
+        "_tls", "_to", "_user", "undecryptable",
     )
 
     def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:
@@ -559,6 +608,7 @@ class XmppDecoder(Unreleased):
         self._sm = False
         """Stanzas are counted, and nobody translates."""
         self._counting: _Counting | None = None
+        self._servers: _Servers | None = None
         self._plain = False
         """Anything of a login was seen: not a serverless stream (XEP-0174)."""
         self._rooms: dict[str, str] | None = None
@@ -717,7 +767,8 @@ class XmppDecoder(Unreleased):
             if self._blind():
                 self._fill(way, at, split.rest(), frames)
                 return
-        side.quick = self._signed and split.opened and not split.pending and not side.closed
+        side.quick = (
+            self._signed and split.opened and not split.pending and not side.closed and self._servers is None)
 
     def _fill(self, way: Way, at: float, data: bytes, frames: list[Frame]) -> None:
         size = self._limits.part_bytes
@@ -776,7 +827,8 @@ class XmppDecoder(Unreleased):
             self._parse_with(side, xml.CLIENT_STREAM)
 
     def _parse_with(self, side: _Side, namespaces: xml.Namespaces) -> None:
-        side.reader = xml.reader(namespaces, self._limits.xmpp_parser_bytes)
+        reader = xml.reader(namespaces, self._limits.xmpp_parser_bytes)
+        side.reader = reader if self._servers is None else _ServerReader(reader)
         side.read = side.reader.read
 
     def _skip(self, way: Way, side: _Side, at: float, frames: list[Frame]) -> bool:
@@ -835,6 +887,8 @@ class XmppDecoder(Unreleased):
             if excess is not None:
                 raise XmlFault("policy-violation", excess, "too_much")
         tag = element.tag
+        if self._servers is not None and tag in (_MESSAGE, _IQ, _PRESENCE):
+            return self._between(way, at, raw, element, self._servers)
         if tag == _MESSAGE:
             return self._message(way, at, raw, element)
         if tag == _IQ:
@@ -844,6 +898,8 @@ class XmppDecoder(Unreleased):
         namespace, local = _parts(tag)
         if local in _STANZAS:
             raise XmlFault("invalid-namespace", "a stanza outside the namespace of client streams")
+        if tag == _DIALBACK + "result":
+            return self._dialback_result(way, at, raw, element)
         handler = _NONZAS.get((way, tag))
         if handler is not None:
             return handler(self, at, raw, element)
@@ -852,7 +908,8 @@ class XmppDecoder(Unreleased):
         return Frame(way, at, raw, _KINDS.get(tag, "xmpp.other"))
 
     def _header(self, way: Way, side: _Side, at: float, raw: bytes) -> Frame:
-        if side.started and self._signed and not side.loose:
+        servers = self._servers
+        if side.started and self._signed and not side.loose and not (servers is not None and servers.again[way]):
             raise XmlFault("not-well-formed", "a stream header inside a stream", "unexpected_restart")
         header = xml.read_header(raw)
         if header.name != _STREAM:
@@ -871,10 +928,15 @@ class XmppDecoder(Unreleased):
                 recipients=(attributes["to"],) if attributes.get("to") else (), answerable=False,
             )
             return Frame(way, at, raw, "xmpp.server_stream", (event,), (Oddity(f"xmpp.{oddity}"),), note=_NO_NOTE)
-        if content != "jabber:client":
+        if content not in ("jabber:client", _SERVER):
             raise XmlFault("invalid-namespace", "stanzas of no known namespace")
+        if any(each.started and not each.loose for each in self._sides) and (servers is None) is (content == _SERVER):
+            raise XmlFault("invalid-namespace", "stanzas of one namespace, and then of another")
         side.started = True
-        self._parse_with(side, header.namespaces)
+        namespaces = header.namespaces
+        if content == _SERVER:
+            namespaces = self._begin_servers(way, attributes, namespaces)
+        self._parse_with(side, namespaces)
         if way is UP:
             self._to = attributes.get("to") or self._to
             if self._domain is None:
@@ -884,6 +946,170 @@ class XmppDecoder(Unreleased):
         if raw.endswith(b"/>"):
             side.closed = True
         return Frame(way, at, raw, "xmpp.stream")
+
+    # -- streams between servers
+
+    def _begin_servers(self, way: Way, attributes: dict[str, str], namespaces: xml.Namespaces) -> xml.Namespaces:
+        """A header of a stream between servers; returns the namespaces to read it with."""
+        servers = self._servers
+        if servers is None:
+            servers = self._servers = _Servers()
+            self._plain = True
+            for side in self._sides:
+                side.quick = False
+        servers.again[way] = False
+        name = attributes.get("from" if way is UP else "to")
+        if name:
+            servers.initiator = _domain(name)
+        return tuple((prefix, _C[1:-1] if uri == _SERVER else uri) for prefix, uri in namespaces)
+
+    def _between(self, way: Way, at: float, raw: bytes, element: Element, servers: _Servers) -> Frame:
+        """A stanza between two servers, read as its user's own; with his domain's sign-on where that is another than
+        the last."""
+        servers.at = at
+        self._ends(way, element)
+        tag = element.tag
+        if tag == _MESSAGE:
+            frame = self._message(way, at, raw, element)
+        elif tag == _IQ:
+            frame = self._iq(way, at, raw, element)
+        else:
+            frame = self._presence(way, at, raw, element)
+            self._rooms = None
+        note, oddities = frame.note, frame.oddities
+        if isinstance(note, _Block):
+            note.user = self._user
+        if not element.get("from") or not element.get("to"):
+            oddities = (*oddities, Oddity("xmpp.no_address", "a stanza between servers without both ends"))
+        if way is UP and (domain := _domain(self._user or "")) != servers.current and not isinstance(note, _Block):
+            if domain not in servers.proven:
+                oddities = (*oddities, Oddity("xmpp.unproven_domain", "stanzas of a domain that has not proved itself"))
+            event = self._domain_signs_on(domain, servers)
+            if isinstance(note, _Note) and note is not _NO_NOTE:
+                note.spots = [(), *(note.spots or [()] * len(frame.events))]
+            else:
+                note = _Note(element, [(), *([()] * len(frame.events))])
+            units = None if frame.units is None else (-1, *frame.units)
+            if units is None and frame.events and not frame.stays:
+                units = (-1, *range(len(frame.events)))
+            return msgspec.structs.replace(
+                frame, events=(event, *frame.events), note=note, oddities=oddities, units=units)
+        return frame if oddities is frame.oddities else msgspec.structs.replace(frame, oddities=oddities)
+
+    def _ends(self, way: Way, element: Element) -> None:
+        """Whose stanza it is: the user is he who is behind the server that opened the stream."""
+        mine, other = element.get("from"), element.get("to")
+        if way is DOWN:
+            mine, other = other, mine
+        self._user = mine[:_NAME] if mine else None
+        self._bare = _bare(self._user) if self._user else None
+        self._domain = _domain(other)[:_NAME] if other else self._to
+
+    def _domain_signs_on(self, domain: str, servers: _Servers) -> SignOn:
+        """The sign-on of a domain, as far as it has proved itself."""
+        how = servers.proven.get(domain)
+        servers.current = domain
+        self._signed = True
+        self._sides[UP].split.limit = self._sides[DOWN].split.limit
+        self._identity = "authenticated" if how is not None else "claimed"
+        return SignOn(user=domain, identity=self._identity, mechanism=how, channel_binding="none")
+
+    def _proved(self, domain: str, how: str, servers: _Servers) -> SignOn:
+        if len(servers.proven) >= self._limits.xmpp_domains and domain not in servers.proven:
+            del servers.proven[next(iter(servers.proven))]
+        servers.proven[domain] = how
+        return self._domain_signs_on(domain, servers)
+
+    def _dialback_result(self, way: Way, at: float, raw: bytes, element: Element) -> Frame:
+        """<db:result/> (XEP-0220 §2): up a key is shown, down the answer. The key is not looked at."""
+        servers = self._servers
+        one, two = _domain(element.get("from", "")), _domain(element.get("to", ""))
+        if servers is not None and one and two and len(one) <= _NAME and len(two) <= _NAME:
+            servers.at = at
+            if way is UP:
+                if len(servers.claimed) >= self._limits.xmpp_domains:
+                    del servers.claimed[next(iter(servers.claimed))]
+                servers.claimed[one, two] = None
+            elif (two, one) in servers.claimed:
+                del servers.claimed[two, one]
+                if element.get("type") == "valid":
+                    self._reachable(two, one, at)
+                    return Frame(DOWN, at, raw, "xmpp.db:result", (self._proved(two, "dialback", servers),),
+                                 note=_NO_NOTE)
+            elif element.get("type") == "valid":
+                return Frame(DOWN, at, raw, "xmpp.db:result", (), (Oddity("xmpp.unasked_result"),))
+        return Frame(way, at, raw, "xmpp.db:result")
+
+    def _external(self, at: float, raw: bytes) -> Frame:
+        """SASL EXTERNAL succeeded: the domain that asked for it, or that opened the stream (XEP-0178 §3)."""
+        servers = self._servers
+        assert servers is not None
+        servers.again = [True, True]
+        domain = _domain(self._authcid or servers.initiator or "")
+        if not domain:
+            return Frame(DOWN, at, raw, "xmpp.success")
+        if self._to:
+            self._reachable(domain, _domain(self._to), at)
+        event = self._proved(domain, self._mechanism or "SASL", servers)
+        return Frame(DOWN, at, raw, "xmpp.success", (event,), note=_NO_NOTE)
+
+    def _bidi(self, at: float, raw: bytes, _element: Element) -> Frame:
+        if self._servers is not None:
+            self._servers.bidi = True
+        return Frame(UP, at, raw, "xmpp.bidi")
+
+    def _reachable(self, mine: str, other: str, at: float) -> None:
+        """Remember where words of `mine` for `other` can be said: on this stream."""
+        self._memory.put(f"xmpp.servers {mine} {other}", self._flow.id, at + self._limits.idle_seconds)
+
+    def _apply_between(self, frame: Frame, verdicts: Sequence[Verdict], servers: _Servers) -> list[Act]:
+        """What to send for a frame between servers. A stream goes one way (RFC 6120 §4.5) unless both agreed on more:
+        an answer for the other way is left for the stream that goes there, and that is rung at."""
+        note = frame.note
+        servers.at = frame.at
+        if isinstance(note, _Note) and note is not _NO_NOTE:
+            self._ends(frame.way, note.element)
+        elif isinstance(note, _Block):
+            self._user = note.user
+        servers.writing = True
+        acts = self.apply(frame, verdicts)
+        servers.writing = False
+        left: list[Act] = []
+        for act in acts:
+            if (
+                isinstance(act, Send) and act.way is DOWN and frame.way is UP and not servers.bidi
+                and act.data.startswith(_STANZA_STARTS)
+            ):
+                left += self._post(act.data, frame.at)
+            else:
+                left.append(act)
+        if frame.way is UP and self._signed:
+            left += self._posted(frame.at)
+        return left
+
+    def _post(self, stanza: bytes, at: float) -> list[Act]:
+        """Leave a stanza for the stream that goes from the domain of our other end to our user's."""
+        mine, other = _domain(self._user or ""), (self._domain or "").lower()
+        flow = self._memory.get(f"xmpp.servers {other} {mine}", at)
+        if not isinstance(flow, str) or not mine:
+            return []
+        box = self._memory.get(f"xmpp.post {flow}", at)
+        if not isinstance(box, list):
+            box = []
+        if len(box) < self._limits.xmpp_domains:
+            box.append(stanza)
+        self._memory.put(f"xmpp.post {flow}", box, at + _POST_SECONDS)
+        return [Tell(flow, Notice(""))]
+
+    def _posted(self, at: float) -> list[Act]:
+        """What was left for this stream."""
+        name = f"xmpp.post {self._flow.id}"
+        box = self._memory.get(name, at)
+        if not isinstance(box, list) or not box:
+            return []
+        acts: list[Act] = [Send(UP, stanza) for stanza in box]
+        box.clear()
+        return acts
 
     # -- what is not a stanza
 
@@ -958,6 +1184,7 @@ class XmppDecoder(Unreleased):
         """SASL <auth/> (RFC 6120 §6.4.2) and SASL2 <authenticate/> (XEP-0388)."""
         self._plain = True
         mechanism = "".join(c for c in element.get("mechanism", "")[:64] if c.isalnum() or c in "-_")
+        servers = self._servers
         self._mechanism = mechanism
         self._authcid = None
         self._layer = False
@@ -974,6 +1201,9 @@ class XmppDecoder(Unreleased):
         if self._binding == "used":
             # The binding belongs to one TLS connection, and there are two: the login will fail by design.
             oddities = (Oddity("xmpp.channel_binding", "login is bound to its TLS connection and will fail"),)
+        if servers is not None and mechanism == "EXTERNAL" and (servers.secured or self._flow.tls):
+            # The certificate of the one who logs in ends at us (sheet, SASL under interception).
+            oddities = (Oddity("xmpp.external_login", "a login by certificate cannot pass where TLS is opened"),)
         parts = [
             each for each in element.iter()
             if _parts(each.tag)[0] in _SM and each.tag.rpartition("}")[2] in ("enable", "resume")
@@ -1021,11 +1251,15 @@ class XmppDecoder(Unreleased):
             _, _, after = data.partition(b'username="')
             if after:
                 self._authcid = after.partition(b'"')[0][:1023].decode("utf-8", "replace")
+        elif mechanism == "EXTERNAL":
+            self._authcid = data[:_NAME].decode("utf-8", "replace")
         if mechanism in ("GSSAPI", "GSS-SPNEGO"):
             self._layer = True
 
     def _success(self, at: float, raw: bytes, _element: Element) -> Frame:
         """SASL success: the stream restarts behind it; what is wrapped from here on cannot be read."""
+        if self._servers is not None:
+            return self._external(at, raw)
         return Frame(DOWN, at, raw, "xmpp.success")
 
     def _success2(self, at: float, raw: bytes, element: Element) -> Frame:
@@ -1261,7 +1495,7 @@ class XmppDecoder(Unreleased):
                             if sender is None:
                                 sender = self._user
                                 to = peer
-                            else:
+                            elif sender != self._user:
                                 peer = None    # he names himself: to be compared
                         else:
                             peer = sender if sender is not None and "@" in sender else None
@@ -1605,7 +1839,7 @@ class XmppDecoder(Unreleased):
     def _iq(self, way: Way, at: float, raw: bytes, element: Element) -> Frame:
         get = element.get
         typed = get("type")
-        if typed == "result" and not self._signed and way is DOWN:
+        if typed == "result" and not self._signed and way is DOWN and self._servers is None:
             event = self._signing(element)
             if event is not None:
                 return Frame(DOWN, at, raw, "xmpp.iq", (event,), note=_NO_NOTE)
@@ -1631,7 +1865,9 @@ class XmppDecoder(Unreleased):
         for child in element:
             namespace, local = _parts(child.tag)
             if namespace == "urn:ietf:params:xml:ns:xmpp-bind":
-                if way is UP and typed == "set":
+                if self._servers is not None:
+                    pass
+                elif way is UP and typed == "set":
                     self._bind_id = ident
                 elif way is DOWN and typed == "result" and self._answers_bind(ident, get("from")):
                     event = self._signing(element)
@@ -1775,6 +2011,8 @@ class XmppDecoder(Unreleased):
         self, way: Way, peer: str | None, ident: str | None, read: Sequence[Read], offered: list[_Offer],
     ) -> None:
         """Keep what is offered, so that its content finds its name (Jingle's are kept by session)."""
+        if self._servers is not None:
+            return      # what is sent elsewhere does not pass the servers
         for event, _ in read:
             if isinstance(event, FileOffer) and event.method in ("si", "http_upload") and event.answerable:
                 files = self._known_files()
@@ -1796,7 +2034,7 @@ class XmppDecoder(Unreleased):
         the stanza is about, if that was offered before."""
         session = jingle.get("sid", "")
         who = _jid(peer or self._bare or "")
-        if not session or len(session) > _SID or len(who) > _NAME:
+        if self._servers is not None or not session or len(session) > _SID or len(who) > _NAME:
             return None
         action = jingle.get("action", "")
         offering = action in ("session-initiate", "content-add")
@@ -1846,6 +2084,8 @@ class XmppDecoder(Unreleased):
         sid = query.get("sid", "")
         places = [each for each in query if each.tag == _BYTESTREAMS + "streamhost" and each.get("host")]
         who = _jid((target if way is UP else requester) or self._bare or "")
+        if self._servers is not None:
+            return [], [], None
         if not places or len(sid) > _SID or len(who) > _NAME:
             return [], places, None
         most = self._limits.xmpp_streamhosts
@@ -1871,7 +2111,7 @@ class XmppDecoder(Unreleased):
         more: list[Element] = []
         most = self._limits.xmpp_streamhosts
         user, other = self._user or "", peer or ""
-        if len(other) > _NAME:
+        if self._servers is not None or len(other) > _NAME:
             return [], []
         for content in jingle:
             for transport in content:
@@ -1988,6 +2228,9 @@ class XmppDecoder(Unreleased):
         peer, sid = self._peer_of(way, element), child.get("sid", "")
         note = _Block(child.tag[len(_IBB):], name, element.get("id"), peer, None, sid)
         who = _jid(peer)
+        if self._servers is not None:
+            # Its answers go another way, and nobody could be kept waiting.
+            return self._stray(way, at, raw, note, "not-acceptable")
         if not sid or len(sid) > _SID or len(child) or any("}" in each for each in child.attrib) or len(who) > _NAME:
             # Clients disagree about attributes with a namespace and text behind a child.
             return self._stray(way, at, raw, note, "bad-request")
@@ -2261,9 +2504,11 @@ class XmppDecoder(Unreleased):
 
     def apply(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
         """What to send for a frame; see Decoder.apply."""
-        counting = self._counting
+        counting, servers = self._counting, self._servers
         if counting is not None and not counting.writing:
             return self._apply_counted(frame, verdicts, counting)
+        if servers is not None and not servers.writing:
+            return self._apply_between(frame, verdicts, servers)
         for verdict in verdicts:
             if verdict is not PASSED and verdict.action:
                 return self._judged(frame, verdicts)
@@ -2466,6 +2711,8 @@ class XmppDecoder(Unreleased):
             self._end_session()
         elif kind == "xmpp.proceed" and self.undecryptable is None and self._tls == 2:
             self._tls = 0
+            if self._servers is not None:
+                self._servers.secured = True
             for each in self._sides:
                 each.split = Splitter(each.split.limit, self._max_depth)
                 each.started = each.open = each.closed = each.loose = each.skipping = False
@@ -2695,6 +2942,8 @@ class XmppDecoder(Unreleased):
     def _request(self, way: Way, peer: str | None, ident: str, typed: str = "set", inner: str = "") -> Send:
         """An iq of ours that reads as the other end's."""
         ends = f"{_attribute('from', peer)}{_attribute('to', self._user)}" if way is DOWN else _attribute("to", peer)
+        if way is UP and self._servers is not None:
+            ends = f"{_attribute('from', self._user)}{ends}"
         tail = f">{inner}</iq>" if inner else "/>"
         return Send(way, f"<iq type='{typed}'{_attribute('id', ident)}{ends}{tail}".encode())
 
@@ -2807,6 +3056,8 @@ class XmppDecoder(Unreleased):
     ) -> bytes:
         """A stanza error (RFC 6120 §8.3.2)."""
         said = ""
+        if sender is None and self._servers is not None:
+            sender = self._user     # between servers a stanza names both ends
         if notice:
             said = f"<text xmlns='{_STANZA_ERROR}' xml:lang='en'>{_line(notice)}</text>"
         by = f" by='{escape(self._domain)}'" if self._domain else ""
@@ -2835,8 +3086,11 @@ class XmppDecoder(Unreleased):
 
     def inject(self, message: Notice, way: Way) -> list[Act]:
         """A notice of the gateway as a headline from the server's domain; the session of a refused file is ended."""
-        if not self.ready(way):
+        if not self.ready(way if self._servers is None else UP):
             return []
+        if self._servers is not None:
+            # Whoever is meant is on no stream in particular: only what was left for this one is said.
+            return self._said(self._posted(self._servers.at) if way is DOWN else [])
         acts: list[Act] = []
         about = message.about
         if isinstance(about, FileOffer) and about.method == "jingle" and about.id:
@@ -2916,11 +3170,12 @@ class XmppDecoder(Unreleased):
             condition = "system-shutdown"
         if not down.closed:
             header = ""
+            content = _C[1:-1] if self._servers is None else _SERVER
             prefix = down.qname.rpartition(":")[0]
             if not down.open:
                 prefix = "stream"
                 header = (
-                    f"<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}'"
+                    f"<?xml version='1.0'?><stream:stream xmlns='{content}' xmlns:stream='{STREAMS}'"
                     f" id='{self._flow.id}'{_attribute('from', self._to)} version='1.0'>"
                 )
             name = f"{prefix}:error" if prefix else "error"
@@ -3553,6 +3808,11 @@ def _known(name: str, names: frozenset[str]) -> str:
     return name if name in names else "other"
 
 
+def _domain(jid: str) -> str:
+    """The domain of a JID, as servers compare it."""
+    return _bare(jid).rpartition("@")[2].lower().removesuffix(".")
+
+
 def _file_name(url: str) -> str:
     """The last part of a URL's path."""
     path = url.partition("?")[0].partition("#")[0]
@@ -3602,6 +3862,9 @@ _CONTENT = frozenset({FileStart, FilePart, FileEnd})
 """Frames that end in these leave when the engine says so, whatever else waits."""
 _STANZA_KINDS = frozenset({"xmpp.message", "xmpp.presence", "xmpp.iq"})
 _STANZA_STARTS = (b"<message", b"<presence", b"<iq")
+_SERVER_TAG = f"{{{_SERVER}}}"
+_POST_SECONDS = 60.0
+"""So long words wait for the stream that goes where they are for."""
 _REFRESH = 60.0
 """Seconds after which a managed session that acknowledges something is remembered anew."""
 _KEPT_FILES = 64
@@ -3614,7 +3877,6 @@ _BEGINNINGS = (
 )
 _LONGEST_BEGINNING = max(len(token) for token in _BEGINNINGS)
 _OTHER_STREAMS = {
-    "jabber:server": ("s2s", "a server-to-server stream"),
     "jabber:component:accept": ("component", "a component stream (XEP-0114)"),
     "jabber:component:connect": ("component", "a component stream (XEP-0114)"),
 }
@@ -3622,6 +3884,7 @@ _KINDS = {
     f"{{{STREAMS}}}error": "xmpp.error", _SASL + "challenge": "xmpp.challenge", _SASL + "failure": "xmpp.failure",
     _SASL + "abort": "xmpp.abort", _SASL2 + "challenge": "xmpp.challenge", _SASL2 + "failure": "xmpp.failure",
     _SASL2 + "continue": "xmpp.continue", _COMPRESS + "failure": "xmpp.failure",
+    _DIALBACK + "verify": "xmpp.db:verify",
     "{urn:xmpp:csi:0}active": "xmpp.active", "{urn:xmpp:csi:0}inactive": "xmpp.inactive",
 }
 _Handler = Callable[[XmppDecoder, float, bytes, Element], Frame]
@@ -3637,6 +3900,7 @@ _NONZAS: dict[tuple[Way, str], _Handler] = {
     (UP, _SASL2 + "response"): XmppDecoder._response,
     (DOWN, _SASL2 + "success"): XmppDecoder._success2,
     (DOWN, f"{{{STREAMS}}}error"): XmppDecoder._stream_error,
+    (UP, _BIDI): XmppDecoder._bidi,
     (UP, _COMPRESS + "compress"): XmppDecoder._compress,
     (DOWN, _COMPRESS + "compressed"): XmppDecoder._compressed,
 }
@@ -3722,9 +3986,9 @@ SPEC = Spec(
     title="XMPP (Jabber)",
     probe=probe,
     decoder=XmppDecoder,
-    ports=frozenset({5222, 5223}),
-    tls_ports=frozenset({5223}),
-    alpn=frozenset({"xmpp-client"}),
+    ports=frozenset({5222, 5223, 5269, 5270}),
+    tls_ports=frozenset({5223, 5270}),
+    alpn=frozenset({"xmpp-client", "xmpp-server"}),
     can={
         "sign_on": Can(),
         "message": _ALL,
@@ -3744,7 +4008,8 @@ SPEC = Spec(
     applications=("jabber", "google_talk"),
     names_messages=True,
     not_decoded=(
-        "BOSH (XEP-0124) and WebSocket (RFC 7395)", "server-to-server and component streams",
+        "BOSH (XEP-0124) and WebSocket (RFC 7395)", "component streams (XEP-0114)",
+        "in-band bytestreams between servers: refused",
         "pictures inside stanzas (XEP-0084, 0153, 0231)",
         "files over Jingle's ICE and data channels, over Google Talk's own transport",
         "compressed streams (XEP-0138), SASL security layers",

@@ -10,8 +10,8 @@ STREAMS = "http://etherx.jabber.org/streams"
 TALK = [
     ("up", f"<stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' xmlns:stream='{STREAMS}' "
            "from='garden.example' to='meadow.example' version='1.0'>"),
-    ("down", f"<stream:stream xmlns='jabber:server' xmlns:stream='{STREAMS}' from='meadow.example' id='d1' "
-             "version='1.0'><stream:features/>"),
+    ("down", f"<stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' "
+             f"xmlns:stream='{STREAMS}' from='meadow.example' id='d1' version='1.0'><stream:features/>"),
     ("up", "<db:result from='garden.example' to='meadow.example'>0a1b</db:result>"),
     ("down", "<db:result type='valid' from='meadow.example' to='garden.example'/>"),
     ("up", "<message from='rose@garden.example/bench' to='clover@meadow.example' type='chat' id='n1'>"

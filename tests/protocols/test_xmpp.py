@@ -360,8 +360,31 @@ TALKS: dict[str, Said] = {
     ],
     "server-stream": [
         (UP, head(UP, ns="jabber:server", more=" xmlns:db='jabber:server:dialback'")),
-        (DOWN, head(DOWN, ns="jabber:server")),
+        (DOWN, head(DOWN, ns="jabber:server", more=" xmlns:db='jabber:server:dialback'")),
+        (DOWN, features("<dialback xmlns='urn:xmpp:features:dialback'/>")),
         (UP, b"<db:result from='a.example' to='b.example'>key</db:result>"),
+        (DOWN, b"<db:result type='valid' from='b.example' to='a.example'/>"),
+        (UP, b"<message from='al@a.example/x' to='bo@b.example' type='chat' id='s1'><body>from one house to the other"
+             b"</body></message>"),
+        (UP, b"<presence from='al@a.example/x' to='bo@b.example'><status>in the garden today</status></presence>"),
+        (UP, b"<db:result from='c.example' to='b.example'>key two</db:result>"),
+        (DOWN, b"<db:result type='valid' from='b.example' to='c.example'/>"),
+        (UP, b"<s:message xmlns:s='jabber:server' from='cy@c.example' to='bo@b.example'><s:body>a third house says so"
+             b"</s:body></s:message>"),
+        (UP, b"</stream:stream>"), (DOWN, b"</stream:stream>"),
+    ],
+    "server-stream-both-ways": [
+        (UP, head(UP, ns="jabber:server")), (DOWN, head(DOWN, ns="jabber:server")),
+        (DOWN, features("<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism>"
+                        "</mechanisms><bidi xmlns='urn:xmpp:features:bidi'/>")),
+        (UP, b"<bidi xmlns='urn:xmpp:bidi'/>"),
+        (UP, b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>YS5leGFtcGxl</auth>"),
+        (DOWN, b"<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"),
+        (UP, head(UP, ns="jabber:server")), (DOWN, head(DOWN, ns="jabber:server")), (DOWN, features("")),
+        (UP, b"<message from='al@a.example/x' to='bo@b.example' type='chat' id='s1'><body>from one house to the other"
+             b"</body></message>"),
+        (DOWN, b"<message from='bo@b.example' to='al@a.example/x' type='chat' id='s2'><body>and back again to you"
+               b"</body></message>"),
     ],
     "another-prefix": [
         (UP, b"<foo:stream\n to=\"example.com\"\tversion='1.0' xmlns=\"jabber:client\" "
@@ -1107,9 +1130,9 @@ class TestHostile:
         odd = [o.name for _ in range(5) for f in dec.feed(Chunk(UP, 1.0, b" " * 1500)) for o in f.oddities]
         assert odd == ["xmpp.much_white_space"]
 
-    def test_server_streams_are_told_and_passed_over(self) -> None:
-        """s2s and component streams: an opaque event, an oddity, a reason; then raw frames."""
-        for ns, name in (("jabber:server", "s2s"), ("jabber:component:accept", "component")):
+    def test_component_streams_are_told_and_passed_over(self) -> None:
+        """Component streams: an opaque event, an oddity, a reason; then raw frames."""
+        for ns, name in (("jabber:component:connect", "component"), ("jabber:component:accept", "component")):
             dec = decoder()
             frames = read(dec, [(UP, head(UP, ns=ns) + b"<x/>"), (DOWN, head(DOWN, ns=ns)), (UP, b"<\0")])
             assert [f.kind for f in frames] == ["xmpp.server_stream", "xmpp.raw", "xmpp.raw", "xmpp.raw"]

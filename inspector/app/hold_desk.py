@@ -20,7 +20,6 @@ import contextlib
 import os
 import secrets
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -139,7 +138,7 @@ class _Run:
     __slots__ = ("current", "queue")
 
     def __init__(self) -> None:
-        self.queue: deque[str] = deque()
+        self.queue: dict[str, None] = {}
         self.current: str | None = None
 
 
@@ -368,7 +367,9 @@ class HoldDesk:
     async def _came(self, hold: str, flow: str, sent: bool) -> None:
         async with self._turn(hold):
             held = self._live.get(hold)
-            if sent:
+            if hold in self._sendable and self._delivering.get(hold) != flow:
+                pass  # this session does not have it (any more): what it says is of no weight
+            elif sent:
                 before = ("delivering",) if hold in self._sendable else ("delivering", "released")
                 if await self._do(self.store.move, hold, before, "delivered", self._clock()):
                     self.counters.delivered += 1
@@ -439,8 +440,8 @@ class HoldDesk:
         run = self._runs.get(flow)
         if run is None:
             run = self._runs[flow] = _Run()
-        if held.id != run.current and held.id not in run.queue:
-            run.queue.append(held.id)
+        if held.id != run.current:
+            run.queue[held.id] = None
         self._next(flow, None)
 
     def _next(self, flow: str, done: str | None) -> None:
@@ -451,7 +452,8 @@ class HoldDesk:
         if done is not None and run.current == done:
             run.current = None
         while run.current is None and run.queue:
-            hold = run.queue.popleft()
+            hold = next(iter(run.queue))
+            del run.queue[hold]
             if hold in self._live and hold not in self._delivering:
                 run.current = hold
                 self._spawn(self._give(hold, flow))

@@ -118,7 +118,12 @@ def become_user(loaded: config.Config, store: Path) -> None:
     ):
         if folder.is_dir() and not within(folder, loaded.state):
             give_files(folder, names, entry.pw_uid, entry.pw_gid)
-    for folder in (loaded.state, store.parent):
+    quarantine, key = loaded.store.quarantine, loaded.store.key
+    if quarantine.is_dir() and not within(quarantine, loaded.state):
+        give(quarantine, entry.pw_uid, entry.pw_gid)
+    if key is not None and key.is_file():
+        os.chown(key, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+    for folder in (loaded.state, store.parent, quarantine):
         if not may_write(folder, entry):
             raise UserError(
                 f"{folder}: the user {loaded.user} cannot write there (may he enter all folders above?)")

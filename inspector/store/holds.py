@@ -52,6 +52,11 @@ WAITING = ("held", "released", "delivering", "uncertain")
 ENDED = ("denied", "delivered", "expired")
 """States whose content is only kept for a later look: the oldest gives way when there is no room."""
 
+NAMES = 8
+"""Recipients in the index; all of them stand in the item."""
+NAME = 200
+"""Characters of a name in the index: peers choose names."""
+
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
@@ -329,7 +334,7 @@ class HoldStore:
         number, wrapped = self.keys.wrap(held.id, key)
         values = (
             held.id, held.reference, held.t, "held", at, at + self.limits().hold_seconds, held.protocol, held.about,
-            held.kind, _clean(held.sender), json.dumps([_clean(name) for name in held.recipients]), held.rule,
+            held.kind, _short(held.sender), json.dumps([_short(name) for name in held.recipients[:NAMES]]), held.rule,
             held.size, size, chunks, client, number, wrapped,
         )
         with self._changing("index"):
@@ -673,6 +678,11 @@ def _cleaned(value: Any) -> Any:
 
 def _clean(text: str | None) -> str | None:
     return None if text is None else text.encode("utf-8", "replace").decode()
+
+
+def _short(text: str | None) -> str | None:
+    text = _clean(text)
+    return text if text is None or len(text) <= NAME else text[:NAME - 1] + "…"
 
 
 def _nonce(prefix: bytes, number: int) -> bytes:

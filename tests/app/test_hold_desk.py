@@ -246,6 +246,26 @@ def test_an_ended_session_hands_back_what_it_had_not_sent(tmp_path: Path) -> Non
     run(work())
 
 
+def test_a_late_word_of_another_session_has_no_weight(tmp_path: Path) -> None:
+    """It had been given to a session that went away; while another one sends it, that one's end takes nothing back."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(), -1)
+            await it.do("release")
+            it.arrived("f1", it.room.sign_on("f1"))
+            it.arrived("f2", it.room.sign_on("f2"))
+            await it.calm()
+            assert sorted(it.room.given()) == [("f1", "h1"), ("f2", "h1")]
+            assert await it.deliver("h1", "f2") and not await it.deliver("h1", "f1")
+            it.came("h1", "f1", False)
+            it.came("h1", "f1", True)
+            it.ended("f1")
+            assert await it.state() == "delivering"
+            it.came("h1", "f2", True)
+            assert await it.state() == "delivered" and it._runs == {}
+    run(work())
+
+
 @pytest.mark.parametrize(("named", "state"), [(False, "uncertain"), (True, "released")])
 def test_a_session_that_dies_while_it_sends(tmp_path: Path, named: bool, state: str) -> None:
     """Nobody knows whether it was sent: the reviewer is asked, or it is sent again under the same id."""

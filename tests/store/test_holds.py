@@ -275,6 +275,17 @@ def test_quotas_of_bytes(tmp_path: Path) -> None:
     store.close()
 
 
+def test_names_in_the_index_are_short(tmp_path: Path) -> None:
+    """A peer chooses names and how many: a list of all items stays small; the item itself has them whole."""
+    store = made(tmp_path / "q")
+    crowd = tuple(f"{number}{'x' * 1000}" for number in range(1000))
+    store.keep(held(sender="y" * 3000, recipients=crowd), 1.0)
+    (item,) = store.items()
+    assert item.sender == "y" * 199 + "…" and len(item.recipients) == 8
+    assert max(map(len, item.recipients)) == 200 and store.read("h1").recipients == crowd
+    store.close()
+
+
 def test_tombstones_are_bounded(tmp_path: Path) -> None:
     """What says that something was erased does not grow for ever."""
     store = made(tmp_path / "q", hold_items=3)

@@ -627,7 +627,10 @@ class Session:
         """Who writes: the authenticated user, else what the wire or the address says."""
         context = self.context
         if way is UP:
-            return context.user if context.user and context.identity == "authenticated" else self.flow.client.ip
+            user, sender = context.user, event.sender
+            if sender and user and sender != user and (own := sender.partition("/")[0].lower()).endswith(f"@{user}"):
+                return own  # a server speaks for its people: each of them writes for himself
+            return user if user and context.identity == "authenticated" else self.flow.client.ip
         return event.sender or ""
 
     def _joined(

@@ -17,13 +17,18 @@ from inspector.model import (
     Address,
     Arrived,
     Came,
+    Can,
     Closed,
     Cover,
     Deliver,
+    Discard,
     Effect,
+    FileMode,
+    FileReport,
     Held,
     Hold,
     Input,
+    Judged,
     Kept,
     Limits,
     Message,
@@ -35,6 +40,7 @@ from inspector.model import (
     Woke,
 )
 from tests.engine.toy import FLOW, ToyPolicy, toy_kit
+from tests.engine.toyfiles import FILES, file_session
 from tests.playbook import START, down, up
 
 
@@ -294,3 +300,67 @@ def test_in_a_room_the_reader_s_leg_names_the_writer_by_the_room() -> None:
     assert covers.find(leg, digest, "toy", "bob@example", DOWN, "g", START) is not None
     other = msgspec.structs.replace(leg, sender="eve@example", conversation="eve@example")
     assert covers.find(other, digest, "toy", "bob@example", DOWN, "h", START) is None
+
+
+def held_file(mode: FileMode = "spool", *, world: World | None = None) -> tuple[Session, World]:
+    """A session that has a whole file of which the verdict is to hold it, judged."""
+    session, own, _ = file_session(mode, driver_can=HOLDING)
+    world = world or own
+    session.step(up(b"FILE t hold_it 3\nPART t abc\nCLOSE t\n"), world)
+    return session, world
+
+
+REPORT = FileReport(size=3, sha256="aa", sha1="bb", md5="cc", kinds=("executable",))
+FID = "f1-f1"
+
+
+def of(effects: list[Effect], kind: type) -> list[Any]:
+    return [effect for effect in effects if isinstance(effect, kind)]
+
+
+def test_a_held_file_is_stored_from_the_spool_before_it_is_refused() -> None:
+    """Content, row, then both ends are told; the spool is given back last."""
+    session, world = held_file()
+    out = session.step(Judged(FID, START, REPORT), world)
+    effect, = of(out, Hold)
+    assert (effect.file, effect.held.about, effect.held.digest, effect.held.file_name) == (
+        FID, "file", "aa", "hold_it")
+    assert effect.held.raw == b""
+    assert of(out, Send) == [] == of(out, Discard)
+    out = session.step(Kept(effect.id, START), world)
+    row, = [note.row for note in of(out, Note)]
+    assert (row["asked"], row["did"], row["held"]) == ("hold", "hold", effect.held.id)
+    assert row["notice"].startswith('The file "hold_it" waits for review.')
+    out = session.step(Kept(of(out, Note)[0].id, START), world)
+    assert [(each.way, each.data) for each in of(out, Send)] == [(DOWN, b"REFUSED\n")]
+    assert of(out, Discard) == [Discard(FID)]
+
+
+def test_a_released_file_passes_when_it_is_sent_again() -> None:
+    """By its digest; the desk is told that it went."""
+    world = World(Limits())
+    world.covers.add(cover(digest="aa", until=START + 9999), START)
+    session, world = held_file(world=world)
+    out = session.step(Judged(FID, START, REPORT), world)
+    assert of(out, Hold) == []
+    assert of(out, Came) == [Came("h1", True)]
+    assert [note.row["did"] for note in of(out, Note) if note.row["event"] == "verdict"] == ["pass"]
+
+
+def test_what_has_left_in_part_is_not_held() -> None:
+    """A streamed file is refused: half of it is with its reader."""
+    session, world = held_file("stream")
+    out = session.step(Judged(FID, START, REPORT), world)
+    assert of(out, Hold) == []
+    assert [note.row["did"] for note in of(out, Note) if note.row["event"] == "verdict"] == ["block"]
+
+
+def test_the_offer_of_a_file_that_would_be_held_passes_only_where_its_content_is_sure_to_come() -> None:
+    """Inside the session here; a method that nobody vouches for is refused."""
+    for spec_can, did in ((Can(drop=True, hold=True, inject=True), "pass"), (Can(drop=True, hold=True), "block")):
+        spec = msgspec.structs.replace(FILES, can={**FILES.can, "file.toy": spec_can})
+        session, world, policy = file_session("spool", driver_can=HOLDING, spec=spec)
+        policy.hold_offers = True
+        out = session.step(up(b"FILE t hold_it 3\n"), world)
+        verdicts = [note.row for note in of(out, Note) if note.row["event"] == "verdict"]
+        assert [row["did"] for row in verdicts] == [did]

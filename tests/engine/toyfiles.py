@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inspector.classify.probes import classifier
-from inspector.engine.kit import Kit
+from inspector.engine.kit import ALL, Kit
 from inspector.engine.session import Session
 from inspector.engine.world import World
 from inspector.model import (
@@ -121,6 +121,7 @@ class FilePolicy(ToyPolicy):
         super().__init__(enforce, trouble)
         self.mode: FileMode = mode
         self.seen: list[File] = []
+        self.hold_offers = False
 
     def file_mode(self, offer: FileOffer, context: Context, way: Way, at: float) -> FileMode:
         return self.mode
@@ -138,6 +139,8 @@ class FilePolicy(ToyPolicy):
                 return Verdict(Action.HOLD, "held files")
             return None
         if isinstance(event, FileOffer):
+            if event.file_name.startswith("hold") and self.hold_offers:
+                return Verdict(Action.HOLD, "held files")
             if event.file_name.startswith("odd"):
                 return Verdict(Action.WARN, "odd names")
             return Verdict(Action.BLOCK, "bad names") if event.file_name.startswith("bad") else None
@@ -146,11 +149,12 @@ class FilePolicy(ToyPolicy):
 
 def file_session(
     mode: FileMode = "spool", *, dry: bool = False, enforce: bool = True, expected: Expect | None = None,
-    limits: Limits | None = None, trouble: dict[str, str] | None = None, spec: Spec = FILES,
+    limits: Limits | None = None, trouble: dict[str, str] | None = None, spec: Spec = FILES, driver_can: Can = ALL,
 ) -> tuple[Session, World, FilePolicy]:
     """A session of the toy protocol with files."""
     policy = FilePolicy(mode, enforce, trouble)
-    kit = Kit(classifier((spec,)), Rules(1, policy, ToyScanner()), limits or Limits(), specs={"toyfiles": spec})
+    kit = Kit(classifier((spec,)), Rules(1, policy, ToyScanner()), limits or Limits(), specs={"toyfiles": spec},
+              driver_can=driver_can)
     world = World(kit.limits)
     if expected is not None:
         world.expect(expected, 2_000_000.0)

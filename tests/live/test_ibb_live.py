@@ -32,6 +32,7 @@ POLICY = {
         {"name": "virus", "when": {"event": "file", "finding.rule": "core.eicar"}, "then": "block",
          "notify": "This is a virus, reference {reference}."},
         {"name": "name", "when": {"event": "file", "file.name": "*.scr"}, "then": "block"},
+        {"name": "waits", "when": {"file.state": "transferred", "file.name": "hold *"}, "then": "hold"},
     ],
 }
 EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$" + b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
@@ -270,6 +271,37 @@ def test_viruses_are_refused_and_the_session_goes_on(site: Site, route: str, mod
         row = site.gateway.wait_row(
             "file", after=before, state="transferred", way="up", name=f"{mode} {name}", mode=mode)
         assert row["complete"] is True
+
+
+def test_a_held_file_passes_when_it_is_sent_again_after_its_release(site: Site) -> None:
+    """Its sender reads that it waits; a reviewer has the very bytes; after his word the same file goes through, on both
+    legs, and another one of that name waits."""
+    before = now()
+    content = HARMLESS["garden.csv"]
+
+    async def scenario() -> None:
+        async with pair(site, "reverse") as (alice, bob):
+            assert await send(alice, bob, "hold garden.csv", content) == "not-acceptable"
+            notice = await alice.wait(lambda stanza: stanza.get("type") == "headline")
+            row = await asyncio.to_thread(
+                site.gateway.wait_row, "verdict", after=before, did="hold", rule="waits", about="file")
+            assert f"waits for review. Reference {row['reference']}" in (notice.findtext(BODY) or "")
+            assert bob.content == b""
+            out = site.gateway.folder / "garden.csv"
+            for words in (("export", row["held"], str(out)), ("release", row["reference"])):
+                done = await asyncio.to_thread(site.gateway.inspector, "quarantine", *words)
+                assert done.returncode == 0, done.stderr
+            assert out.read_bytes() == content
+            bob.ended.clear()
+            assert await send(alice, bob, "hold garden.csv", content) is None
+            async with asyncio.timeout(15):
+                await bob.ended.wait()
+            assert bob.content == content
+            await asyncio.to_thread(site.gateway.wait_row, "review", after=before, hold=row["held"], step="delivered")
+            assert await send(alice, bob, "hold garden.csv", content + b"more") == "not-acceptable"
+            await chat(alice, bob)
+
+    asyncio.run(scenario())
 
 
 def test_a_file_that_comes_from_outside(site: Site, prosody: Prosody, servers: Servers) -> None:

@@ -302,6 +302,9 @@ class Bulk(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         side, size = self.side, self.size
+        if nbytes < LEAST:
+            side.data_received(bytes(self.room[:nbytes]))  # a message of somebody who sent a file once
+            return
         begin = time.thread_time()
         side.data_received(bytes(self.room[:nbytes]))
         took = time.thread_time() - begin

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from inspector.drivers.clients import client_of
 from inspector.drivers.mitm_layer import trouble_row
 from inspector.model import Flow, Limits, Note
 
@@ -152,7 +153,7 @@ class Troubles:
 
     def tell(self, flow: Flow, name: str, detail: str, now: float) -> None:
         """A trouble: a row at once, or counted for one that tells several."""
-        key = name, flow.client.ip
+        key = name, client_of(flow.client.ip)
         kind = self._kinds.get(key)
         if kind is None:
             if len(self._kinds) >= KINDS:

@@ -21,6 +21,7 @@ from mitmproxy.proxy.context import Context
 
 from inspector.drivers import mitm
 from inspector.drivers.admission import Admission, Sayings, Troubles
+from inspector.drivers.clients import client_of
 from inspector.drivers.clock import Clock
 from inspector.drivers.destinations import CLASSES, IP, Destinations, Network, plain
 from inspector.drivers.leases import Leases, Pool, endpoint
@@ -561,7 +562,7 @@ class Gateway:
             done(Scanned(effect.id, self.clock(), findings, failure))
 
         try:
-            self.scans.submit(client, work, finished, lambda thread: self._stuck(effect, thread))
+            self.scans.submit(client_of(client), work, finished, lambda thread: self._stuck(effect, thread))
         except Full as full:
             self.counters.scans_refused += 1
             self._say("scans", f"a text of {client or 'a client'} is not scanned: {full}")
@@ -588,6 +589,7 @@ class Gateway:
             done(Judged(effect.file, self.clock(), report, failure))
 
         if content >= 0 and self.judges is not None:
+            effect = msgspec.structs.replace(effect, client=client_of(effect.client))
             return self.judges.judge(effect, content, answer)
         if content >= 0:
             os.close(content)
@@ -728,7 +730,7 @@ class Gateway:
         link.since = now
         link.peer = client.ip, client.port
         self.links.add(link)
-        self.admission.enter(link, client.ip)
+        self.admission.enter(link, client_of(client.ip))
         self.counters.accepted += 1
         link.known(connection.Client(
             peername=link.peer, sockname=own[:2], state=ConnectionState.OPEN, timestamp_start=now))
@@ -760,7 +762,7 @@ class Gateway:
             self.counters.refused_clients += 1
             self._say("client", f"{client.ip} is not a client of the listener {listener.address}", client.ip)
             return True
-        why = self.admission.refusal(client.ip, link.since)
+        why = self.admission.refusal(client_of(client.ip), link.since)
         if why is not None:
             self.counters.overload += 1
             self._say("overload", f"a session of {client.ip} was refused: {why}")
@@ -791,7 +793,7 @@ class Gateway:
                 if self.holds is not None:
                     self.holds.ended(conversation.flow.id)
         self.sweep.forget(link)
-        self.admission.left(link, link.peer[0])
+        self.admission.left(link, client_of(link.peer[0]))
 
     def late(self, link: Any) -> None:
         """Set-up took too long."""
@@ -818,7 +820,7 @@ class Gateway:
             found = [(lookup.host, lookup.port)]
         except ValueError:
             try:
-                owner = "" if lookup.admin else link.peer[0]
+                owner = "" if lookup.admin else client_of(link.peer[0])
                 found = [(address, lookup.port) for address in await self._resolve(lookup.host, lookup.port, owner)]
             except (OSError, UnicodeError) as error:
                 lookup.error = getattr(error, "strerror", None) or type(error).__name__

@@ -17,6 +17,7 @@ from array import array
 from collections.abc import Callable
 from pathlib import Path
 
+from inspector.drivers.clients import client_of
 from inspector.model import Limits
 
 BATCH = 64 * 1024
@@ -77,8 +78,9 @@ class Spool:
         return self.folder / "empty"
 
     def open(self, owner: str = "") -> Spooled:
-        """A new file, empty. `owner`: the client whose it is; "": nobody's, only what all have is bounded."""
-        return Spooled(self, owner)
+        """A new file, empty. `owner`: the address of the client whose it is; "": nobody's, only what all have is
+        bounded."""
+        return Spooled(self, client_of(owner))
 
     def enter(self, owner: str) -> None:
         """One more file."""

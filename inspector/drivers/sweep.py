@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from inspector.drivers.clients import client_of
 from inspector.drivers.mitm_layer import Timer
 from inspector.model import DOWN, UP, Limits, Troubled, Way
 
@@ -172,7 +173,7 @@ class Sweep:
             self.forget(link)
             return
         if mark is None:
-            mark = self._marks[link] = _Mark(link.peer[0])
+            mark = self._marks[link] = _Mark(client_of(link.peer[0]))
         self._weigh(mark, weight)
         for way in (UP, DOWN):
             # Who is not read because his bytes find no room cannot bring his unit to its end.

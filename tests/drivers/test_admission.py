@@ -138,6 +138,14 @@ def test_one_client_hides_no_other_and_one_kind_no_other() -> None:
         ("10.0.0.2", "overload"), ("10.0.0.1", "timeout")]
 
 
+def test_a_host_of_many_addresses_is_one_client() -> None:
+    """A host may take as many IPv6 addresses of its network as it likes."""
+    told = Rows()
+    for number in range(100):
+        told.troubles.tell(flow(f"2001:db8::{number:x}"), "overload", "x", 100.0)
+    assert (len(told.rows), len(told.troubles)) == (FULL_ROWS, 1)
+
+
 def test_a_flood_from_everywhere_is_bounded_too() -> None:
     """More clients than are told apart: the rest is one row without a client."""
     told = Rows()

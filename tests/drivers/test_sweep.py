@@ -131,28 +131,6 @@ def test_a_unit_that_comes_at_the_speed_of_a_link_is_waited_for(tmp_path: Path) 
     run(scenario)
 
 
-def test_lines_that_come_one_after_the_other_are_no_endless_one(tmp_path: Path) -> None:
-    """A peer of whom half a unit is always there, but never the same one."""
-
-    async def scenario() -> None:
-        limits = Limits(unit_seconds=0.1, slow_bytes=10_000)
-        async with (
-            serving(echo) as upstream, running(tmp_path, listener(upstream), on=lines, limits=limits) as gateway,
-        ):
-            _, writer = await gateway.connect()
-            begin = gateway.gateway.clock()
-            turn = 0
-            while gateway.gateway.clock() - begin < 0.6:
-                turn += 1
-                writer.write(b"\n" + b"x" * (3 - turn % 3))
-                rounds = gateway.gateway.sweep.rounds
-                await until(lambda rounds=rounds: gateway.gateway.sweep.rounds > rounds)  # type: ignore[misc]
-            assert gateway.gateway.counters.slow_ended == 0
-            writer.close()
-
-    run(scenario)
-
-
 def test_a_connection_on_which_nobody_speaks_is_ended(tmp_path: Path, stock_io: bool) -> None:
     """Neither client nor server has said a word within silent_seconds. Who has spoken once may be quiet for days."""
 
@@ -201,30 +179,6 @@ def test_a_reader_that_never_reads_is_ended(tmp_path: Path, stock_io: bool) -> N
                 await until(lambda: reasons(gateway) == ["not read"])
                 assert gateway.names() == ["timeout"]
                 await until(lambda: not gateway.gateway.links)
-
-    run(scenario)
-
-
-def test_a_reader_that_is_slow_is_waited_for(tmp_path: Path) -> None:
-    """It reads a little all the time: nothing happens to it, however long it takes."""
-
-    async def scenario() -> None:
-        limits = Limits(stalled_seconds=0.1, write_buffer_bytes=65536, slow_bytes=1)
-        async with (
-            serving(flood) as upstream, running(tmp_path, listener(upstream), limits=limits) as gateway,
-        ):
-            with socket.socket() as sock:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-                sock.connect(("127.0.0.1", gateway.port))
-                sock.send(b"x")
-                begin = gateway.gateway.clock()
-                read = 0
-                while gateway.gateway.clock() - begin < 0.6:
-                    read += len(await asyncio.to_thread(sock.recv, 262144))
-                    await asyncio.wait({asyncio.create_task(asyncio.sleep(0.005))})
-                assert read
-                assert gateway.gateway.counters.stalled_ended == 0
-                assert gateway.gateway.links
 
     run(scenario)
 
@@ -331,6 +285,21 @@ class Heavy:
         self.last = self.since = last
         self.conversation = self.session = self.outlet = self
         self.told: list[str] = []
+        self.held = 0
+        """Bytes of the client's unit that is not whole."""
+        self.unread = 0
+        """Bytes that the client leaves unread."""
+        self._decoder = self.client_side = self.server_side = self.transport = self
+        self.open = True
+
+    def pending(self, way: Way) -> int:
+        return self.held if way is UP else 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def kill(self, reason: str) -> None:
+        self.told.append(reason)
 
     def check(self) -> None: ...
 
@@ -382,3 +351,55 @@ def test_what_is_quiet_costs_no_look() -> None:
     quiet.last = place.now
     place.turn()
     assert sweep.held == 1
+
+
+def watched(limits: Limits, link: Heavy) -> Callable[[float], None]:
+    """Goes on by so many seconds and makes a round."""
+    place = Place(limits)
+    place.links = [link]
+    sweep = Sweep(place)
+    sweep.start()
+
+    def after(seconds: float) -> None:
+        place.now += seconds
+        link.last = place.now
+        place.turn()
+
+    return after
+
+
+def test_units_that_come_one_after_the_other_are_no_endless_one() -> None:
+    """A peer of whom half a unit is always there, but never the same one: less is there than before, or it is whole."""
+    link = Heavy("10.0.0.1", 0)
+    after = watched(Limits(unit_seconds=100, slow_bytes=10), link)
+    for turn in range(100):
+        link.held = 500 - 100 * (turn % 3)
+        after(30)
+    assert link.told == []
+    after(60)
+    after(60)
+    assert link.told == ["too slow"]
+
+
+def test_who_is_not_read_is_not_slow() -> None:
+    """His unit cannot come to its end while the other side takes nothing, or too much of his waits for a verdict."""
+    link = Heavy("10.0.0.1", 2000)
+    after = watched(Limits(unit_seconds=100, way_bytes=1000), link)
+    link.held = 10
+    for _ in range(10):
+        after(60)
+    assert link.told == []
+
+
+@pytest.mark.parametrize(("taken", "told"), [(64, []), (63, ["not read"]), (0, ["not read"])])
+def test_a_slow_reader_is_none_that_never_reads(taken: int, told: list[str]) -> None:
+    """His buffer is full whenever it is looked at; what he takes each second decides, whatever he sends himself."""
+    link = Heavy("10.0.0.1", 0)
+    after = watched(Limits(stalled_seconds=100, slow_bytes=64, write_buffer_bytes=1000), link)
+    link.unread = 2000
+    link.bytes = 2000 + link.up
+    for _ in range(101):
+        after(1)
+        link.bytes += taken + 500  # what he took was refilled by the server …
+        link.up += 500  # … and he is talkative
+    assert link.told == told

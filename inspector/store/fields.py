@@ -181,7 +181,7 @@ KINDS: dict[str, tuple[Field, ...]] = {
     ),
     "trouble": (
         Field("name", "text", "malformed, gap, unclassified, overload, undecryptable, scanner_failed, store_failed, "
-              "internal, injection …"),
+              "internal, injection, worker_died …"),
         Field("detail", "text", "one sentence"), Field("protocol", "text", "protocol name"),
         Field("way", "way", "up or down"), Field("did", "action", "what was done, by the policy's `on_trouble`"),
         Field("user", "text", "the user of this session"), Field("listener", "text", "the listener"),
@@ -198,6 +198,10 @@ KINDS: dict[str, tuple[Field, ...]] = {
     "reload_refused": (
         _BY, Field("faults", "texts", "each fault with file, line and column"), *_RULES,
         Field("version", "text", "number of the rule set that stays in force"),
+    ),
+    "restart": (
+        _BY, Field("workers", "texts", "each new worker: its number and process"),
+        Field("version", "text", "version of the program that they run"),
     ),
     "kill": (
         _BY, Field("session", "text", "the flow that was ended"), Field("user", "text", "its user"),

@@ -11,7 +11,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-PARTS = ("cpu", "memory", "captures", "files", "scale")
+PARTS = ("cpu", "memory", "captures", "files", "scale", "reload")
 
 
 def main() -> None:
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--packets", type=int, default=1_000_000, help="packets of the merged capture")
     parser.add_argument("--rules", type=int, default=50_000, help="message rules of the large set (scale)")
     parser.add_argument("--indicators", type=int, default=1_000_000, help="indicators of the large set (scale)")
+    parser.add_argument("--rate", type=float, default=500, help="messages a second (reload, soak)")
     parser.add_argument("--keep", action="store_true", help="keep the work folder (configurations and logs)")
     options = parser.parse_args()
     parts = options.parts or list(PARTS)
@@ -66,6 +67,15 @@ def main() -> None:
                   f"{options.seconds} s, sets in turn; half of the indicators are domains, the rest links, addresses, "
                   "hashes and phrases, none in a text.\n")
             scale.run(folder, options.rounds, options.seconds, options.rules, options.indicators)
+        if "reload" in parts:
+            from bench import reload
+
+            print("\n## Reload under load\n\n10,000 message rules are replaced by 10,000 others while "
+                  f"{reload.SESSIONS} sessions send {options.rate:g} messages of 300 bytes a second, one in "
+                  f"{reload.MARKED} of which must be refused; XMPP over plain TCP, uvloop. A gap is the time between "
+                  "two turns of the worker's event loop, seen by a timer of 2 ms in it; it counts the time when others "
+                  "had the core, too.\n")
+            reload.run(folder, min(options.rounds, 3), options.rate)
     finally:
         if options.keep:
             print(f"work folder: {folder}", file=sys.stderr)

@@ -73,7 +73,7 @@ def _samples(
     whole = [unit for messages in (True, False) for unit in units_of(rules, messages)[0]]
     everything = compile_units(_once(whole)) if whole else None
     for pack in packs:
-        ids = [row.id for row in built.rows if row.pack == pack.label]
+        ids = built.ids.get(pack.label, [])
         if project_packs:
             faults += missing(pack, ids)
         lists = {f"{pack.name}.{file.stem}" for file in pack.files if file.kind == "indicators"}

@@ -49,6 +49,7 @@ from inspector.wire.located import Fault
 
 _RULES = b"inspector rules 3\n"
 _INDEX = b"inspector indicators 1\n"
+_NICE = 10
 _FILE_SHARD = 1024
 """File rules compiled into one object: each object reads the whole file anew, one of 10,000 takes long to make."""
 _ATOMS = 4096
@@ -108,6 +109,7 @@ class _Rules(msgspec.Struct, frozen=True, array_like=True):
 
     packs: tuple[str, ...]
     packed_rows: msgspec.Raw
+    packed_ids: msgspec.Raw
     message_rules: int
     shards: list[Shard]
     always: list[int]
@@ -123,6 +125,7 @@ class Built(msgspec.Struct, frozen=True):
 
     packs: tuple[str, ...]
     packed_rows: msgspec.Raw
+    packed_ids: msgspec.Raw
     message_rules: int
     """Rules for messages that make findings."""
     shards: list[Shard]
@@ -147,6 +150,11 @@ class Built(msgspec.Struct, frozen=True):
     def rows(self) -> list[Row]:
         """All rules that make findings, file rules too."""
         return msgspec.msgpack.decode(self.packed_rows, type=list[Row])
+
+    @property
+    def ids(self) -> dict[str, list[str]]:
+        """Label of a pack to the ids of its rules."""
+        return msgspec.msgpack.decode(self.packed_ids, type=dict[str, list[str]])
 
     @property
     def atoms(self) -> list[Entry]:
@@ -214,10 +222,14 @@ def build_rules(
         for r in rows if r.for_files
     }
     labels = tuple(pack.label for pack in packs)
+    ids: dict[str, list[str]] = {label: [] for label in labels}
+    for rule in rows:
+        ids[rule.pack].append(rule.id)
     for_files = pack_rules(labels, compiled_files, file_rows)
     built = Built(
         packs=labels,
         packed_rows=msgspec.Raw(_encode(list(named.values()))),
+        packed_ids=msgspec.Raw(_encode(ids)),
         message_rules=len(for_messages),
         shards=compiled,
         always=always,
@@ -504,6 +516,8 @@ def child(to_index: int, to_rules: int) -> None:
     """What the child does: a request on stdin, files through two descriptors, a reply on stdout."""
     request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=_Request)
     seconds = int(request.seconds) + 1
+    # Those who talk meanwhile come first.
+    os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (request.memory, request.memory))
@@ -609,8 +623,9 @@ def _faulty(packs: Sequence[Pack], faults: list[Fault]) -> Built:
     """Nothing but faults."""
     empty = memoryview(index_of(()))
     none = msgspec.Raw(_encode([]))
-    return Built(tuple(pack.label for pack in packs), none, 0, [], [], [], none, memoryview(b""), memoryview(b""), b"",
-                 empty, empty, faults)
+    nothing = memoryview(b"")
+    return Built(tuple(pack.label for pack in packs), none, msgspec.Raw(_encode({})), 0, [], [], [], none, nothing,
+                 nothing, b"", empty, empty, faults)
 
 
 def _read_index(path: Path) -> tuple[memoryview, memoryview] | None:
@@ -639,5 +654,6 @@ def _read(path: Path, index: memoryview, hashes: memoryview) -> Built | None:
         whole = msgspec.msgpack.decode(body, type=_Rules)
     except msgspec.DecodeError:
         return None
+    mapped.give_back(body)
     parts = {name: getattr(whole, name) for name in _Rules.__struct_fields__}
     return Built(**parts, index=index, hashes=hashes, faults=[])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,6 @@ from inspector.scan.packs import Pack, PackError, digest, folders, read_packs
 from inspector.scan.samples import missing
 from inspector.scan.scanner import MakePrefilter, PackScanner
 from inspector.wire.located import Fault
-
 
 _WARNINGS = 20
 """Missing samples of one pack that are told one by one."""
@@ -50,12 +50,11 @@ def load(
 
 def _warnings(packs: list[Pack], built: Built) -> list[Fault]:
     warnings: list[Fault] = []
-    rows = built.rows
+    ids = built.ids
     for pack in packs:
-        ids = [row.id for row in rows if row.pack == pack.label]
-        lacking = missing(pack, ids)
-        warnings += lacking[:_WARNINGS]
-        if len(lacking) > _WARNINGS:
-            text = f"{len(lacking) - _WARNINGS} more samples are missing (`inspector check` names them)"
+        lacking = missing(pack, ids.get(pack.label, ()))
+        warnings += islice(lacking, _WARNINGS)
+        if more := sum(1 for _ in lacking):
+            text = f"{more} more samples are missing (`inspector check` names them)"
             warnings.append(Fault(pack.folder, 0, 0, text))
     return warnings

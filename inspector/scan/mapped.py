@@ -111,6 +111,12 @@ def mapped(number: int, magic: bytes) -> memoryview | None:
         return None
 
 
+def give_back(body: memoryview) -> None:
+    """The pages of a mapped body that were touched so far need not count as ours: they come back when they are used."""
+    if isinstance(body.obj, mmap.mmap):
+        body.obj.madvise(mmap.MADV_DONTNEED)
+
+
 def _map(number: int, length: int) -> mmap.mmap:
     # From 3.13 on a map needs no descriptor of its own.
     if sys.version_info >= (3, 13):

@@ -27,18 +27,15 @@ class Sample(msgspec.Struct, frozen=True):
     data: bytes
 
 
-def missing(pack: Pack, ids: Iterable[str]) -> list[Fault]:
+def missing(pack: Pack, ids: Iterable[str]) -> Iterator[Fault]:
     """A fault for each rule without a sample that matches, and for each without one that does not."""
     wanted = list(ids)
-    faults: list[Fault] = []
     for folder in FOLDERS:
         names = _names(Path(pack.folder) / folder)
         what = "matches" if folder == "match" else "does not match"
-        faults.extend(
-            Fault(pack.folder, 0, 0, f"the rule {one} has no sample in {folder}/ that {what}")
-            for one in wanted if one not in names
-        )
-    return faults
+        for one in wanted:
+            if one not in names:
+                yield Fault(pack.folder, 0, 0, f"the rule {one} has no sample in {folder}/ that {what}")
 
 
 def _names(folder: Path) -> set[str]:

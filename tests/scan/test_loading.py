@@ -40,3 +40,10 @@ def test_no_folder_is_a_fault_and_no_pack_is_none(tmp_path: Path) -> None:
     scanner = load(tmp_path).scanner
     assert scanner.packs == ()
     assert [one.rule for one in scanner.quick([Text("b", "4111 1111 1111 1111")]) or ()] == ["dlp.card_number"]
+
+
+def test_many_missing_samples_are_told_by_their_number(tmp_path: Path) -> None:
+    """Ten thousand rules without samples do not make twenty thousand lines in the log at each start."""
+    making.write(tmp_path, "".join(making.rule(f"r{i}", f'$a = "word{i}"', "$a") for i in range(30)))
+    texts = [one.text for one in load(tmp_path).warnings]
+    assert len(texts) == 21 and texts[-1].startswith("40 more samples are missing")

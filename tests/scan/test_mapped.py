@@ -30,6 +30,16 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.kind"] and path.stat().st_mode & 0o777 == 0o600
 
 
+def test_what_is_given_back_is_there_when_it_is_used(tmp_path: Path) -> None:
+    """Giving pages back changes nothing that is read; bytes in memory have none to give."""
+    body = mapped.opened(made(tmp_path), MAGIC)
+    assert body is not None
+    part = body[12:24]
+    mapped.give_back(body)
+    mapped.give_back(memoryview(b"bytes"))
+    assert bytes(body) == b"what is kept" * 100 and bytes(part) == b"what is kept"
+
+
 def test_what_is_mapped_outlives_the_name(tmp_path: Path) -> None:
     """A file that is replaced or removed stays as it was for those who have it."""
     body = mapped.opened(made(tmp_path), MAGIC)

@@ -9,8 +9,9 @@ out is dicts, lists, texts, bytes and numbers (`msgspec.convert` makes a Struct 
     channel.tell("came", {…})                       # no answer
     channel.handle("status", function)              # at the other end: payload -> answer, or a coroutine of one
 
-Handlers without waits run in the order in which their messages came, before what came later is looked at; a coroutine
-is a task of its own. A handler says no by raising ChannelError (or UserError): its sentence is the caller's.
+Handlers run in the order in which their messages came; a coroutine runs up to where it first waits before what came
+later is looked at, and is a task of its own from there. A handler says no by raising ChannelError (or UserError): its
+sentence is the caller's.
 
 Bounds: MESSAGE_BYTES a message, WAITING_BYTES not yet taken by the other end, CALLS unanswered. Beyond one of them a
 call fails and `tell` says False; a message that is too long, or none of ours, from the other end ends the channel. When
@@ -25,7 +26,7 @@ import asyncio
 import inspect
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -252,20 +253,33 @@ class Channel(asyncio.Protocol):
         if inspect.isawaitable(found):
             self._spawn(_awaited(found))
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = _eager(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _eager(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A task that runs at once, up to where it first waits."""
+    return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
 
 
 async def _awaited(found: Awaitable[Any]) -> None:
     await found
 
 
-async def attach(sock: socket.socket, gone: Callable[[], None]) -> Channel:
-    """The channel over one end of a Unix stream socket pair, which is the channel's to close. Raises OSError."""
+async def attach(
+    sock: socket.socket, gone: Callable[[], None], serve: Callable[[Channel], None] = lambda _: None,
+) -> Channel:
+    """The channel over one end of a Unix stream socket pair, which is the channel's to close; `serve` names its
+    handlers before anything is read. Raises OSError."""
+    def made() -> Channel:
+        channel = Channel(gone)
+        serve(channel)
+        return channel
+
     sock.setblocking(False)
-    _, channel = await asyncio.get_running_loop().create_unix_connection(lambda: Channel(gone), sock=sock)
+    _, channel = await asyncio.get_running_loop().create_unix_connection(made, sock=sock)
     return channel
 
 
@@ -304,7 +318,7 @@ class Direct:
             done(None, str(error))
             return
         if inspect.isawaitable(found):
-            task = asyncio.get_running_loop().create_task(self._wait(found, done, seconds))
+            task = _eager(self._wait(found, done, seconds))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         elif done is not None:

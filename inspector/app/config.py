@@ -220,8 +220,6 @@ class Config:
     def refusals_for_run(self) -> tuple[Fault, ...]:
         """What is accepted in the file but does not work yet, so that `run` has to refuse it."""
         faults = []
-        if self.workers > 1:
-            faults.append(self.fault("more than one worker does not work yet", "workers"))
         for index, listener in enumerate(self.listeners):
             if listener.certificate is not None:
                 faults.append(self.fault(

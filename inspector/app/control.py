@@ -7,6 +7,8 @@ at most limits.control_bytes long; so is its answer, without that bound.
     {"command": "sessions"}                  -> {"ok": true, "result": [{"id": …, "client": …, …}, …]}
     {"command": "kill", "id": "…"}           -> {"ok": true, "result": {"id": "…"}}
     {"command": "reload"}                    -> {"ok": true, "result": {"version": …}}
+    {"command": "workers"}                   -> {"ok": true, "result": [{"number": …, "pid": …, …}, …]}
+    {"command": "restart"}                   -> {"ok": true, "result": {"workers": […], "leaving": […]}}
     {"command": "holds", "state": "held"}    -> {"ok": true, "result": [{"id": …, "reference": …, …}, …]}
     {"command": "hold.show", "id": "…"}      -> {"ok": true, "result": {"item": …, "held": …}}
     hold.release, hold.deny, hold.export, hold.piece, hold.erase, hold.rotate: inspector/app/hold_desk.py
@@ -19,7 +21,7 @@ steward's duty.
 
 Each command belongs to a role: view, review or operate. A role that is configured belongs to those who are named, and
 to nobody else; one that is not, to root and the gateway's own user. Members of the control group may do without a role
-what they could before there were roles (status, sessions, kill, reload), as long as that role is not configured.
+what they could before there were roles (OF_THE_GROUP), as long as that role is not configured.
 """
 
 from __future__ import annotations
@@ -28,13 +30,14 @@ import asyncio
 import contextlib
 import errno
 import grp
+import inspect
 import json
 import os
 import pwd
 import socket
 import stat
 import struct
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,21 +53,25 @@ ANSWER_BYTES = 64 << 20
 """Longest answer a client reads."""
 BACKLOG = 16
 COMMANDS: Mapping[str, str] = {
-    "status": "view", "sessions": "view", "kill": "operate", "reload": "operate",
+    "status": "view", "sessions": "view", "kill": "operate", "reload": "operate", "workers": "view",
+    "restart": "operate",
     "holds": "view", "hold.show": "review", "hold.release": "review", "hold.deny": "review", "hold.export": "review",
     "hold.piece": "review", "hold.erase": "operate", "hold.rotate": "operate",
 }
 """Command -> the role it needs."""
-OF_THE_GROUP = frozenset({"status", "sessions", "kill", "reload"})
+OF_THE_GROUP = frozenset({"status", "sessions", "kill", "reload", "workers", "restart"})
 """What the control group may do without a role."""
 
 
 class Steward(Protocol):
-    """What the gateway does for an operator. `by` is his name. All raise UserError for what cannot be done."""
+    """What the gateway does for an operator. `by` is his name. All raise UserError for what cannot be done. What has
+    to be asked of other processes comes as an awaitable."""
 
-    def status(self) -> Mapping[str, Any]: ...
-    def sessions(self) -> list[Any]: ...
-    def kill(self, session: str, by: str) -> None: ...
+    def status(self) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]: ...
+    def sessions(self) -> list[Any] | Awaitable[list[Any]]: ...
+    def kill(self, session: str, by: str) -> Awaitable[None] | None: ...
+    def workers(self) -> list[dict[str, Any]]: ...
+    async def restart(self, by: str) -> Mapping[str, Any]: ...
     async def reload(self, by: str) -> Mapping[str, Any]: ...
     async def hold(self, command: str, request: Mapping[str, Any], by: str) -> Any: ...
 
@@ -232,18 +239,27 @@ class Control:
             raise UserError(f"{by} may not do this: it needs the role {COMMANDS[command]}")
         match command:
             case "status":
-                return dict(steward.status())
+                return dict(await _given(steward.status()))
             case "sessions":
                 return [asdict(row) if is_dataclass(row) and not isinstance(row, type) else row
-                        for row in steward.sessions()]
+                        for row in await _given(steward.sessions())]
             case "kill":
                 if not isinstance(session := request.get("id"), str):
                     raise UserError("kill takes the id of a session")
-                steward.kill(session, by)
+                await _given(steward.kill(session, by))
                 return {"id": session}
             case "reload":
                 return dict(await steward.reload(by))
+            case "workers":
+                return steward.workers()
+            case "restart":
+                return dict(await steward.restart(by))
         return await steward.hold(command, request, by)
+
+
+async def _given[T](found: T | Awaitable[T]) -> T:
+    """What a steward says, at once or later."""
+    return await found if inspect.isawaitable(found) else found
 
 
 def _is_of(group: str, groups: Collection[int]) -> bool:

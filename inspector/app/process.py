@@ -100,8 +100,6 @@ def greet(path: str | None, loaded: config.Config, addresses: Iterable[tuple[str
 
 def become_user(loaded: config.Config, store: Path) -> None:
     """Become `user`, once everything is bound; the state folders and the event store's files are given to him."""
-    from inspector.drivers.mitm_tls import CERTIFICATE_FILE, KEY_FILE
-
     if os.geteuid() != 0:
         return
     if loaded.user is None:
@@ -111,6 +109,8 @@ def become_user(loaded: config.Config, store: Path) -> None:
         entry = pwd.getpwnam(loaded.user)
     except KeyError:
         raise UserError(str(loaded.fault(f'this machine has no user "{loaded.user}"', "user"))) from None
+    from inspector.drivers.mitm_tls import CERTIFICATE_FILE, KEY_FILE
+
     give(loaded.state, entry.pw_uid, entry.pw_gid)
     for folder, names in (
         (loaded.tls.authority, (KEY_FILE, CERTIFICATE_FILE)),
@@ -130,6 +130,13 @@ def become_user(loaded: config.Config, store: Path) -> None:
     os.initgroups(loaded.user, entry.pw_gid)
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
+
+
+def resident(pid: int) -> int:
+    """Resident bytes of a process; 0: it is gone."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def address(host: str, port: int) -> str:

@@ -24,7 +24,7 @@ def run_command(args: Namespace) -> int:
     log.start()
     try:
         with asyncio.Runner(loop_factory=process.loop_factory()) as runner:
-            return runner.run(_main(args.config, loaded, log))
+            return runner.run(_main(args.config, loaded, log, args.log_level, args.log_format))
     except KeyboardInterrupt:
         return 130
     finally:
@@ -32,7 +32,13 @@ def run_command(args: Namespace) -> int:
         sys.stdout.flush()
 
 
-async def _main(path: str | None, loaded: config.Config, log: logs.Logs) -> int:
+async def _main(
+    path: str | None, loaded: config.Config, log: logs.Logs, level: str | None, form: str | None,
+) -> int:
+    if loaded.workers > 1:
+        from inspector.app.workers import Crew
+
+        return await Crew(path, loaded, log, level, form).run()
     from inspector.app.supervisor import Supervisor
 
     return await Supervisor(path, loaded, log).run()

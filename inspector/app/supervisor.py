@@ -39,6 +39,9 @@ from inspector.store.sqlite import Writer
 from inspector.wire.located import Faults
 
 
+ALONE = "there is one worker, and it is the gateway's own process: only a restart of the gateway replaces it"
+
+
 class Supervisor:
     """One running gateway, and what operators may ask of it."""
 
@@ -79,6 +82,7 @@ class Supervisor:
             loop.add_signal_handler(signal.SIGHUP, self._hang_up)
             loop.add_signal_handler(signal.SIGTERM, self._terminate)
             loop.add_signal_handler(signal.SIGINT, self._terminate)
+            loop.add_signal_handler(signal.SIGUSR2, lambda: logs.tell("warning", ALONE))
             loop.set_exception_handler(process.stray)
             await self._start()
             self._ready.set()
@@ -274,7 +278,7 @@ class Supervisor:
                       "packs": list(rules.scanner.packs), "loaded": self._loaded_at},
             "reload": {"accepted": self.reloads.accepted, "refused": self.reloads.refused,
                        "last_refused": self.reloads.last_refused, "faults": self.faults},
-            "sessions": len(sessions), "protocols": protocols,
+            "sessions": len(sessions), "protocols": protocols, "workers": self.workers(),
             "counters": {
                 "messages": sum(t.messages for t in self.world.tallies.values()),
                 "passed": sum(t.passed for t in self.world.tallies.values()),
@@ -293,6 +297,18 @@ class Supervisor:
             "store": {"healthy": self.writer.healthy, "waiting": self.writer.waiting,
                       **{name: getattr(self.writer.counters, name) for name in self.writer.counters.__slots__}},
         }
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The one there is, in the shape that several have (workers.py)."""
+        return [{
+            "number": 0, "seat": 0, "pid": os.getpid(), "state": "serving", "sessions": len(self.gateway.sessions()),
+            "chain": "0", "memory": process.resident(os.getpid()), "since": self.started,
+            "version": inspector.__version__, "rules": self.kit.rules.version,
+        }]
+
+    async def restart(self, by: str) -> Mapping[str, Any]:  # noqa: ARG002 - the steward's shape
+        """There is no other worker to take over. Raises UserError."""
+        raise UserError(f"{ALONE}; `workers: 2` or more have others")
 
     def sessions(self) -> list[Any]:
         """The living sessions."""

@@ -11,7 +11,7 @@ one request a connection, 8 KiB and 5 seconds for a request, 16 connections at a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from inspector.drivers.judges import Workers
@@ -205,10 +205,11 @@ def of_reloads(reloads: Reloads) -> Source:
 
 
 class MetricsServer:
-    """Serves a page of metrics."""
+    """Serves a page of metrics. `before` is waited for before each page is made, for what has to be asked of others."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, before: Callable[[], Awaitable[None]] | None = None) -> None:
         self.metrics = metrics
+        self._before = before
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -240,6 +241,8 @@ class MetricsServer:
             if len(self._tasks) <= CONNECTIONS:
                 async with asyncio.timeout(REQUEST_SECONDS):
                     request = await reader.readuntil(b"\r\n\r\n")
+                    if self._before is not None:
+                        await self._before()
                     writer.write(self._answer(request))
                     await writer.drain()
         except asyncio.LimitOverrunError:

@@ -63,11 +63,11 @@ def attach(sock: socket.socket, code: bytes) -> None:
         socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer)))
 
 
-def shared(host: str, port: int, count: int, key: bytes, backlog: int) -> list[list[socket.socket]]:
-    """Listening sockets on host and port for `count` workers: for each address of the host one list, worker by worker.
+def shared(host: str, port: int, count: int, key: bytes) -> list[list[socket.socket]]:
+    """Sockets bound to host and port for `count` workers: for each address of the host one list, worker by worker.
 
-    Port 0: any, the same for all of one address. Raises OSError: an address is taken, also by sockets that would share
-    it (another gateway's), or this system cannot keep a client's connections together.
+    `listen` opens them. Port 0: any, the same for all of one address. Raises OSError: an address is taken, also by
+    sockets that would share it (another gateway's), or this system cannot keep a client's connections together.
     """
     made: list[list[socket.socket]] = []
     try:
@@ -79,7 +79,6 @@ def shared(host: str, port: int, count: int, key: bytes, backlog: int) -> list[l
             for _ in range(count):
                 sock = _bound(family, bound, share=True)
                 row.append(sock)
-                sock.listen(backlog)
             attach(row[0], program(count, key, family))
     except OSError:
         close(made)
@@ -87,14 +86,20 @@ def shared(host: str, port: int, count: int, key: bytes, backlog: int) -> list[l
     return made
 
 
-def lone(host: str | None, port: int, backlog: int) -> list[socket.socket]:
-    """Listening sockets of one worker alone; host None: all addresses of this machine. Raises OSError."""
+def listen(rows: list[list[socket.socket]], backlog: int) -> None:
+    """Take connections, from here on into the queue of each worker's socket. Raises OSError."""
+    for row in rows:
+        for sock in row:  # in this order they join the group that the program chooses from
+            sock.listen(backlog)
+
+
+def lone(host: str | None, port: int) -> list[socket.socket]:
+    """Bound sockets of one worker alone; host None: all addresses of this machine. Raises OSError."""
     made: list[socket.socket] = []
     try:
         for family, place in _places(host, port):
             sock = _bound(family, place, share=False)
             made.append(sock)
-            sock.listen(backlog)
     except OSError:
         close([made])
         raise

@@ -99,7 +99,11 @@ def test_order_is_kept_from_one_end_to_the_other(kind: str) -> None:
     async def work() -> None:
         seen: list[int] = []
         async with two(kind) as (one, other):
-            other.handle("n", seen.append)
+            async def slow(n: int) -> None:
+                seen.append(n)
+                await asyncio.sleep(0)
+
+            other.handle("n", lambda n: slow(n) if n % 2 else seen.append(n))
             other.handle("seen", lambda _: len(seen))
             for n in range(500):
                 assert one.tell("n", n)

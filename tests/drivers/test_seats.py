@@ -20,8 +20,9 @@ KEY = bytes(range(1, 17))
 @contextlib.contextmanager
 def listening(count: int, key: bytes = KEY, host: str = "127.0.0.1") -> Iterator[tuple[list[socket.socket], int]]:
     port = free_port(host)
-    made = seats.shared(host, port, count, key, 100)
+    made = seats.shared(host, port, count, key)
     try:
+        seats.listen(made, 100)
         yield made[0], port
     finally:
         seats.close(made)
@@ -114,14 +115,14 @@ def test_an_address_that_is_taken_is_refused_though_it_could_be_shared() -> None
     """Two gateways must not share a port by mistake: the second is told, sharing or not."""
     with listening(2) as (_, port):
         with pytest.raises(OSError, match="in use"):
-            seats.shared("127.0.0.1", port, 2, KEY, 10)
+            seats.shared("127.0.0.1", port, 2, KEY)
         with pytest.raises(OSError, match="in use"):
-            seats.lone("127.0.0.1", port, 10)
+            seats.lone("127.0.0.1", port)
 
 
 def test_any_port_is_the_same_for_all_workers() -> None:
     """Port 0: one that was free."""
-    made = seats.shared("127.0.0.1", 0, 3, KEY, 10)
+    made = seats.shared("127.0.0.1", 0, 3, KEY)
     try:
         assert len({sock.getsockname()[1] for sock in made[0]}) == 1
     finally:
@@ -133,6 +134,6 @@ def test_a_system_without_the_program_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(seats, "SO_ATTACH_REUSEPORT_CBPF", 9999)
     port = free_port()
     with pytest.raises(OSError, match="not available"):
-        seats.shared("127.0.0.1", port, 2, KEY, 10)
+        seats.shared("127.0.0.1", port, 2, KEY)
     with socket.socket() as free:
         free.bind(("127.0.0.1", port))

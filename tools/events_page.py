@@ -85,6 +85,7 @@ WHAT = {
     "stopped": "The gateway ends.",
     "reload": "New rules are in force.",
     "reload_refused": "New rules had faults; the old ones stay in force.",
+    "restart": "A rolling restart: new workers take new sessions, the old ones let theirs end (`workers:`).",
     "kill": "An operator ended a session.",
     "erased": "Rows were erased or removed: by an operator, or because of their age or number (docs/evidence.md).",
     "legal_hold": "A user's rows were put on legal hold, or taken off it (docs/evidence.md).",

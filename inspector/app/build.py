@@ -29,6 +29,8 @@ class Built:
 
     rules: Rules
     warnings: tuple[Fault, ...] = ()
+    source: bytes = b""
+    """The policy as it was read."""
 
 
 def build_rules(config: Config, version: int) -> Built:
@@ -38,10 +40,10 @@ def build_rules(config: Config, version: int) -> Built:
     from inspector.app.config import read_policy
 
     faults: list[Fault] = []
-    policy = None
+    policy, text = None, b""
     try:
-        policy = policies.compile(
-            read_policy(config.policy), str(config.policy), tuple(spec.name for spec in SPECS))
+        text = read_policy(config.policy)
+        policy = policies.compile(text, str(config.policy), tuple(spec.name for spec in SPECS))
     except Faults as found:
         faults += found.faults
     if policy is not None:
@@ -56,7 +58,7 @@ def build_rules(config: Config, version: int) -> Built:
     warnings = list(packs.warnings)
     if not packs.scanner.packs:
         warnings.append(Fault(str(config.signatures), 0, 0, NO_PACKS))
-    return Built(Rules(version, policy, packs.scanner), tuple(warnings))
+    return Built(Rules(version, policy, packs.scanner), tuple(warnings), text)
 
 
 def protocol_edits(config: Config, specs: Sequence[Spec] = SPECS) -> frozenset[str]:

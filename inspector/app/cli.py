@@ -7,7 +7,8 @@ Each command's module has a function that takes the parsed arguments and returns
     replay       app.replay.command(args)              capture, through
     check        app.check.check_command(args)         config, paths
     policy test  app.check.policy_test_command(args)   config, paths, explain
-    events       app.events_cmd.events_command(args)   config, since, until, action, user, event, limit, follow, format
+    events       app.events_cmd.events_command(args)   config, since, until, action, user, event, limit, follow,
+                                                       rejudge, format
     events erase app.erase_cmd.erase_command(args)     config, user, before
     events hold  app.erase_cmd.hold_command(args)      config, change (add, remove, list), user, reason, format
     explain      app.events_cmd.explain_command(args)  config, key, format
@@ -130,6 +131,7 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
                      "  inspector events --since 1h --action block\n"
                      "  inspector events --user alice@example.net --follow\n"
                      "  inspector events --event message --format jsonl | jq .text\n"
+                     "  inspector events --rejudge K7QM-2F9X\n"
                      "  inspector events erase --user alice@example.net\n"
                      "  inspector events hold add --user alice@example.net")
     config(events)
@@ -141,6 +143,8 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
     events.add_argument("--event", metavar="KIND", action="append", default=[],
                         help="only this kind: message, verdict, trouble …; may be repeated")
     events.add_argument("--limit", metavar="N", type=_count, help="only the newest N")
+    events.add_argument("--rejudge", metavar="ID", type=_text,
+                        help="decide again from what was kept, with the rules of then: the same (exit 0), or not")
     events.add_argument("--follow", action="store_true", help="go on printing what comes")
     events.add_argument("--format", choices=("table", "jsonl"), default="table", help="what is printed")
 

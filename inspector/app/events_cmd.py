@@ -43,7 +43,11 @@ def when(text: str, now: float) -> float:
 
 
 def events_command(args: Namespace) -> int:
-    """Print what the log holds; 0 also when nothing matches."""
+    """Print what the log holds; 0 also when nothing matches. With --rejudge, decide one verdict again."""
+    if args.rejudge is not None:
+        from inspector.app.rejudge import rejudge_command
+
+        return rejudge_command(args)
     now = time.time()
     query: Line = {
         "since": None if args.since is None else when(args.since, now),

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import inspector
-from inspector.app import build, config, logs, process
+from inspector.app import build, config, logs, process, rejudge
 from inspector.app.control import Control
 from inspector.app.errors import UserError
 from inspector.app.hold_desk import HoldDesk, open_desk
@@ -37,7 +37,6 @@ from inspector.protocols.registry import SPECS
 from inspector.store.retention import Retention
 from inspector.store.sqlite import Writer
 from inspector.wire.located import Faults
-
 
 ALONE = "there is one worker, and it is the gateway's own process: only a restart of the gateway replaces it"
 
@@ -136,6 +135,7 @@ class Supervisor:
         """What comes last, as the user that we stay: who judges files."""
         self._ask_clamd(self.config)
         await self.judging.workers.start(built.rules.scanner.files)
+        self._spawn(self._keep_rules(built))
         self._spawn(self.alarms.run())
         gc.collect()
         gc.freeze()
@@ -382,8 +382,14 @@ class Supervisor:
         self.reloads.last_refused = False
         self.faults = []
         self._loaded_at = time.time()
+        self._spawn(self._keep_rules(built))
         for warning in built.warnings:
             logs.tell("warning", str(warning))
+
+    async def _keep_rules(self, built: build.Built) -> None:
+        """What is in force is kept, so that a verdict can be decided again by it."""
+        if (wrong := await asyncio.to_thread(rejudge.keep, self.config, built)) is not None:
+            logs.tell("warning", wrong)
 
 
 def _added(counts: Any) -> dict[str, int]:

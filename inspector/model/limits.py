@@ -157,6 +157,9 @@ class Limits:
     store_queue_rows: int = _bound(20000, "rows that wait for the writer before store_failed")
     store_queue_bytes: int = _bound(64 << 20, "characters of the texts of rows that wait for the writer")
     checkpoint_seconds: float = _bound(300, "time between two signed checkpoints of the log, while rows come")
+    rules_kept: int = _bound(64, "policies, and sets of packs, that are kept to decide again (events --rejudge)")
+    rules_kept_bytes: int = _bound(1 << 30, "bytes of them on disk, compressed")
+    rules_kept_days: float = _bound(400, "days that they are kept after they were last in force")
     store_seconds: float = _bound(10, "no commit within this is store_failed")
     # -- disk and clock
     disk_free_bytes: int = _bound(1 << 30, "free bytes of a disk of ours below which it is told")

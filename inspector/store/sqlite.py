@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from inspector.model import Limits
 from inspector.store import tables
 from inspector.store.chain import Link
@@ -506,6 +508,16 @@ class Reader:
             "SELECT id, t, event, action, rule FROM events WHERE (id = ? OR reference = ?) AND salt IS NULL "
             "AND chain IS NOT NULL ORDER BY n LIMIT 1", (key, key))
         return found[0] if found else None
+
+    def living(self, flow: str) -> dict[str, Any] | None:
+        """What is remembered of a session that has not ended; None: nothing."""
+        if version(self._base) < 3:  # that came with schema 3
+            return None
+        found = self._all("SELECT about FROM living WHERE flow = ?", (flow,))
+        try:
+            return dict(msgspec.json.decode(found[0][0])) if found else None
+        except (msgspec.DecodeError, TypeError, ValueError):
+            return None
 
     def holds(self) -> list[tuple[str, float, str, str | None]]:
         """(user, since, by, reason) of each legal hold."""

@@ -385,7 +385,8 @@ def release(base: sqlite3.Connection, mine: str) -> None:
 
 def opened(row: Row) -> tuple[str, bytes]:
     """(flow, what is remembered of it) of a session that lives: from a row {"event": "flow", "state": "open"}."""
-    about = {name: column(row.get(name)) for name in ("protocol", "user", "listener")}
+    about: dict[str, Any] = {name: column(row.get(name)) for name in ("protocol", "user", "listener")}
+    about["confidence"] = row.get("confidence") if isinstance(row.get("confidence"), (int, float)) else None
     ends = {name: None if row.get(name) is None else address(row[name]) for name in ("client", "server")}
     return str(row["flow"]), msgspec.json.encode({"t": float(row["t"]), **about, **ends})
 
@@ -407,7 +408,8 @@ def lost(base: sqlite3.Connection, now: float, mine: str) -> list[Row]:
 def _lost(flow: str, about: bytes, now: float) -> Row:
     try:
         known: dict[str, Any] = msgspec.json.decode(about)
-        since = float(known.pop("t"))
+        since = float(known["t"])
+        known = {name: known.get(name) for name in ("protocol", "user", "listener", "client", "server")}
     except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError):
         known, since = {}, now
     return {

@@ -49,7 +49,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writer]:
 
 def _args(**more: Any) -> Namespace:
     return Namespace(**({"config": None, "since": None, "until": None, "action": [], "event": [], "user": None,
-                         "limit": None, "follow": False, "format": "table"} | more))
+                         "limit": None, "follow": False, "rejudge": None, "format": "table"} | more))
 
 
 def test_a_table_has_a_line_an_event_and_nothing_a_peer_wrote_breaks_it(
@@ -276,3 +276,33 @@ def test_width_is_counted_in_columns() -> None:
     assert (columns("漢a"), columns("e\u0301")) == (3, 1)
     assert clip("漢字漢字", 5) == "漢字…"
     assert columns(pad("漢字漢字", 5)) == 5 and pad("ab", 4) == "ab  "
+
+
+def test_the_steps_of_a_review_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In the table a line each, with who; in the story of the message below its verdict; its reference finds it."""
+    writer = Writer(tmp_path / "held.db", gateway="gw1")
+    writer.start()
+    told = threading.Event()
+    writer.put(message(2, text="hello"))
+    writer.put(full("verdict", 3, message="00f1-2", did="hold", asked="hold", action="hold", reference="ABCD-EFGH",
+                    held="h00f1-3", late=False))
+    for number, more in enumerate((
+        {"step": "held", "by": None, "note": None, "reason": EVIL},
+        {"step": "released", "by": "rita", "note": "asked \x1b her", "reason": None},
+        {"step": "uncertain", "by": None, "note": None, "reason": None},
+    )):
+        row = full("review", 10 + number, hold="h00f1-3", message="00f1-2", reference="ABCD-EFGH", **more)
+        writer.put(row, lambda ok: told.set() if ok else None)
+    assert told.wait(5)
+    writer.close()
+    monkeypatch.setattr(events_cmd, "store_path", lambda config: tmp_path / "held.db")
+    assert explain_command(Namespace(config=None, key="ABCD-EFGH", format="text")) == 0
+    out = capsys.readouterr().out
+    at = out.index("Review of h00f1-3")
+    assert at > out.index("Verdict 00f1-3") and "\x1b" not in out
+    assert [line.partition(" UTC  ")[2] for line in out[at:].splitlines()[1:4]] == [
+        "held ref ABCD-EFGH (hi \\x1b[2J\\u202e\\nfake line)", "released by rita ref ABCD-EFGH (asked \\x1b her)",
+        "uncertain whether it was delivered ref ABCD-EFGH"]
+    assert out.count("Message 00f1-2") == 1 and "Review 00f1" not in out

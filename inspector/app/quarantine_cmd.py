@@ -128,9 +128,10 @@ def _release(path: Path, key: str, note: str | None) -> int:
         print(f"{ident} is released and sent")
     elif not done["sendable"]:
         told = "has been told" if done["here"] else "will be told when he signs on"
-        who = user if done["way"] == "up" else f"its sender ({user}"
-        print(f"{ident} is released: {who} must send it again" + (
-            f" ({told})" if done["way"] == "up" else f" {told})"))
+        if done["way"] == "up":
+            print(f"{ident} is released: {user} must send it again ({told})")
+        else:
+            print(f"{ident} is released: its sender must send it again ({user} {told})")
     elif done["state"] == "delivering":
         print(f"{ident} is released and is being sent")
     else:

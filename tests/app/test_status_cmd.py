@@ -57,6 +57,20 @@ def gateway(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     return answers
 
 
+def test_what_waits_for_a_reviewer_is_told(gateway: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """By state, and what could not be held; a gateway that never held anything says nothing of it."""
+    holds: dict[str, Any] = {"states": {}, "bytes": 0, "full": 0, "store_failed": 0, "kept": 0}
+    for more, line in (
+        ({}, None), ({"kept": 1}, "  held       nothing waits; 0 bytes"),
+        ({"kept": 9, "bytes": 700, "full": 2, "states": {"held": 3, "uncertain": 1, "denied": 4}},
+         "  held       3 wait for a reviewer, 1 UNCERTAIN whether delivered, 2 NOT HELD: no room; 700 bytes"),
+    ):
+        gateway["status"] = {**STATUS, "holds": {**holds, **more}}
+        assert _status() == 0
+        out = capsys.readouterr().out.splitlines()
+        assert [one for one in out if "  held " in one] == ([line] if line else [])
+
+
 def _sessions(what: str = "list", id: str | None = None, format: str = "table") -> int:
     return sessions_command(Namespace(config=None, what=what, id=id, format=format))
 

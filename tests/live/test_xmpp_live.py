@@ -416,19 +416,20 @@ def test_no_compression_and_no_forged_certificate(gateway: Gateway, stub: None) 
 class Raw:
     """A client on a bare socket that counts its stanzas (XEP-0198) and logs in by PLAIN."""
 
-    def __init__(self, port: int, user: str) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), 10)
+    def __init__(self, port: int, user: str, host: str = "localhost") -> None:
+        self.sock = socket.create_connection(("127.0.0.1" if host == "localhost" else host, port), 10)
         self.sock.settimeout(15)
         self.got = b""
         self.read = 0
         self.count = 0
         """Stanzas it was sent since management stands."""
         login = base64.b64encode(f"\0{user}\0secret".encode()).decode()
-        self.say(STREAM % (b"to", b""))
+        header = (STREAM % (b"to", b"")).replace(b"localhost", host.encode())
+        self.say(header)
         self.until(rb"</stream:features>")
         self.say(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{login}</auth>")
         self.until(rb"<success [^>]*>")
-        self.say(STREAM % (b"to", b""))
+        self.say(header)
         self.features = self.until(rb"</stream:features>")
 
     def say(self, data: str | bytes) -> None:

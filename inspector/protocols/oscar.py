@@ -73,6 +73,7 @@ from inspector.model import (
     expect_key,
 )
 from inspector.wire import markup
+from inspector.wire.htmltext import other_wide
 from inspector.wire.patterns import CYRILLIC_1251, HTML_TAG
 from inspector.wire.tlv import Change, Length, Tlv, first, pack, rewrite, string8, string16, walk, walk_counted
 
@@ -356,9 +357,11 @@ def _texts(
     pieces: tuple[_Piece, ...], text: str, part: str, is_html: bool,
 ) -> tuple[tuple[Text, ...], tuple[_Place | None, ...]]:
     """The texts of joined pieces: what is shown, where links lead, what stands in unknown tags."""
+    other = other_wide(text) if pieces[0].codec == "utf-16-be" else markup.rich(text) if text[:5] == "{\\rtf" else None
+    more: tuple[Text, ...] = () if not other else (Text(part, clean(other), None, False),)
     if not is_html:
         plain = clean(text if "\0" not in text else text.replace("\0", ""))
-        return ((Text(part, plain),), (_Place(pieces),)) if plain else ((), ())
+        return ((Text(part, plain), *more), (_Place(pieces), *(None for _ in more))) if plain else ((), ())
     plain = clean(markup.shown(text))
     texts: list[Text] = []
     places: list[_Place | None] = []
@@ -376,7 +379,11 @@ def _texts(
         if hidden:
             texts.append(Text("markup", hidden, None, False))
             places.append(None)
-    return tuple(texts), tuple(places)
+        strict = markup.strict(text)
+        if strict:
+            texts.append(Text("markup", clean(strict), None, False))
+            places.append(None)
+    return (*texts, *more), (*places, *(None for _ in more))
 
 
 class _Words:
@@ -927,7 +934,7 @@ class OscarDecoder(Unreleased):
             return None
         data = raw[start + 8:stop]
         if raw[start + 5] == 2 and not raw[start + 4]:
-            if len(data) & 1:
+            if len(data) & 1 or (data.isascii() and b"\0" not in data) or data[1::2].count(0) > 3:
                 return None
             text = clean(data.decode("utf-16-be", "surrogatepass"))
         elif data.isascii():

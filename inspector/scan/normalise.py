@@ -9,6 +9,7 @@ is scanned as it is written and, where they differ, in these forms (design §7):
   removed, white space as one blank, case folded (for rules in other scripts than Latin: the rules' own `nocase` knows
   ASCII only);
 - `skeleton`: decomposed, marks removed, letters replaced by the ASCII letters they look like, case kept;
+- `joined`: of the address of a link: without tabs and line breaks;
 - `turned`: the skeleton of what a right-to-left override shows.
 
 Forms stand behind one another with a separator between that no word, line or space of a rule goes across. Where
@@ -43,6 +44,7 @@ _ENCLOSED: dict[int, str] = {
 """Letters and numbers in brackets of one character: NFKC would write the brackets."""
 
 
+_BREAKS: dict[int, None] = dict.fromkeys(map(ord, "\t\n\r"))
 _TELLING = bytes(range(32)) + b"\x7f&"
 """What gives a text of ASCII letters another form: controls, white space, references."""
 
@@ -54,7 +56,7 @@ class Form:
 
     def __init__(self, kind: str, undone: bool) -> None:
         self.kind = kind
-        """raw, spaced, folded, skeleton, turned."""
+        """raw, spaced, folded, skeleton, turned, joined."""
         self.undone = undone
         """Whether references are undone first."""
 
@@ -63,13 +65,15 @@ class Form:
             text = _unescape(text)
         if self.kind == "raw":
             return _raw(text)
+        if self.kind == "joined":
+            return _raw(html.unescape(text).translate(_BREAKS))
         if self.kind == "spaced":
             return _raw(_spaced(text))
         visible = _visible(turned(text) if self.kind == "turned" else text)
         return _raw(visible.casefold()) if self.kind == "folded" else _bones(visible)
 
 
-_FORMS = {(kind, undone): Form(kind, undone) for kind in ("raw", "spaced", "folded", "skeleton", "turned")
+_FORMS = {(kind, undone): Form(kind, undone) for kind in ("raw", "spaced", "folded", "skeleton", "turned", "joined")
           for undone in (False, True)}
 
 
@@ -86,7 +90,7 @@ class Layout:
         pieces: list[bytes] = []
         at = 0
         for index, text in enumerate(texts):
-            for form, data in forms(text.plain):
+            for form, data in forms(text.plain, text.part == "url"):
                 if pieces:
                     pieces.append(_SEPARATOR)
                     at += len(_SEPARATOR)
@@ -127,8 +131,13 @@ def single(plain: str) -> bool:
     return len(data.translate(None, _TELLING)) == len(data) and "  " not in plain
 
 
-def forms(plain: str) -> list[tuple[Form, bytes]]:
-    """The forms of a text that differ from one another, with the functions that make them. The first is itself."""
+def forms(plain: str, link: bool = False) -> list[tuple[Form, bytes]]:
+    """The forms of a text that differ from one another, with the functions that make them. The first is itself.
+
+    `link`: the text is the address of a link; programs leave out tabs and line breaks in it (WHATWG URL 4.4).
+    """
+    if link and plain.translate(_BREAKS) != plain:
+        return [*forms(plain), (_FORMS["joined", False], _FORMS["joined", False](plain))]
     raw = _raw(plain)
     undone = False
     made: list[tuple[Form, bytes]] = [(_FORMS["raw", False], raw)]

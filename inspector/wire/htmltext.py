@@ -42,6 +42,19 @@ def decode(data: bytes, charset: int) -> tuple[str, str]:
     return data.decode("latin-1"), "latin-1"
 
 
+def other_wide(text: str) -> str | None:
+    """What a client reads in UTF-16 that came with its little end first, or in letters that were only labelled so; None
+    where that is nothing. `text`: as it was read."""
+    if text.isascii():
+        return None
+    data = text.encode(UTF16, "surrogatepass")
+    if data.isascii() and b"\0" not in data:
+        return data.decode("ascii")
+    if data[1::2].count(0) < 4:
+        return None
+    return clean(data.decode("utf-16-le", "ignore"))
+
+
 def encode(text: str, codec: str) -> bytes:
     """The bytes of a text in the codec that `decode` named; what it cannot say becomes `?`."""
     return text.encode(codec, "surrogatepass" if codec == UTF16 else "replace")
@@ -92,6 +105,10 @@ def texts(text: str, part: str = "body") -> tuple[tuple[Text, ...], tuple[Place 
         hidden = clean(markup.hidden(text))
         if hidden:
             found.append(Text("markup", hidden, None, False))
+            places.append(None)
+        other = markup.strict(text)
+        if other:
+            found.append(Text("markup", clean(other), None, False))
             places.append(None)
     return tuple(found), tuple(places)
 

@@ -47,19 +47,20 @@ def other_reading(data: bytes) -> str | None:
     Escapes of ISO-2022-JP make ideograms of letters, which most clients show as letters; one wrong byte makes us read
     CP1252 where most clients show UTF-8 and a mark for the byte.
     """
-    if data.isascii():
-        if b"\x1b$" not in data and b"\x1b(" not in data:
-            return None
-        first, *pieces = data.decode("ascii").split("\x1b")
-        bare = (p[3:] if p.startswith("$(") else p[2:] if p[:1] in ("$", "(") else p for p in pieces)
-        text = " ".join([first, *bare])
-        return IRC_FORMATTING.sub("", text)
+    escaped = b"\x1b$" in data or b"\x1b(" in data
+    if data.isascii() and not escaped:
+        return None
     try:
-        data.decode()
+        text = data.decode()
+        if not escaped:
+            return None
     except UnicodeDecodeError:
         text = data.decode("utf-8", "ignore")
-        return None if text.isascii() else IRC_FORMATTING.sub("", text)
-    return None
+        if text.isascii() and not escaped:
+            return None
+    first, *pieces = text.split("\x1b")
+    bare = (p[3:] if p.startswith("$(") else p[2:] if p[:1] in ("$", "(") else p for p in pieces)
+    return IRC_FORMATTING.sub("", " ".join([first, *bare]) if data.isascii() else "".join([first, *bare]))
 
 
 def texts_of(part: str, data: bytes) -> tuple[Text, ...]:

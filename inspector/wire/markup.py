@@ -7,15 +7,19 @@ one; what a reader without HTML would see beside that (links, unknown tags, comm
 from __future__ import annotations
 
 import html
+from typing import Protocol
 
 from inspector.wire.patterns import (
     HTML_BREAK,
+    HTML_ENDING,
     HTML_HIDDEN,
     HTML_LINK,
     HTML_SPLIT,
     HTML_SURE,
     HTML_TAG,
     HTML_TOKEN,
+    RTF_HIDDEN,
+    RTF_TOKEN,
 )
 
 TAGS = 512
@@ -26,6 +30,12 @@ _formatting: set[str] = set()
 
 Unit = tuple[str, int, int]
 """(one shown character, start, end): where it stands in the text; a whole tag or entity may stand behind it."""
+
+
+class _Found(Protocol):
+    """A match of a pattern."""
+
+    def groups(self) -> tuple[str | None, ...]: ...
 
 
 def has_tags(text: str) -> bool:
@@ -63,12 +73,70 @@ def formatted(text: str) -> str | None:
     parts = HTML_SPLIT.split(text)
     if not _formatting.issuperset(parts[1::2]):
         for tag in parts[1::2]:
-            if HTML_BREAK.match(tag) or HTML_HIDDEN.match(tag) or HTML_LINK.search(tag) or len(tag) > TAG_BYTES:
+            if (HTML_BREAK.match(tag) or HTML_HIDDEN.match(tag) or HTML_LINK.search(tag) or len(tag) > TAG_BYTES
+                    or tag.count('"') & 1 or tag.count("'") & 1):
                 return None
             if len(_formatting) >= TAGS:
                 _formatting.clear()
             _formatting.add(tag)
     return "".join(parts[::2])
+
+
+def strict(text: str) -> str | None:
+    """What browsers show where that differs from `shown`: a `>` in a value or comment ends no tag there, and a tag that
+    does not end hides the rest (HTML Living Standard 13.2.5). None: no difference."""
+    if '"' not in text and "'" not in text and "<!" not in text:
+        return None
+    out: list[str] = []
+    at = 0
+    while (start := text.find("<", at)) >= 0:
+        after = text[start + 1:start + 2]
+        if not after or not (after in "/!?" or (after.isascii() and after.isalpha())):
+            out.append(text[at:start + 1])
+            at = start + 1
+            continue
+        out.append(text[at:start])
+        if text.startswith("<!--", start):
+            end = text.find("-->", start + 2)
+            at = len(text) if end < 0 else end + 3
+        else:
+            at = _tag_end(text, start + 1)
+        if HTML_BREAK.match(text[start:min(at, start + 16)] + ">"):
+            out.append("\n")
+    seen = html.unescape("".join([*out, text[at:]])).replace("\0", "")
+    return None if seen == shown(text) else seen
+
+
+def _tag_end(text: str, at: int) -> int:
+    """Behind the `>` of the tag that begins before `at`; the text's end where there is none."""
+    while (found := HTML_ENDING.search(text, at)) is not None:
+        at = found.end()
+        if found.group() == ">":
+            return at
+        if text[:found.start()][-8:].rstrip().endswith("="):
+            at = text.find(found.group(), at) + 1
+            if not at:
+                break
+    return len(text)
+
+
+_RTF_BREAKS = frozenset(("par", "line", "tab", "page", "sect", "cell", "row"))
+
+
+def rich(text: str) -> str:
+    """The words of RTF (Rich Text Format specification 1.9): control words and groups left out, escapes undone."""
+    return RTF_TOKEN.sub(_of_rtf, RTF_HIDDEN.sub("", text))
+
+
+def _of_rtf(found: _Found) -> str:
+    byte, char, word, sign = found.groups()
+    if byte:
+        return bytes((int(byte, 16),)).decode("cp1252", "replace")
+    if char:
+        return chr(int(char) & 0xFFFF)
+    if word:
+        return "\n" if word in _RTF_BREAKS else ""
+    return "" if sign is None else {"~": "\u00a0", "_": "-", "-": ""}.get(sign, sign)
 
 
 def units(text: str) -> list[Unit]:

@@ -74,8 +74,19 @@ HTML_BREAK: Final = re.compile(
 """A tag that is shown as a line break."""
 
 HTML_TOKEN: Final = re.compile(
-    "<[A-Za-z/!?][^<>]*+>|&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+    "<[A-Za-z/!?][^<>]*+>|&(?:#[0-9]{1,40};?|#[xX][0-9a-fA-F]{1,40};?|[A-Za-z][A-Za-z0-9]{1,31};)")
 """A tag or a character reference."""
+
+HTML_ENDING: Final = re.compile("""[>"']""")
+"""What may end a tag, or begin a value in which nothing ends it (HTML Living Standard 13.2.5.36)."""
+
+RTF_HIDDEN: Final = re.compile(r"\{\\\*[^{}]*+\}")
+"""A group that a reader of RTF leaves out when it does not know it."""
+
+RTF_TOKEN: Final = re.compile(
+    r"\\'([0-9a-fA-F]{2})|\\u(-?[0-9]{1,6})(?: |\?|\\'[0-9a-fA-F]{2})?|\\([a-zA-Z]{1,32})-?[0-9]{0,10} ?|\\([^a-zA-Z'])"
+    r"|[{}\r\n]")
+"""What is no letter in RTF: (escaped byte, escaped character, control word, control sign), or a group's end."""
 
 HTML_SURE: Final = re.compile(
     r"(?i)</?(?:html|body|font|br|b|i|u|s|a|p|div|span|img|em|strong|center|h[1-6])(?=[\s/>])[^<>]*+>")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from inspector.model import Way
@@ -69,14 +69,15 @@ def said(case: Case) -> tuple[tuple[Way, bytes], ...] | None:
     return tuple(units) if leaks(case.how.read(arriving), made[1]) else None
 
 
-def protocol_cases() -> Iterator[Case]:
-    """Every disguise with every plain target."""
+def protocol_cases(protocol: str | None = None, wanted: Callable[[Case], bool] = lambda case: True) -> Iterator[Case]:
+    """Every disguise (of one protocol) with every plain target that it can carry."""
     for spec in SPECS:
-        for disguise in disguises(spec.name):
-            for target in TARGETS:
-                case = Case(spec.name, disguise, target)
-                if said(case) is not None:
-                    yield case
+        if protocol is None or spec.name == protocol:
+            for disguise in disguises(spec.name):
+                for target in TARGETS:
+                    case = Case(spec.name, disguise, target)
+                    if wanted(case) and said(case) is not None:
+                        yield case
 
 
 PLAINEST = {"xmpp": ("body, up", "XHTML only, down"), "irc": ("PRIVMSG, up", "PRIVMSG, down"),
@@ -84,12 +85,14 @@ PLAINEST = {"xmpp": ("body, up", "XHTML only, down"), "irc": ("PRIVMSG, up", "PR
 """The disguises that carry the writings."""
 
 
-def writing_cases(protocol: str, disguise: str) -> Iterator[Case]:
+def writing_cases(
+    protocol: str, disguise: str, wanted: Callable[[Case], bool] = lambda case: True,
+) -> Iterator[Case]:
     """Every writing of every target in one disguise."""
     for target in TARGETS:
         for writing in WRITINGS:
             case = Case(protocol, disguise, target, writing)
-            if said(case) is not None:
+            if wanted(case) and said(case) is not None:
                 yield case
 
 
@@ -109,5 +112,6 @@ def play(case: Case, action: str, units: Said | None = None) -> tuple[str, bool]
     at = len(session.sent[case.how.way])
     for way, data in units if units is not None else said(case) or ():
         session.feed(way, data)
+    session.wait()
     assert made is not None
     return session.outcome, leaks(case.how.read(bytes(session.sent[case.how.way][at:])), made[1])

@@ -28,14 +28,15 @@ from inspector.model import (
     Note,
     Rules,
     Scan,
-    Scanned,
     ScanFailed,
+    Scanned,
     Send,
     Spec,
     Spool,
     Unspool,
     Unspooled,
     Way,
+    Woke,
 )
 from inspector.protocols.registry import BY_NAME, SPECS
 from inspector.scan.files import FileJudge
@@ -85,7 +86,16 @@ class Line:
         if self.over:
             return
         self.at += 0.001
-        waiting: deque[Input] = deque([Chunk(way, self.at, data)])
+        self._step(Chunk(way, self.at, data))
+
+    def wait(self) -> None:
+        """Time passes: whatever was waiting for it goes its way."""
+        self.at += 60
+        if not self.over:
+            self._step(Woke(self.at))
+
+    def _step(self, given: Input) -> None:
+        waiting: deque[Input] = deque([given])
         while waiting:
             for effect in self.session.step(waiting.popleft(), self.world):
                 if isinstance(effect, Send):

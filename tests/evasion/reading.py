@@ -56,7 +56,6 @@ def leaks(shown: Iterable[str], secrets: Iterable[str]) -> bool:
         size = max(5, len(small) * 6 // 10)
         for start in range(max(len(small) - size, 0) + 1):
             piece = small[start:start + size]
-            if len(set(piece)) > 2 or size == len(small):
-                if any(piece in view for view in views):
-                    return True
+            if len(set(piece)) > 2 and any(piece in view for view in views):
+                return True
     return False

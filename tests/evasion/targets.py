@@ -39,7 +39,7 @@ TARGETS: dict[str, Target] = {
     "IDN domain": Target("idn", "bücherfalle.example", "http://", "/pay", "t.list"),
     "link": Target("url", "shop-ground.example/kit/run", "http://", " is it", "t.list"),
     "address": Target("address", "198.51.100.77", "http://", "/a", "t.list"),
-    "card": Target("number", "4111 1111 1111 1111", "pay with ", " please", "dlp.card_number"),
+    "card": Target("number", "5105 1051 0510 5100", "pay with ", " please", "dlp.card_number"),
     "IBAN": Target("iban", "DE89370400440532013000", "send it to ", " please", "dlp.iban"),
     "private key": Target("key", PEM, "", "", "dlp.private_key"),
 }

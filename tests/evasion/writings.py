@@ -153,25 +153,26 @@ _add("named references", ("words",), lambda text: text.replace(" ", "&nbsp;"))
 
 # -- numbers
 
-_PLAIN = {"number": "4111111111111111", "iban": "DE89370400440532013000"}
 for _name, _what in (
     ("in one piece", ""), ("hyphens", "-"), ("dots", "."), ("slashes", "/"), ("underscores", "_"), ("commas", ","),
     ("en dashes", "–"), ("middle dots", "·"), ("hyphens with blanks", " - "), ("commas with blanks", ", "),
     ("bars", " | "), ("asterisks", "*"), ("colons", ":"), ("semicolons", ";"), ("plus signs", "+"), ("bullets", "•"),
     ("equals signs", "="), ("tildes", "~"), ("number signs", "#"),
 ):
-    _add(f"groups with {_name}" if _what else _name, ("number",), lambda text, what=_what: text.replace(" ", what))  # type: ignore[misc]
+    _add(f"groups with {_name}" if _what else _name, ("number",),
+         lambda text, what=_what: text.replace(" ", what))  # type: ignore[misc]
     if _what:
         _add(f"IBAN in groups with {_name}", ("iban",),
              lambda text, what=_what: what.join(text[at:at + 4] for at in range(0, len(text), 4)))  # type: ignore[misc]
 for _name, _what in (("blanks", " "), ("hyphens", "-"), ("dots", "."), ("commas", ","), ("slashes", "/"),
                      ("two blanks", "  "), ("line breaks", "\n"), ("underscores", "_")):
-    _add(f"every digit apart, {_name}", _NUMBERS, lambda text, what=_what: what.join(text.replace(" ", "")))  # type: ignore[misc]
+    _add(f"every digit apart, {_name}", _NUMBERS,
+         lambda text, what=_what: what.join(text.replace(" ", "")))  # type: ignore[misc]
 _add("in brackets", ("number",), lambda text: "(" + text.replace(" ", ")(") + ")")
 _add("in square brackets", ("number",), lambda text: "[" + text.replace(" ", "] [") + "]")
-_add("unequal groups", ("number",), lambda text: "411 1111 111111 111")
-_add("mixed separators", ("number",), lambda text: "4111-1111 1111.1111")
-_add("groups of eight", ("number",), lambda text: "41111111 11111111")
+_add("unequal groups", ("number",), lambda text: "510 5105 105105 100")
+_add("mixed separators", ("number",), lambda text: "5105-1051 0510.5100")
+_add("groups of eight", ("number",), lambda text: "51051051 05105100")
 _add("IBAN in pairs", ("iban",), lambda text: " ".join(text[at:at + 2] for at in range(0, len(text), 2)))
 _add("IBAN with mixed separators", ("iban",), lambda text: "DE89 3704-0044 0532.0130 00")
 _around("IBAN behind a word", ("iban",), lambda text, after: ("IBAN:", text, "."))
@@ -185,8 +186,9 @@ for _name, _first in (
 ):
     _add(f"{_name} digits", ("number", "address"),
          lambda text, first=_first: text.translate({48 + at: chr(first + at) for at in range(10)}))  # type: ignore[misc]
-_add("circled digits", ("number",), lambda text: text.translate({49 + at: chr(0x2460 + at) for at in range(9)}))
-_add("superscript digits", ("number",), lambda text: text.translate({49: "¹", 52: "⁴"}))
+_add("circled digits", ("number",),
+     lambda text: text.translate({48: "⓪", **{49 + at: chr(0x2460 + at) for at in range(9)}}))
+_add("superscript digits", ("number",), lambda text: text.translate({48: "⁰", 49: "¹", 53: "⁵"}))
 _add("letters that look like digits", ("number",), lambda text: text.replace("1", "l"))
 
 # -- links
@@ -258,7 +260,8 @@ _add("path with dot segments", ("url",), lambda text: text.replace("/kit", "/./x
 _add("path with encoded dot segments", ("url",), lambda text: text.replace("/kit", "/%2e/x/%2E%2e/kit"))
 _add("path with backslashes", ("url",), lambda text: text.replace("/", "\\"))
 _around("link with default port", ("url",), lambda text, after: ("http://", text.replace("/", ":80/", 1), after))
-_around("link with a zero before the port", ("url",), lambda text, after: ("http://", text.replace("/", ":00080/", 1), after))
+_around("link with a zero before the port", ("url",),
+        lambda text, after: ("http://", text.replace("/", ":00080/", 1), after))
 _around("link with a query", ("url",), lambda text, after: ("http://", text, "?x=1" + after))
 _around("link with a fragment", ("url",), lambda text, after: ("http://", text, "#top" + after))
 _around("link with a closing bracket", ("url",), lambda text, after: ("(http://", text, ")." + after))

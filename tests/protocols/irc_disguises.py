@@ -64,7 +64,7 @@ def _encoded(line: Line, codec: str = "utf-8") -> Callable[[Way, str], bytes | N
 
 def _japanese(way: Way, text: bytes) -> bytes:
     """Escapes of ISO-2022-JP that change nothing, between the letters."""
-    return _to(way) + b"\x1b(B".join(bytes((byte,)) for byte in text) + b"\r\n"
+    return _to(way) + "\x1b(B".join(text.decode()).encode() + b"\r\n"
 
 
 def _marked(way: Way, text: bytes) -> bytes:
@@ -107,7 +107,6 @@ _BOTH: dict[str, Callable[[Way, str], bytes | None]] = {
     "escapes of ISO-2022-JP": _encoded(_japanese),
     "ISO-2022-JP around the words": _encoded(_words(before=b"\x1b$B$3$s\x1b(B ")),
     "JIS Roman letters": _encoded(_words(before=b"\x1b(J", after=b"\x1b(B")),
-    "UTF-7": lambda way, text: None,
     "line feed alone": _encoded(lambda way, text: _to(way) + text + b"\n"),
     "carriage return alone": _encoded(lambda way, text: _to(way) + text + b"\r" + _to(way) + b"hi\r\n"),
     "two carriage returns": _encoded(lambda way, text: _to(way) + text + b"\r\r\n"),
@@ -151,7 +150,6 @@ _UP: dict[str, Callable[[Way, str], bytes | None]] = {
     "SQUERY": _encoded(lambda way, text: b"SQUERY somebody :" + text + b"\r\n"),
     "CPRIVMSG": _encoded(lambda way, text: b"CPRIVMSG bob #garden :" + text + b"\r\n"),
     "KILL": _encoded(lambda way, text: b"KILL bob :" + text + b"\r\n"),
-    "key of a channel": lambda way, text: None,
     "INVITE with words": _encoded(lambda way, text: b"INVITE carol #garden :" + text + b"\r\n"),
     "MemoServ": _encoded(lambda way, text: b"PRIVMSG MemoServ :SEND bob " + text + b"\r\n"),
     "to a service by its short name": _encoded(lambda way, text: b"MS SEND bob " + text + b"\r\n"),

@@ -194,7 +194,7 @@ _TEXTS: dict[str, Fragments] = {
     "UTF-16, little end first": _coded("utf-16-le", 2),
     "UTF-16 with a byte order mark": _coded("utf-16", 2),
     "ASCII labelled as UTF-16": lambda text: (
-        (_fragment(text.encode().ljust((len(text.encode()) + 1) // 2 * 2), 2),)),
+        (_fragment(text.encode().ljust((len(text) + 1) // 2 * 2), 2),) if text.isascii() else None),
     "an unknown charset": _coded("utf-8", 0x4444),
     "NUL between the letters": _coded("ascii", 0, lambda text: "\0".join(text)),
     "two fragments": lambda text: (_fragment(text[:9].encode(), 0), _fragment(text[9:].encode(), 0)),

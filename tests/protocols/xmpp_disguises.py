@@ -18,6 +18,7 @@ XHTML = "http://www.w3.org/1999/xhtml"
 XHTML_IM = "http://jabber.org/protocol/xhtml-im"
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 BIND = "urn:ietf:params:xml:ns:xmpp-bind"
+_BREAKS = dict.fromkeys(map(ord, "\t\n\r"))
 ROOM = "garden@rooms.example.org"
 MORE = " xmlns:c='jabber:client' xmlns:h='http://www.w3.org/1999/xhtml'"
 
@@ -47,7 +48,7 @@ def read(data: bytes) -> list[str]:
     """All character data and attributes of the stanzas that came, joined in any way a client may; files decoded."""
     shown: list[str] = []
     files: dict[str, bytes] = {}
-    parser = ET.XMLPullParser(("end",))
+    parser: ET.XMLPullParser[ET.Element] = ET.XMLPullParser(("end",))
     parser.feed(_HEADS[UP])
     at = data.rfind(b"<stream:stream")
     rest = data if at < 0 else data[data.index(b">", at) + 1:]
@@ -63,6 +64,7 @@ def read(data: bytes) -> list[str]:
             files[sid] = files.get(sid, b"") + base64.b64decode(element.text or "")
         shown += renderings(words)
         shown += element.attrib.values()
+        shown += [value.translate(_BREAKS) for value in element.attrib.values()]
         shown.append(" ".join(element.itertext()))
     return shown + [content.decode("utf-8", "replace") for content in files.values()]
 
@@ -115,13 +117,13 @@ def _body(spelled: Callable[[str], str] = escape, more: str = "type='chat' id='d
     return _message(lambda text: f"<body{attributes}>{spelled(text)}</body>{also}", more)
 
 
-def _link(form: str) -> Stanza:
+def _link(form: str, spelled: Callable[[str], str] = str) -> Stanza:
     """Only what is a link stands in an attribute."""
 
     def stanza(way: Way, text: str) -> str | None:
         if not text.startswith("http"):
             return None
-        return f"<message {_ends(way)}>{form.format(quoteattr(text.partition(' ')[0]))}</message>"
+        return f"<message {_ends(way)}>{form.format(spelled(quoteattr(text.partition(' ')[0])))}</message>"
 
     return stanza
 
@@ -179,9 +181,10 @@ _BOTH: dict[str, Stanza] = {
     "XHTML, title of an image": _message(
         lambda text: _html(f"<img src='http://garden.example/x.png' alt={quoteattr(text)}/>")),
     "XHTML link": _link("<body>hi</body>" + _html("<a href={}>here</a>")),
+    "XHTML link with tabs and line breaks": _link(
+        "<body>hi</body>" + _html("<a href={}>here</a>"), lambda link: "&#9;".join(link[:20]) + "&#10;" + link[20:]),
     "XHTML image": _link("<body>hi</body>" + _html("<img src={} alt='x'/>")),
-    "link to a file (jabber:x:oob)": _link("<body>hi</body><x xmlns='jabber:x:oob'><url>x</url></x>" if False else
-                                           "<reference xmlns='urn:xmpp:reference:0' type='data' uri={}/>"),
+    "link in a reference": _link("<reference xmlns='urn:xmpp:reference:0' type='data' uri={}/>"),
     "link to a file with description": _message(
         lambda text: "<x xmlns='jabber:x:oob'><url>http://garden.example/x</url>"
                      f"<desc>{escape(text)}</desc></x>"),
@@ -192,10 +195,12 @@ _BOTH: dict[str, Stanza] = {
     "retraction with a reason": _message(
         lambda text: f"<retract id='old' xmlns='urn:xmpp:message-retract:1'><reason>{escape(text)}</reason></retract>"),
     "reaction": _message(
-        lambda text: f"<reactions id='old' xmlns='urn:xmpp:reactions:0'><reaction>{escape(text)}</reaction></reactions>"),
+        lambda text: f"<reactions id='old' xmlns='urn:xmpp:reactions:0'><reaction>{escape(text)}</reaction>"
+                     "</reactions>"),
     "reply with fallback": _message(
         lambda text: f"<body>&gt; {escape(text)}\nyes</body><reply to='{BOB}' id='old' xmlns='urn:xmpp:reply:0'/>"
-                     "<fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:reply:0'><body start='0' end='40'/></fallback>"),
+                     "<fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:reply:0'><body start='0' end='40'/>"
+                     "</fallback>"),
     "body beside an encrypted one": _body(also=_OMEMO),
     "beside a hint of encryption": _body(
         also="<encryption xmlns='urn:xmpp:eme:0' namespace='eu.siacs.conversations.axolotl' name='OMEMO'/>"),
@@ -222,13 +227,14 @@ _BOTH: dict[str, Stanza] = {
     "label of a form": _message(
         lambda text: f"<x xmlns='jabber:x:data' type='form'><title>{escape(text)}</title><field var='a' "
                      "type='text-single'/></x>"),
-    "an extension nobody knows": _message(lambda text: f"<body>hi</body><x xmlns='urn:nobody'><y>{escape(text)}</y></x>"),
+    "an extension nobody knows": _message(
+        lambda text: f"<body>hi</body><x xmlns='urn:nobody'><y>{escape(text)}</y></x>"),
     "an extension, element by element": _message(
         lambda text: "<body>hi</body><x xmlns='urn:nobody'>" + "<i/>".join(map(escape, text)) + "</x>"),
     "real-time text": _message(
         lambda text: f"<rtt xmlns='urn:xmpp:rtt:0' seq='0' event='new'><t>{escape(text)}</t></rtt>"),
-    "stanza identifier": lambda way, text: f"<message {_ends(way, 'type=chat'.replace('chat', repr('chat')))} "
-                                           f"id={quoteattr(text)}><body>hi</body></message>",
+    "stanza identifier": lambda way, text: (
+        f"<message {_ends(way, '')} type='chat' id={quoteattr(text)}><body>hi</body></message>"),
     "status": lambda way, text: (
         f"<presence {_ends(way, '')}><show>dnd</show><status>{escape(text)}</status></presence>"),
     "status with references": lambda way, text: (
@@ -297,9 +303,11 @@ def _disguise(way: Way, stanza: Stanza) -> Disguise:
         said = stanza(way, text)
         return None if said is None else [(way, said.encode())]
 
-    return Disguise(way, say, read, BEFORE, harmless=lambda number: (
-        f"<message {_ends(way, f'id={number}'.replace('=', '=' + chr(39)) + chr(39))}><body>the tulips are out"
-        f"</body></message>").encode())
+    def harmless(number: int) -> bytes:
+        more = f"id='n{number}' type='chat'"
+        return f"<message {_ends(way, more)}><body>the tulips are out</body></message>".encode()
+
+    return Disguise(way, say, read, BEFORE, harmless=harmless)
 
 
 def _file(way: Way, block: int) -> Disguise:

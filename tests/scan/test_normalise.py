@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.model import Text
-from inspector.scan.normalise import SEPARATOR, Layout, clusters, forms
+from inspector.scan.normalise import SEPARATOR, Layout, clusters, forms, single, turned
 from tests.scan import making
 
 SCANNER = making.scanner(making.pack(
@@ -60,6 +60,42 @@ def test_a_reference_is_one_cluster() -> None:
     """A letter with its marks, a Hangul syllable of parts, and a reference are clusters."""
     assert clusters("ae\u0301&amp;b") == [0, 1, 3, 8]
     assert clusters("\u1100\u1161\u11a8x") == [0, 3]
+
+
+@pytest.mark.parametrize("text", [
+    "PAY\u202elap\u202c now", "pay\u202e\u202dpal\u202c\u202c", "ⓟᴀʏᴘᴀʟ", "⒫⒜⒴⒫⒜⒧", "🅟🅐🅨🅟🅐🅛", "pаyрal",
+    "p\u05b0a\u05b0y\u05b0pal", "p\U0001bca0aypal", "&#112aypal", "pay\x01pal", "ƥaүpał",
+])
+def test_more_disguised_words(text: str) -> None:
+    """Overrides of direction, letters in signs, marks of other scripts, controls, references without semicolon."""
+    assert [one.rule for one in SCANNER.quick([Text("b", f"see {text}")]) or ()] == ["t.pal"]
+
+
+def test_white_space_is_one_blank() -> None:
+    """Of any kind and length, in ASCII and beside other letters; the place is the run."""
+    scanner = making.scanner(making.pack(making.rule("two", '$a = "pay pal"', "$a")))
+    for text in ("pay  pal", "pay\tpal", "pay \r\n pal", "pay\u2028pal", "pay\u2800pal", "é pay\u3000 pal"):
+        (finding,) = scanner.quick([Text("b", text)]) or ()
+        assert finding.spans == ((0, text.index("pay"), len(text)),), text
+
+
+def test_a_link_s_address_is_read_without_breaks() -> None:
+    """Tabs and line breaks in an address are left out; in a text they are blanks."""
+    assert [one.rule for one in SCANNER.quick([Text("url", "pa\typ\nal")]) or ()] == ["t.pal"]
+    assert SCANNER.quick([Text("body", "pa\typ\nal")]) == ()
+
+
+def test_overrides_nest_and_end_with_their_line() -> None:
+    """Innermost first; a line's end closes all; more than 125 deep is not counted."""
+    assert turned("a\u202ecb\u202d12\u202c\u202cd") == "a12bcd"
+    assert turned("\u202eba\nba") == "ab\nba"
+    assert turned("\u202e" * 1000 + "ba" + "\u202c" * 1000 + "c") in ("abc", "bac")
+
+
+def test_single() -> None:
+    """ASCII with single blanks and no reference is itself and nothing else."""
+    assert single("a plain text, with signs (and 1 number)!")
+    assert not any(map(single, ("a  b", "a\nb", "a&amp;", "é", "a\x01", "a\x7f")))
 
 
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=3), st.data())

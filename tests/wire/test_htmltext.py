@@ -81,3 +81,12 @@ def test_a_placeholder_is_one_escaped_line() -> None:
     assert htmltext.placeholder("no <b>\r\n& more\0") == (b"no &lt;b&gt;  &amp; more ", 0)
     assert htmltext.placeholder("für") == ("für".encode("utf-16-be"), 2)
     assert len(htmltext.placeholder("x" * 5000)[0]) == 1000
+
+
+@pytest.mark.parametrize(("data", "other"), [
+    ("secret".encode("utf-16-le"), "secret"), (b"secret", "secret"), ("secret".encode("utf-16-be"), None),
+    ("секрет да".encode("utf-16-be"), None), ("\ufeffsecret".encode("utf-16-le"), "\ufeffsecret"),
+])
+def test_another_reading_of_wide_letters(data: bytes, other: str | None) -> None:
+    """Letters with the little end first, or labelled as wide without being so; nothing for what is as it says."""
+    assert htmltext.other_wide(data.decode("utf-16-be")) == other

@@ -60,6 +60,7 @@ def test_another_reading_of_a_guessed_charset_is_told() -> None:
     """One wrong byte makes CP1252 of what most clients show as UTF-8; ISO-2022-JP's escapes hide letters."""
     assert other_reading("schön".encode() + b"\xff") == "schön"
     assert other_reading(b"\x1b$Bsecret\x1b(B") == " secret "
+    assert other_reading("sch\x1b(Bön".encode()) == "schön"
     assert other_reading("schön".encode()) is None
     assert other_reading(b"plain") is None
     assert texts_of("body", "schön".encode() + b"\xff")[1] == Text("body", "schön", None, False)

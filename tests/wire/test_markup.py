@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inspector.wire import markup
 from inspector.wire.markup import (
     TAG_BYTES,
     TAGS,
@@ -87,3 +89,33 @@ def test_hidden() -> None:
     """What is in comments and unknown tags."""
     assert hidden("<b>a</b><!-- secret --><x word>") == "-- secret -- word"
     assert hidden("<b>a</b>") == ""
+
+
+@pytest.mark.parametrize(("text", "seen"), [
+    ("se<!-- > -->cret", "secret"), ('se<b title=">">cret', "secret"), ("se<b title='>' >cret", "secret"),
+    ("se<b title = \">\">cret", "secret"), ("a<!-- open", "a"), ('a<b title="', "a"), ("<b>a</b> it's", None),
+    ('<font color="red">a</font>', None), ("1 < 2 'q'", None), ("a<!-->b", None),
+])
+def test_strict_readers_end_a_tag_elsewhere(text: str, seen: str | None) -> None:
+    """A sign inside of a value or comment ends no tag for browsers; None where all readers agree."""
+    assert markup.strict(text) == seen
+
+
+def test_strict_reading_is_linear() -> None:
+    """Tags that never end are read once."""
+    for text in ("<a '" * 50_000, '<a ="' * 50_000, "<!--" * 50_000):
+        markup.strict(text)
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("{\\rtf1 some {\\b words}}", "some words"), ("{\\rtf1 \\'73\\u101?cret\\par x}", "secret\nx"),
+    ("{\\rtf1 se{\\*\\junk hidden}cret \\{a\\}}", "secret {a}"), ("{\\rtf1 a\\~b\\_c\\-d}", "a\u00a0b-cd"),
+])
+def test_the_words_of_rich_text(text: str, words: str) -> None:
+    """Control words, groups and unknown destinations are left out, escapes undone."""
+    assert markup.rich(text) == words
+
+
+def test_numeric_references_without_a_semicolon() -> None:
+    """As browsers read them."""
+    assert markup.shown("&#115ecret &#x73;ecret &#0000115;ecret") == "secret secret secret"

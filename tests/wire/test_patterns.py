@@ -12,6 +12,10 @@ from inspector.wire import patterns
 
 WORST: dict[str, Callable[[int], list[str | bytes]]] = {
     "INVISIBLE": lambda n: ["\u200b" * n, "a\u0301" * (n // 2), "a" * n],
+    "HTML_ENDING": lambda n: ["a" * n, "<" * n],
+    "RTF_HIDDEN": lambda n: ["{" * n, "{\\*" * (n // 3), "{\\*" + "a" * n],
+    "RTF_TOKEN": lambda n: [
+        "\\" * n, "\\u" * (n // 2), "\\a" * (n // 2), "\\" + "a" * n, "\\u-12345" * (n // 8), "{" * n],
     "BLANKS": lambda n: [" " * n, "\t" * n, " a" * (n // 2), "\u2800 " * (n // 2), "  a" * (n // 3)],
     "ENCLOSED": lambda n: ["a" * n, "\u2474" * n],
     "ENTITY": lambda n: ["&" * n, "&a" * (n // 2), "&" + "a" * n, "&#" * (n // 2), "&#x12345" * (n // 8)],

@@ -353,11 +353,7 @@ class HoldDesk:
             del self._delivering[hold]
             self._wait_for(held)
             return False
-        seconds = self.limits().cover_seconds
-        cover = self._covers.get(hold)
-        if cover is None or cover.until - self._clock() < seconds / 2:
-            # It was released long ago: what follows it follows now.
-            self._cover(held, self._clock() + seconds)
+        self._cover_again(held)
         return True
 
     def came(self, hold: str, flow: str, sent: bool) -> None:
@@ -435,6 +431,7 @@ class HoldDesk:
         if held.id not in self._sendable:
             if held.id in self._untold:
                 self._untold.discard(held.id)
+                self._cover_again(held)
                 self._say(flow, held, SEND_AGAIN if held.about == "file" else SEND_AGAIN_MESSAGE, COMES_AGAIN)
             return
         run = self._runs.get(flow)
@@ -530,6 +527,14 @@ class HoldDesk:
             self._covers[held.id] = cover
         self.floor.cover(cover)
 
+    def _cover_again(self, held: Held) -> None:
+        """Where it was released long ago: what follows it follows now."""
+        limits, now = self.limits(), self._clock()
+        seconds = limits.cover_file_seconds if held.about == "file" else limits.cover_seconds
+        cover = self._covers.get(held.id)
+        if cover is None or cover.until - now < seconds / 2:
+            self._cover(held, now + seconds)
+
     def _uncover(self, hold: str) -> None:
         """It was taken back."""
         if (cover := self._covers.pop(hold, None)) is not None:
@@ -623,8 +628,7 @@ class HoldDesk:
         await self._looked("shown", held, by)
         said = msgspec.to_builtins(held)
         del said["raw"]
-        return {"item": msgspec.to_builtins(item), "held": {**said, "way": "up" if held.way is UP else "down"},
-                "sendable": bool(held.raw)}
+        return {"item": msgspec.to_builtins(item), "held": {**said, "way": "up" if held.way is UP else "down"}}
 
     async def _looked(self, step: str, held: Held, by: str) -> None:
         """The row of a look; without it on disk there is no look. Raises UserError."""

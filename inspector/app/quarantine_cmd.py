@@ -67,7 +67,7 @@ def _line(item: Mapping[str, Any]) -> dict[str, Any]:
         "id": item["id"], "reference": item["reference"], "t": rfc3339(item["t"]), "state": item["state"],
         "protocol": item["protocol"], "kind": item["kind"], "sender": item["sender"],
         "recipients": item["recipients"], "rule": item["rule"], "size": item["size"],
-        "expires": rfc3339(item["expires"]),
+        "expires": rfc3339(item["expires"]), "about": item["about"], "sendable": item["sendable"],
     }
 
 
@@ -87,8 +87,8 @@ def _show(path: Path, key: str, form: str) -> int:
         held = said["held"]
         print(json.dumps({**_line(said["item"]), **{
             name: held[name] for name in (
-                "about", "way", "direction", "flow", "client", "user", "identity", "conversation", "message", "digest",
-                "reason", "policy", "findings", "texts", "file_name", "file_type")}, "sendable": said["sendable"]}))
+                "way", "direction", "flow", "client", "user", "identity", "conversation", "message", "digest",
+                "reason", "policy", "findings", "texts", "file_name", "file_type")}}))
     else:
         print("\n".join(_told(said)))
     return 0
@@ -117,7 +117,7 @@ def _told(said: Mapping[str, Any]) -> Iterator[str]:
         yield f"  sha256    {shown(held['digest'])}"
     for part, text in held["texts"]:
         yield f"  {shown(part):9} {shown(text)}"
-    if not said["sendable"]:
+    if not item["sendable"]:
         yield "  release   its sender must send it again; it passes then"
 
 

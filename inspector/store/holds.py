@@ -69,14 +69,14 @@ _TABLES = """
 CREATE TABLE items (
     n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, reference TEXT NOT NULL, t REAL NOT NULL,
     state TEXT NOT NULL, since REAL NOT NULL, expires REAL NOT NULL, protocol TEXT NOT NULL, about TEXT NOT NULL,
-    kind TEXT NOT NULL, sender TEXT, recipients TEXT NOT NULL, rule TEXT, size INTEGER NOT NULL, bytes INTEGER NOT NULL,
-    chunks INTEGER NOT NULL, client BLOB, key INTEGER, wrapped BLOB
+    kind TEXT NOT NULL, sender TEXT, recipients TEXT NOT NULL, rule TEXT, size INTEGER NOT NULL,
+    sendable INTEGER NOT NULL, bytes INTEGER NOT NULL, chunks INTEGER NOT NULL, client BLOB, key INTEGER, wrapped BLOB
 ) STRICT;
 CREATE INDEX items_reference ON items (reference);
 CREATE INDEX items_state ON items (state, expires);
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT
 """
-_SHOWN = "id, reference, t, state, since, expires, protocol, about, kind, sender, recipients, rule, size"
+_SHOWN = "id, reference, t, state, since, expires, protocol, about, kind, sender, recipients, rule, size, sendable"
 _WAITS = f"state IN ({', '.join(repr(state) for state in WAITING)})"
 _OVER = f"state IN ({', '.join(repr(state) for state in ENDED)})"
 
@@ -112,6 +112,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     recipients: tuple[str, ...]
     rule: str | None
     size: int
+    sendable: bool
+    """A release sends it; else its sender must send it again."""
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -335,7 +337,7 @@ class HoldStore:
         values = (
             held.id, held.reference, held.t, "held", at, at + self.limits().hold_seconds, held.protocol, held.about,
             held.kind, _short(held.sender), json.dumps([_short(name) for name in held.recipients[:NAMES]]), held.rule,
-            held.size, size, chunks, client, number, wrapped,
+            held.size, bool(held.raw), size, chunks, client, number, wrapped,
         )
         with self._changing("index"):
             self._run(
@@ -655,7 +657,8 @@ class _Keys:
 def _item(row: tuple[Any, ...]) -> Item:
     names = [field.strip() for field in _SHOWN.split(",")]
     said = dict(zip(names, row, strict=True))
-    return Item(**{**said, "recipients": tuple(json.loads(said["recipients"]))})
+    return Item(**{**said, "recipients": tuple(json.loads(said["recipients"])),
+                   "sendable": bool(said["sendable"])})
 
 
 def _packed(held: Held) -> bytes:

@@ -95,7 +95,8 @@ def test_list(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
         code, out, _ = await command("list", "--format", "jsonl")
         first, second = map(json.loads, out.splitlines())
         assert code == 0 and list(first) == [
-            "id", "reference", "t", "state", "protocol", "kind", "sender", "recipients", "rule", "size", "expires"]
+            "id", "reference", "t", "state", "protocol", "kind", "sender", "recipients", "rule", "size", "expires",
+            "about", "sendable"]
         assert (first["id"], first["t"], first["state"]) == ("h1", "2025-11-24T16:00:00.000000Z", "held")
         assert first["expires"].endswith("Z") and second["sender"] == EVIL
         code, out, _ = await command("list")

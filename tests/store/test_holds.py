@@ -68,7 +68,7 @@ def test_what_is_kept_is_read_again_also_by_the_next_process(tmp_path: Path) -> 
     assert store.items() == [Item(
         id="h1", reference="K7QM-2F9X", t=100.0, state="held", since=200.0, expires=200.0 + 7 * 86400, protocol="xmpp",
         about="message", kind="chat", sender="alice@example.net", recipients=("bob@example.net",), rule="waits",
-        size=12)]
+        size=12, sendable=True)]
     assert store.content("h1", 0) == (b"", True)
     store.close()
 

@@ -638,14 +638,14 @@ class Session:
     ) -> tuple[Finding, ...]:
         """What a short message completes of those before it, beside what is in itself."""
         limits = self._kit.limits
-        texts = event.texts
-        if not texts or len(texts[0].plain) > limits.window_piece_chars or not windows.telling(texts[0].plain):
+        text = windows.words(event)
+        if len(text) > limits.window_piece_chars or not windows.telling(text):
             return findings
         key = windows.key_of(event, self.context.protocol, way, self._writer(event, way))
         window = world.windows.get(key, at) if key is not None else None
         if not window or self._unread():
             return findings
-        more = windows.look(window, texts[0].plain, at, rules, limits)
+        more = windows.look(window, text, at, rules, limits)
         return (*findings, *more) if more else findings
 
     def _remember(self, event: Message, way: Way, at: float, world: World) -> None:

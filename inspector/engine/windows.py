@@ -1,8 +1,10 @@
 """What somebody has just written in a conversation, in case he writes one thing in several pieces.
 
 A card number or a link that is cut over three messages is in none of them. So the last short texts of each writer in
-each conversation are kept, and a short piece with digits, `:` or `/` is also scanned behind the ones before it, with
-nothing or a blank between. What is found over a border is found in the last piece, which is the one that completes it.
+each conversation are kept (of a long one its end, if a number or link may go on behind it), and a short piece with
+digits, `:` or `/` is also scanned behind the ones before it, with nothing or a blank between; and, when there was small
+talk between them, behind those alone that have digits, `:` or `/`. What is found over a border is found in the last
+piece, which is the one that completes it.
 
 Only what was delivered is remembered: a refused piece never reached its reader.
 """
@@ -19,11 +21,13 @@ _PART = "window"
 _GLUES = ("", " ")
 """What may have stood between the pieces: links are cut anywhere, numbers between their groups."""
 _TELLING = frozenset("0123456789:/")
+_ENDING = 8
+"""Characters at the end of a long text that tell whether something goes on behind it."""
 _KINDS = frozenset(("chat", "action", "notice"))
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
-    """A short text that was delivered."""
+    """A text, or the end of one, that was delivered."""
 
     at: float
     text: str
@@ -42,10 +46,22 @@ def key_of(event: Message, protocol: str | None, way: Way, writer: str) -> int |
     return hash((protocol, way, writer, place))
 
 
+def words(event: Message) -> str:
+    """What a message mainly says: its body, wherever that stands among its texts."""
+    for text in event.texts:
+        if text.part == "body":
+            return text.plain
+    return event.texts[0].plain if event.texts else ""
+
+
 def piece_of(event: Message, limits: Limits) -> str | None:
-    """The text that may be one piece of something longer; None: it is too long, or it has no one text."""
-    text = event.texts[0].plain
-    return text if len(text) <= limits.window_piece_chars and text else None
+    """The text that may be one piece of something longer: all of a short one, the end of a long one that ends in the
+    middle of a number or link; None: it has none."""
+    text = words(event)
+    if len(text) <= limits.window_piece_chars:
+        return text or None
+    end = text[-_ENDING:]
+    return None if _TELLING.isdisjoint(end) and end.isascii() else text[-limits.window_piece_chars:]
 
 
 def telling(text: str) -> bool:
@@ -62,23 +78,29 @@ def look(window: Window, text: str, at: float, rules: Rules, limits: Limits) -> 
     pieces = [piece for piece in window if piece.at >= since]
     if not pieces:
         return ()
-    forms = [(glue, glue.join((*(piece.text for piece in pieces), text))) for glue in _GLUES]
+    chains = [pieces]
+    some = [piece for piece in pieces if telling(piece.text)]
+    if some and len(some) < len(pieces):
+        chains.append(some)  # small talk between the pieces
+    forms = [
+        (chain, glue, glue.join((*(piece.text for piece in chain), text))) for chain in chains for glue in _GLUES]
     try:
-        found = rules.scanner.quick(tuple(Text(_PART, form, None, False) for _, form in forms))
+        found = rules.scanner.quick(tuple(Text(_PART, form, None, False) for _, _, form in forms))
     except ScanFailed:
         return ()
     out: list[Finding] = []
     for finding in found or ():
-        begin = None
+        begun: list[Piece] = []
         for index, start, end in finding.spans:
-            glue, form = forms[index]
+            chain, glue, form = forms[index]
             border = len(form) - len(text)
             if start < border - len(glue) and end > border:
-                place = _piece_at(pieces, start, len(glue))
-                begin = place if begin is None else min(begin, place)
-        if begin is None:
+                these = chain[_piece_at(chain, start, len(glue)):]
+                if not begun or len(these) > len(begun):
+                    begun = these
+        if not begun:
             continue
-        detail = f"completed by this message; begun in {', '.join(piece.name for piece in pieces[begin:])}"
+        detail = f"completed by this message; begun in {', '.join(piece.name for piece in begun)}"
         out.append(msgspec.structs.replace(
             finding, spans=(), detail=f"{finding.detail}; {detail}" if finding.detail else detail))
     return tuple(out)

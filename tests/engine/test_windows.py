@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
+from inspector.engine.windows import key_of, words
 from inspector.engine.world import World
-from inspector.model import Action, Address, Kept, Limits, Message, Note, Send, Verdict
-from tests.engine.toy import FLOW, ToyPolicy, toy_kit, toy_session
+from inspector.model import (
+    UP,
+    Action,
+    Address,
+    Finding,
+    Kept,
+    Limits,
+    Message,
+    Note,
+    Rules,
+    Send,
+    Text,
+    Verdict,
+)
+from tests.engine.toy import FLOW, ToyPolicy, ToyScanner, toy_kit, toy_session
 from tests.playbook import START, Play, down, sent_down, sent_up, up
 
 
@@ -112,11 +127,51 @@ def test_letters_alone_complete_nothing() -> None:
     assert said(other, "ret\N{FULLWIDTH COLON}") != []
 
 
+class Words(ToyScanner):
+    """Finds a word in any of the texts."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+
+    def quick(self, texts: Sequence[Text]) -> tuple[Finding, ...] | None:
+        places = [(n, text.plain.find(self.word)) for n, text in enumerate(texts) if self.word in text.plain]
+        spans = tuple((n, at, at + len(self.word)) for n, at in places)
+        return (Finding("yara", "toy.word", "high", spans=spans),) if spans else ()
+
+
+def looking_for(word: str, limits: Limits | None = None) -> Play:
+    p = play(limits)
+    p.session._kit.rules = Rules(2, p.session._kit.rules.policy, Words(word))
+    return p
+
+
+def test_small_talk_between_the_pieces_hides_nothing() -> None:
+    """Pieces that tell of a number or link are also joined without the words between them; the event names them."""
+    p = looking_for("12345:")
+    assert said(p, "12", START) == []
+    assert said(p, "hello there", START + 1) == []
+    assert said(p, "34", START + 2) == []
+    found = said(p, "5:", START + 3)
+    assert found[0]["detail"].endswith(f"begun in {START:.3f}, {START + 2:.3f}")
+
+
+@pytest.mark.parametrize(("long", "found"), [("long talk ending in 12", True), ("12 is in front of long talk", False)])
+def test_the_end_of_a_long_text_is_a_piece(long: str, found: bool) -> None:
+    """If a number or link may go on behind it; its beginning is none."""
+    p = looking_for("123:", Limits(window_piece_chars=8))
+    assert said(p, long.removeprefix("long ")) == []
+    assert bool(said(p, "3:")) is found
+
+
+def test_the_words_of_a_message_are_its_body() -> None:
+    """Another text in front of the body does not take its place."""
+    assert words(Message(texts=(Text("thread", "x"), Text("body", "y"), Text("body", "z")))) == "y"
+    assert words(Message(texts=(Text("xhtml", "x"),))) == "x"
+    assert words(Message()) == ""
+
+
 def test_copies_and_words_of_servers_have_no_window() -> None:
     """History, carbons and echoes were written before."""
-    from inspector.engine.windows import key_of
-    from inspector.model import UP, Text
-
     text = (Text("body", "1"),)
     assert key_of(Message(texts=text, copy="history"), "toy", UP, "ann") is None
     assert key_of(Message(texts=text, kind="server"), "toy", UP, "ann") is None

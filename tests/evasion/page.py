@@ -29,8 +29,8 @@ A new protocol without disguises fails a test.
 - **not found**: it arrives. Each is listed with its reason at the end; a test holds that the list is true.
 - **-**: the disguise cannot carry the target (no line breaks in a line, no phrase in a link …).
 
-Beside what the tables say, the suite cuts each disguise at every byte, sends it one byte a segment, among forty
-harmless messages in one segment, in eight sessions by turns, and, in captures, in segments out of order, sent twice
+Beside what the tables say, the suite cuts each disguise at every byte, sends it one byte a segment, among harmless
+messages in one segment, in eight sessions by turns, and, in captures, in segments out of order, sent twice
 and overlapping (`tests/evasion/test_evasion.py`; a part of it in `make test`, all in `make test-long`). Pieces of one
 number or link in several messages are tried there, too.
 """
@@ -95,8 +95,8 @@ def text() -> str:
     head = _row("protocol", ["disguise", "target", "writing", "why"])
     out.append(f"\n## Known not to be found\n\n{head}|---|---|---|---|---|\n")
     for entry in known.KNOWN:
-        names = (entry.protocol, entry.disguise, entry.target, entry.writing or "plain")
-        out.append(_row(_star(names[0]), [*map(_star, names[1:]), entry.reason]))
+        where = [_star(name) for name in (entry.disguise, entry.target, entry.writing or "plain")]
+        out.append(_row(_star(entry.protocol), [*where, entry.reason]))
     out.append(BEYOND)
     return "".join(out)
 
@@ -110,7 +110,7 @@ read; the policy can refuse it.
 
 
 def _star(pattern: str) -> str:
-    return "any" if pattern == "*" else pattern.replace("*", "\\*").replace("|", "\\|")
+    return "any" if pattern == "*" else _shown(pattern)
 
 
 def checked() -> None:

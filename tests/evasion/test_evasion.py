@@ -5,6 +5,7 @@ What is sent is read by decoders of the test's own. Cases that are known not to 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
 import itertools
@@ -101,7 +102,7 @@ def test_all_writings_in_all_disguises(protocol: str) -> None:
     """Every writing of every target in the plainest disguises, and in every other one a tenth of them."""
     for disguise in disguises(protocol):
         plain = disguise in PLAINEST.get(protocol, ())
-        for case in writing_cases(protocol, disguise, lambda case, plain=plain: chosen(case, 36 if plain else 3)):
+        for case in writing_cases(protocol, disguise, functools.partial(chosen, count=36 if plain else 3)):
             if known.known(Case(protocol, disguise, case.target)) is None:
                 for action in ACTIONS:
                     judged(case, action)
@@ -148,9 +149,10 @@ def test_cut_and_dribbled(spec: Spec) -> None:
     for number, case in enumerate(one_of_each(spec.name)):
         units = wired(case)
         size = sum(len(data) for _, data in units)
-        judged(case, ACTIONS[number % 2], cut_at(units, draw.randrange(1, size)))
-        if number % 3 == 0:
-            judged(case, ACTIONS[number // 3 % 2], dribbled(units[-40:]) if size < 4000 else cut_at(units, size // 2))
+        if number % 2 == 0:
+            judged(case, ACTIONS[number // 2 % 2], cut_at(units, draw.randrange(1, size)))
+        elif number % 4 == 1 and size < 4000:
+            judged(case, ACTIONS[number // 4 % 2], dribbled(units))
 
 
 @pytest.mark.long
@@ -167,14 +169,14 @@ def test_cut_at_every_byte(spec: Spec) -> None:
 
 @pytest.mark.parametrize("spec", TALKING, ids=lambda spec: spec.name)
 def test_pipelined(spec: Spec) -> None:
-    """Forty messages in one segment, the disguised one among them: the others arrive, it does not."""
+    """A dozen messages in one segment, the disguised one among them: the others arrive, it does not."""
     for number, case in enumerate(one_of_each(spec.name)):
         how = case.how
         units = wired(case)
         if how.harmless is None or len(units) > 1 or (number % 3 and len(disguises(spec.name)) > 30):
             continue
-        batch: Said = [(how.way, how.harmless(n)) for n in range(40)]
-        batch[number % 39:number % 39] = units
+        batch: Said = [(how.way, how.harmless(n)) for n in range(12)]
+        batch[number % 11:number % 11] = units
         batch = how.mend(batch) if how.mend is not None else batch
         session = line(case, ACTIONS[number % 2])
         at = len(session.sent[how.way])
@@ -209,6 +211,45 @@ def test_interleaved(spec: Spec) -> None:
             made = parts(case)
             assert made is not None
             assert not leaks(case.how.read(bytes(session.sent[case.how.way][at:])), made[1]), str(case)
+
+
+# -- in pieces
+
+PIECES: dict[str, tuple[tuple[str, ...], str]] = {
+    "card in two": (("my card 5105 1051", "0510 5100"), "dlp.card_number"),
+    "card in four": (("5105", "1051", "0510", "5100 ok"), "dlp.card_number"),
+    "card in eight": (("51", "05", "10", "51", "05", "10", "51", "00"), "dlp.card_number"),
+    "card, hyphens at the ends": (("5105-", "1051-", "0510-5100"), "dlp.card_number"),
+    "card, small talk between": (("5105 1051", "wait", "are you there?", "0510", "so", "5100"), "dlp.card_number"),
+    "card, other digits": (("５１０５ １０５１", "०५१० ५१००"), "dlp.card_number"),
+    "card, hidden characters": (("5105\u200b1051", "\u200b0510\u00ad5100"), "dlp.card_number"),
+    "card behind a long text": (("la la la " * 12 + "5105 1051", "0510 5100"), "dlp.card_number"),
+    "IBAN in three": (("DE89 3704", "0044 0532", "0130 00"), "dlp.iban"),
+    "link in three": (("http://trap-", "house.exam", "ple/pay"), "t.list"),
+    "link, dot alone": (("see trap-house", ".example/pay"), "t.list"),
+    "address in three": (("http://198.51", ".100", ".77/a"), "t.list"),
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+@pytest.mark.parametrize("protocol", PLAINEST)
+def test_pieces_in_several_messages(protocol: str, name: str) -> None:
+    """The piece that completes a number or link is refused, and the event names the others."""
+    pieces, rule = PIECES[name]
+    for disguise in PLAINEST[protocol]:
+        case = Case(protocol, disguise, "card")
+        units: Said = []
+        for piece in pieces:
+            units += case.how.say(piece) or []
+        assert len(units) == len(pieces)
+        session = line(case, "block")
+        for way, data in case.how.mend(units) if case.how.mend is not None else units:
+            assert session.outcome == "passed"
+            session.feed(way, data)
+        assert session.outcome == "refused", name
+        (found,) = [row["findings"] for row in session.rows if row["event"] == "verdict" and row["did"] == "block"]
+        assert [one["rule"] for one in found] == [rule]
+        assert "begun in" in found[0]["detail"]
 
 
 # -- in captures
@@ -282,7 +323,7 @@ def test_what_is_known_not_to_be_found_is_not_found() -> None:
 
     used = set()
     for case in [*protocol_cases(None, listed), *(
-        case for protocol, names in PLAINEST.items() for case in writing_cases(protocol, names[0], listed)
+        case for case in writing_cases("irc", PLAINEST["irc"][0], listed)
     )]:
         used.add(known.known(case))
         assert play(case, "block")[1], f"found: {case}"

@@ -16,7 +16,7 @@ from inspector.wire.located import Fault, Faults
 
 if TYPE_CHECKING:
     from inspector.app.config import Config
-    from inspector.drivers.mitm_server import GatewaySettings, TlsSettings
+    from inspector.drivers.settings import GatewaySettings, TlsSettings
 
 
 NO_PACKS = "no signature pack is here: only the built-in detectors look at texts"
@@ -84,7 +84,7 @@ def networks(texts: Sequence[str]) -> tuple[ipaddress.IPv4Network | ipaddress.IP
 def gateway_settings(config: Config, *, stock_io: bool = False) -> GatewaySettings:
     """The live driver's settings."""
     from inspector.drivers.destinations import Destinations
-    from inspector.drivers.mitm_server import GatewaySettings, ListenerSettings
+    from inspector.drivers.settings import GatewaySettings, ListenerSettings
 
     listeners = tuple(
         ListenerSettings(
@@ -109,7 +109,7 @@ def spool_folder(config: Config) -> Path:
 
 def tls_settings(config: Config) -> TlsSettings:
     """The `tls:` section as the driver takes it."""
-    from inspector.drivers.mitm_server import TlsException, TlsSettings
+    from inspector.drivers.settings import TlsException, TlsSettings
 
     tls = config.tls
     return TlsSettings(

@@ -246,10 +246,8 @@ class Crew:
         try:
             self.snapshot, _ = await asyncio.to_thread(snapshot.take, self.path, 1)
             snapshot.clear(loaded.state, keep=1)
-            # The first compiles, the others load what it has compiled.
-            first = await self._begin(0)
-            await self._greeted(first)
-            for hand in await asyncio.gather(*(self._begin(seat) for seat in range(1, self.seats.count))):
+            # One of them compiles, the others load what it has compiled.
+            for hand in await asyncio.gather(*(self._begin(seat) for seat in range(self.seats.count))):
                 await self._greeted(hand)
             self.seats.open()
             for hand in self.hands:

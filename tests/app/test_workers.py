@@ -66,7 +66,7 @@ class Client:
     def __init__(self, port: int, host: str) -> None:
         self.host = host
         self.sock = socket.socket()
-        self.sock.settimeout(PATIENCE)
+        self.sock.settimeout(2 * PATIENCE)
         self.sock.bind((host, 0))
         self.sock.connect(("127.0.0.1", port))
 
@@ -113,6 +113,15 @@ class Crew(Running):
         self.start(**env)
         self.until(lambda: len(self.serving()) == self.count and bool((self.status() or {})["healthy"]))
         return self
+
+    def until(self, true: Callable[[], bool]) -> None:
+        """Wait for it, as long as several processes may take to start on a busy machine."""
+        assert self.process is not None
+        end = time.monotonic() + 3 * PATIENCE
+        while not true():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < end, "no answer in time"
+            time.sleep(0.02)
 
     def workers(self) -> list[dict[str, Any]]:
         try:
@@ -202,8 +211,10 @@ class Crew(Running):
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
     """One gateway with two workers, for one test after the other: each leaves it well."""
     made = Crew(tmp_path_factory.mktemp("workers"), "archive: full\nlimits: {restart_seconds: 1}\n")
-    yield made.up()
-    made.close()
+    try:
+        yield made.up()
+    finally:
+        made.close()
 
 
 @pytest.fixture(autouse=True)

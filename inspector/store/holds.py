@@ -77,6 +77,7 @@ CREATE INDEX items_state ON items (state, expires);
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT
 """
 _SHOWN = "id, reference, t, state, since, expires, protocol, about, kind, sender, recipients, rule, size, sendable"
+_NAMES = tuple(_SHOWN.split(", "))
 _WAITS = f"state IN ({', '.join(repr(state) for state in WAITING)})"
 _OVER = f"state IN ({', '.join(repr(state) for state in ENDED)})"
 
@@ -655,10 +656,9 @@ class _Keys:
 
 
 def _item(row: tuple[Any, ...]) -> Item:
-    names = [field.strip() for field in _SHOWN.split(",")]
-    said = dict(zip(names, row, strict=True))
-    return Item(**{**said, "recipients": tuple(json.loads(said["recipients"])),
-                   "sendable": bool(said["sendable"])})
+    said = dict(zip(_NAMES, row, strict=True))
+    said["recipients"], said["sendable"] = tuple(msgspec.json.decode(said["recipients"])), bool(said["sendable"])
+    return Item(**said)
 
 
 def _packed(held: Held) -> bytes:

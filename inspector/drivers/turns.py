@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
+import functools
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -123,7 +125,7 @@ class Turns:
             self._works.add(work)
             self._running[work.owner] = self._running.get(work.owner, 0) + 1
             work.since = self._loop.time()
-            self._pool.submit(self._run, work)
+            self._pool.submit(self._run, work).add_done_callback(functools.partial(self._over, work))
 
     def _pick(self) -> _Work | None:
         """The oldest work of the first owner who has not got his share."""
@@ -145,16 +147,14 @@ class Turns:
     def _run(self, work: _Work) -> None:
         """In a thread."""
         work.thread = threading.get_ident()
-        error: BaseException | None = None
-        try:
-            work.run()
-        except BaseException as raised:
-            error = raised
-        if not self._loop.is_closed():
-            try:
-                self._loop.call_soon_threadsafe(self._ended, work, error)
-            except RuntimeError:
-                return  # the loop was closed in between
+        work.run()
+
+    def _over(self, work: _Work, future: concurrent.futures.Future[None]) -> None:
+        """In a thread, or where the pool was closed."""
+        # A loop that has been closed cannot be told any more (RuntimeError): nobody waits there.
+        if not future.cancelled() and not self._loop.is_closed():
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._ended, work, future.exception())
 
     def _ended(self, work: _Work, error: BaseException | None) -> None:
         self._works.discard(work)

@@ -52,6 +52,10 @@ WAITING = ("held", "released", "delivering", "uncertain")
 ENDED = ("denied", "delivered", "expired")
 """States whose content is only kept for a later look: the oldest gives way when there is no room."""
 
+GIVE_WAY = 32
+"""Ended items that one new one may erase: each takes a commit."""
+BUSY = 2.0
+"""Seconds for which somebody else may lock the index."""
 NAMES = 8
 """Recipients in the index; all of them stand in the item."""
 NAME = 200
@@ -194,7 +198,7 @@ class HoldStore:
                 os.fchmod(handle, 0o600)
         finally:
             os.close(handle)
-        base = self._base = sqlite3.connect(self.index, timeout=5.0, isolation_level=None, check_same_thread=False)
+        base = self._base = sqlite3.connect(self.index, timeout=BUSY, isolation_level=None, check_same_thread=False)
         mark = base.execute("PRAGMA application_id").fetchone()[0]
         filled = base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if filled and mark != APPLICATION:
@@ -297,7 +301,7 @@ class HoldStore:
             items += len(ended)
             bytes_ += sum(row[1] for row in ended)
             gone: list[Item] = []
-            for ident, size in ended:
+            for ident, size in ended[:GIVE_WAY]:
                 if items <= 0 and bytes_ <= 0:
                     break
                 found = self.find(ident)
@@ -369,7 +373,10 @@ class HoldStore:
                 done = self._run(statement, *values) > 0
             if done:
                 # What the index says no more is no more in its log either.
-                self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+                # (As far as nobody reads it at this moment: that must not keep those waiting who keep something.)
+                self._run("PRAGMA busy_timeout=20")
+                self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._run(f"PRAGMA busy_timeout={int(BUSY * 1000)}")
                 self._before("delete")
                 self._path(ident).unlink(missing_ok=True)
         return done

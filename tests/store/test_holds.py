@@ -580,7 +580,7 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(
-    max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
+    max_examples=10, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def test_the_index_says_only_what_a_list_shows(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ class Keeper:
             plan = Plan(None) if last else self._plan(base)
             checkpoint = self._checkpoint(base, plan)
             if last:
-                tables.begin(base)
+                tables.begin(base, tables.OPEN_SECONDS)
                 tables.release(base, self._owner)
                 base.execute("COMMIT")
             elif self.retention:
@@ -174,7 +174,7 @@ class Keeper:
         signer = self._signer
         if signer is None:
             return None
-        tables.begin(base)
+        tables.begin(base, tables.OPEN_SECONDS)
         made = None
         try:
             last = tables.last_checkpoint(base)

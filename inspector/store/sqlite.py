@@ -37,6 +37,10 @@ Done = Callable[[bool], None]
 
 GROUP_SECONDS = 0.05
 """A row that nobody waits for may stay in memory this long, to share a commit."""
+OPEN_SECONDS = 0.01
+"""A session that begins may wait this long for others: each costs a synced commit."""
+WAIT_SECONDS = 1.0
+"""Longest wait for the commits of other processes before an attempt of ours has failed."""
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Pauses between attempts of a commit that fails; the last one repeats."""
 
@@ -115,6 +119,7 @@ class Writer:
         """… and no longer waiting (the thread's side writes it)."""
         self._wake = threading.Event()
         self._hurry = threading.Event()
+        self._waited = threading.Event()
         self._idle = False
         self._ends: float | None = None
         self._base: sqlite3.Connection | None = None
@@ -177,7 +182,11 @@ class Writer:
             return
         self._came += size
         self._queue.append(_Item(row, done, time.monotonic(), size))
-        if done is not None or (row.get("state") == "open" and row.get("event") == "flow"):
+        if done is not None:
+            self._waited.set()
+            self._hurry.set()
+            self._wake.set()
+        elif row.get("state") == "open" and row.get("event") == "flow":
             self._hurry.set()
             self._wake.set()
         elif self._idle:
@@ -198,6 +207,7 @@ class Writer:
         if self._thread is None:
             return
         self._ends = time.monotonic() + seconds
+        self._waited.set()
         self._hurry.set()
         self._wake.set()
         self._thread.join(seconds + 1.0)
@@ -217,6 +227,8 @@ class Writer:
                 self._wake.clear()
                 if self._ends is None:
                     self._hurry.wait(GROUP_SECONDS)
+                    self._waited.wait(OPEN_SECONDS)
+                self._waited.clear()
                 self._hurry.clear()
                 self._drain()
                 if self._ends is not None and not self._queue:
@@ -280,7 +292,7 @@ class Writer:
             if full is not self._full:
                 base.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
                 self._full = full
-            tables.begin(base)
+            tables.begin(base, min(WAIT_SECONDS, self.limits.store_seconds))
             # The chain's end is read where nobody can come between: two processes that write one chain do not fork it.
             tables.append(base, self.chain, rows)
             tables.live(base, self.chain, living)

@@ -246,7 +246,10 @@ def head(base: sqlite3.Connection, chain: str) -> tuple[int, bytes]:
     """(number, digest) of a chain's last row."""
     row = base.execute(
         "SELECT seq, digest FROM events WHERE chain = ? ORDER BY seq DESC LIMIT 1", (chain,)).fetchone()
-    return row if row is not None else (0, GENESIS)
+    if row is None:
+        return 0, GENESIS
+    # Whoever has changed the last row has broken the chain there; what comes behind it is written all the same.
+    return (row[0] if type(row[0]) is int else 0), (row[1] if type(row[1]) is bytes else GENESIS)
 
 
 def append(base: sqlite3.Connection, chain: str, rows: Sequence[Columns]) -> None:

@@ -76,6 +76,8 @@ def test_an_exported_checkpoint_proves_what_came_before_it(place: Path, capsys: 
     ("UPDATE events SET seq = NULL WHERE n = 4", "the row is none that a gateway writes"),
     ("UPDATE events SET body = NULL, salt = NULL WHERE n = 4", "the row is none that a gateway writes"),
     ("DELETE FROM events WHERE n = 4", "row 4 is missing"),
+    ("UPDATE events SET event = 'erased' WHERE n = 4", "row 4"),
+    ("UPDATE events SET digest = NULL WHERE n = 10", "row 10"),
     ("UPDATE events SET seq = CASE seq WHEN 4 THEN 50 ELSE seq END", "row 4 is missing"),
     ("DELETE FROM events WHERE n > 7", "rows 8 to 10 are missing"),
     ("DELETE FROM events", "the whole chain is missing"),
@@ -153,7 +155,8 @@ def test_a_store_of_the_first_release_is_taken_over(place: Path, capsys: pytest.
     write(place, 3)
     base = sqlite3.connect(place / "var" / "inspector.db")
     base.executescript(
-        "DROP TABLE checkpoints; DROP INDEX events_chain; DROP TABLE writers; DROP TABLE living; DROP TABLE legal_holds;"
+        "DROP TABLE checkpoints; DROP INDEX events_chain;"
+        "DROP TABLE writers; DROP TABLE living; DROP TABLE legal_holds;"
         + "".join(f"ALTER TABLE events DROP COLUMN {name};" for name in ("chain", "seq", "salt", "body", "digest"))
         + "UPDATE meta SET value = '1' WHERE name = 'schema';")
     base.close()

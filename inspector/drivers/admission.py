@@ -136,6 +136,7 @@ class _Kind:
         self.more = 0
         """Those of them that no row has told yet."""
         self.flow: Flow
+        """Of the last that a row tells by itself, or of the first of those that are told together."""
         self.detail = ""
 
 
@@ -151,9 +152,10 @@ class Troubles:
     def __len__(self) -> int:
         return len(self._kinds)
 
-    def tell(self, flow: Flow, name: str, detail: str, now: float) -> None:
-        """A trouble: a row at once, or counted for one that tells several."""
-        key = name, client_of(flow.client.ip)
+    def tell(self, name: str, client: str, detail: str, now: float, flow: Callable[[], Flow]) -> None:
+        """A trouble of a client (its address): a row at once, or counted for one that tells several. `flow`: its flow,
+        asked for only where a row is made of it."""
+        key = name, client_of(client)
         kind = self._kinds.get(key)
         if kind is None:
             if len(self._kinds) >= KINDS:
@@ -162,11 +164,14 @@ class Troubles:
             if kind is None:
                 kind = self._kinds[key] = _Kind(now + self.limits().refusal_seconds)
         kind.number += 1
-        kind.flow, kind.detail = flow, detail
+        if kind.more:
+            kind.more += 1
+            return
+        kind.flow, kind.detail = flow(), detail
         if kind.number <= FULL_ROWS and key[1]:
             self._row(kind, name, now, 1)
         else:
-            kind.more += 1
+            kind.more = 1
 
     def flush(self, now: float) -> None:
         """Write what was counted, where its time is over."""

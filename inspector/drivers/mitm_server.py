@@ -586,9 +586,9 @@ class Gateway:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(call)
 
-    def _trouble(self, flow: Flow, name: str, detail: str) -> None:
+    def _trouble(self, name: str, client: str, detail: str, flow: Callable[[], Flow]) -> None:
         """A row of trouble met before there is a session."""
-        self.troubles.tell(flow, name, detail, self.clock())
+        self.troubles.tell(name, client, detail, self.clock(), flow)
 
     def _say(self, kind: str, sentence: str, key: str = "") -> None:
         """Log, in bounds: a flood of refusals must not flood the log. `key`: what is said once a second."""
@@ -606,7 +606,7 @@ class Gateway:
     def slow(self, link: Any, detail: str) -> None:
         """A link is ended because its peer is slow or silent."""
         flow = link.conversation.flow if link.conversation is not None else self._flow(link, None, None, tls=False)
-        self._trouble(flow, "timeout", detail)
+        self._trouble("timeout", flow.client.ip, detail, lambda: flow)
 
     def problems(self) -> list[str]:
         """What is wrong, for `inspector status`."""
@@ -636,10 +636,10 @@ class Gateway:
         self.links.add(link)
         self.admission.enter(link, client_of(client.ip))
         self.counters.accepted += 1
-        link.known(connection.Client(
-            peername=link.peer, sockname=own[:2], state=ConnectionState.OPEN, timestamp_start=now))
         if self._refused(link, client):
             return False
+        link.known(connection.Client(
+            peername=link.peer, sockname=own[:2], state=ConnectionState.OPEN, timestamp_start=now))
         target = listener.upstream
         dialog: Dialog | None = None
         if link.expected is not None:
@@ -660,9 +660,10 @@ class Gateway:
 
     def _refused(self, link: Any, client: Address) -> bool:
         listener: ListenerSettings = link.listener
-        ip = ipaddress.ip_address(client.ip)
         # Who may use a lease is the lease's affair: it may be for somebody behind the server.
-        if link.expected is None and listener.clients and not any(ip in network for network in listener.clients):
+        if link.expected is None and listener.clients and not any(
+            ipaddress.ip_address(client.ip) in network for network in listener.clients
+        ):
             self.counters.refused_clients += 1
             self._say("client", f"{client.ip} is not a client of the listener {listener.address}", client.ip)
             return True
@@ -670,7 +671,7 @@ class Gateway:
         if why is not None:
             self.counters.overload += 1
             self._say("overload", f"a session of {client.ip} was refused: {why}")
-            self._trouble(self._flow(link, None, None, tls=False), "overload", why)
+            self._trouble("overload", client.ip, why, lambda: self._flow(link, None, None, tls=False))
             return True
         return False
 
@@ -702,7 +703,8 @@ class Gateway:
     def late(self, link: Any) -> None:
         """Set-up took too long."""
         self.counters.late += 1
-        self._trouble(self._flow(link, None, None, tls=False), "timeout", "the handshake took too long")
+        self._trouble("timeout", link.peer[0], "the handshake took too long",
+                      lambda: self._flow(link, None, None, tls=False))
 
     def hook(self, link: Any, hook: commands.StartHook, done: Callable[[], None]) -> bool:
         if isinstance(hook, mitm.LookupHook):
@@ -832,11 +834,11 @@ class Gateway:
         if outcome == REFUSED:
             self.counters.refused_destinations += 1
             self._say("refused", f"{flow.client.ip} may not connect to {where}: {detail}", where)
-            self._trouble(flow, "refused_destination", f"{where}: {detail}")
+            self._trouble("refused_destination", flow.client.ip, f"{where}: {detail}", lambda: flow)
             return
         self.counters.unreached += 1
         self._say("unreached", f"the server {where} cannot be reached: {detail or outcome}", where)
-        self._trouble(flow, "unreached", f"{where}: {detail or outcome}")
+        self._trouble("unreached", flow.client.ip, f"{where}: {detail or outcome}", lambda: flow)
 
     def handshake_refused(self, link: Any, why: str) -> None:
         """A client spoke no valid SOCKS or CONNECT."""
@@ -927,7 +929,8 @@ class Gateway:
             link.conversation.secured(False, f"TLS with the server failed: {detail}")
         else:
             server = context.server.peername
-            self._trouble(self._flow(link, server, name, tls=False), "tls_failed", f"with the server: {detail}")
+            self._trouble("tls_failed", link.peer[0], f"with the server: {detail}",
+                          lambda: self._flow(link, server, name, tls=False))
 
     def client_refused(self, link: Any, context: Context, detail: str) -> None:
         """TLS with the client failed. Rejections of our certificate are counted; they free nobody."""
@@ -942,7 +945,7 @@ class Gateway:
         elif conversation is not None:
             conversation.secured(False, f"TLS with the client failed: {detail}")
         else:
-            self._trouble(flow, "tls_failed", f"with the client: {detail}")
+            self._trouble("tls_failed", flow.client.ip, f"with the client: {detail}", lambda: flow)
         if any(word in detail for word in _REJECTING):
             self._count_rejection(flow, name)
 

@@ -109,12 +109,15 @@ class Rows:
     def note(self, note: Note) -> None:
         self.rows.append(note.row)
 
+    def tell(self, client: str, name: str, number: int = 1) -> None:
+        self.troubles.tell(name, client, f"{number}", 100.0, lambda: flow(client, number))
+
 
 def test_a_flood_of_refusals_is_few_rows() -> None:
     """The first in full, the rest as one row with their number; nothing is left uncounted."""
     told = Rows()
     for number in range(1000):
-        told.troubles.tell(flow("10.0.0.1", number), "overload", f"{number}", 100.0)
+        told.tell("10.0.0.1", "overload", number)
     assert len(told.rows) == FULL_ROWS
     told.troubles.flush(109.9)
     assert len(told.rows) == FULL_ROWS
@@ -131,9 +134,9 @@ def test_one_client_hides_no_other_and_one_kind_no_other() -> None:
     """A flood does not keep another client's trouble from its own row."""
     told = Rows()
     for _ in range(100):
-        told.troubles.tell(flow("10.0.0.1"), "overload", "x", 100.0)
-    told.troubles.tell(flow("10.0.0.2"), "overload", "x", 100.0)
-    told.troubles.tell(flow("10.0.0.1"), "timeout", "x", 100.0)
+        told.tell("10.0.0.1", "overload")
+    told.tell("10.0.0.2", "overload")
+    told.tell("10.0.0.1", "timeout")
     assert [(row["client"]["ip"], row["name"]) for row in told.rows[FULL_ROWS:]] == [
         ("10.0.0.2", "overload"), ("10.0.0.1", "timeout")]
 
@@ -142,7 +145,7 @@ def test_a_host_of_many_addresses_is_one_client() -> None:
     """A host may take as many IPv6 addresses of its network as it likes."""
     told = Rows()
     for number in range(100):
-        told.troubles.tell(flow(f"2001:db8::{number:x}"), "overload", "x", 100.0)
+        told.tell(f"2001:db8::{number:x}", "overload")
     assert (len(told.rows), len(told.troubles)) == (FULL_ROWS, 1)
 
 
@@ -150,7 +153,7 @@ def test_a_flood_from_everywhere_is_bounded_too() -> None:
     """More clients than are told apart: the rest is one row without a client."""
     told = Rows()
     for number in range(KINDS + 500):
-        told.troubles.tell(flow(f"10.{number >> 8}.{number & 255}.1"), "overload", "x", 100.0)
+        told.tell(f"10.{number >> 8}.{number & 255}.1", "overload")
     assert len(told.troubles) == KINDS + 1
     told.troubles.flush(110.0)
     assert (len(told.rows), told.rows[-1]["count"], told.rows[-1]["client"]) == (KINDS + 1, 500, None)

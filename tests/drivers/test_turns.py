@@ -156,6 +156,7 @@ def test_work_that_does_not_end_keeps_nobody_waiting() -> None:
         late: list[object] = []
         for gate in gates[:2]:
             made.submit("stuck", gate, late.append, told.append)
+        await until(lambda: all(gate.began.is_set() for gate in gates[:2]))
         made.submit("other", nothing, answers.append)
 
         def checked() -> bool:

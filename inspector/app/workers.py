@@ -73,6 +73,8 @@ class Hand:
     seat: int
     process: subprocess.Popen[bytes]
     since: float
+    listening: list[tuple[str, int, list[int]]]
+    """What it inherits: Seats.of."""
     line: Channel = field(init=False)
     state: State = "starting"
     sessions: int = 0
@@ -246,8 +248,11 @@ class Crew:
         try:
             self.snapshot, _ = await asyncio.to_thread(snapshot.take, self.path, 1)
             snapshot.clear(loaded.state, keep=1)
-            # One of them compiles, the others load what it has compiled.
-            for hand in await asyncio.gather(*(self._begin(seat) for seat in range(self.seats.count))):
+            hands = [await self._hire(seat) for seat in range(self.seats.count)]
+            # The first compiles, and makes the authority where there is none; the others load what it has made.
+            await self._brief(hands[0])
+            await asyncio.gather(*map(self._brief, hands[1:]))
+            for hand in hands:
                 await self._greeted(hand)
             self.seats.open()
             for hand in self.hands:
@@ -353,7 +358,13 @@ class Crew:
     # -- workers
 
     async def _begin(self, seat: int) -> Hand:
-        """Start a worker with the rules in force; it accepts nothing yet. Raises ChannelError."""
+        """A worker for a seat, with the rules in force; it accepts nothing yet. Raises ChannelError."""
+        hand = await self._hire(seat)
+        await self._brief(hand)
+        return hand
+
+    async def _hire(self, seat: int) -> Hand:
+        """Start a worker's process. Raises ChannelError."""
         taken = {hand.number for hand in self.hands}
         number = next((one for one in range(len(self._boxes)) if one not in taken), None)
         if number is None:
@@ -361,9 +372,8 @@ class Crew:
         empty(self._boxes[number][0])
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         listening = self.seats.of(seat)
-        boxes = {one: ends[1].fileno() for one, ends in enumerate(self._boxes)}
         inherited = {
-            its.fileno(), self._boxes[number][0].fileno(), *boxes.values(),
+            its.fileno(), self._boxes[number][0].fileno(), *(ends[1].fileno() for ends in self._boxes),
             *(one for _, _, numbers in listening for one in numbers),
         }
         path = os.pathsep.join(os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path)
@@ -377,16 +387,21 @@ class Crew:
             raise ChannelError(f"a worker cannot be started: {(error.strerror or str(error)).lower()}") from None
         finally:
             its.close()
-        hand = Hand(number, seat, child, time.time())
+        hand = Hand(number, seat, child, time.time(), listening)
         self.hands.append(hand)
         def serve(line: Channel) -> None:
             line.handle("notice", lambda payload: self._pass_on(hand, payload))
 
         hand.line = await channel.attach(ours, lambda: self._gone(hand), serve)
         self.lines.serve(hand.line, child.pid)
+        return hand
+
+    async def _brief(self, hand: Hand) -> None:
+        """Tell it all that it needs to be ready. Raises ChannelError."""
+        boxes = {one: ends[1].fileno() for one, ends in enumerate(self._boxes)}
         begin = Begin(
-            SPEECH, number, self.seats.count, self.snapshot, self.name, self.started, listening,
-            self._boxes[number][0].fileno(), boxes, self._level, self._form)
+            SPEECH, hand.number, self.seats.count, self.snapshot, self.name, self.started, hand.listening,
+            self._boxes[hand.number][0].fileno(), boxes, self._level, self._form)
         seconds = self.limits.compile_seconds + self.limits.worker_seconds
         try:
             ready = msgspec.convert(await hand.line.call("begin", begin, seconds), Ready)
@@ -400,7 +415,6 @@ class Crew:
             raise ChannelError("supervisor and worker are of different releases: restart the gateway")
         hand.state, hand.release, hand.version = "ready", ready.release, ready.rules.version
         self.rules = ready.rules
-        return hand
 
     async def _greeted(self, hand: Hand) -> None:
         """Have it and the others know of each other; it knows what they know when this returns. Raises ChannelError."""

@@ -483,7 +483,7 @@ class HoldDesk:
         """It is released and waits for its user."""
         head = self._live.get(held.id)
         if head is None:
-            head = self._live[held.id] = msgspec.structs.replace(held, raw=b"", texts=())
+            head = self._live[held.id] = msgspec.structs.replace(held, raw=b"", texts=(), user=_owner(held))
             if held.raw:
                 self._sendable.add(held.id)
             else:
@@ -548,7 +548,7 @@ class HoldDesk:
 
     async def _tell_sender(self, held: Held) -> None:
         """It will not be delivered: its sender is told, where he is signed on here."""
-        user, identity = (held.user, held.identity) if held.way is UP else (bare(held.sender), "authenticated")
+        user, identity = (_owner(held), held.identity) if held.way is UP else (bare(held.sender), "authenticated")
         if not user:
             return
         text = DENIED_FILE if held.about == "file" else DENIED
@@ -654,7 +654,7 @@ class HoldDesk:
             self._cover(held, now + (limits.cover_file_seconds if held.about == "file" else limits.cover_seconds))
         self._answers[item.id] = waits
         try:
-            flow = await self._offer(held)
+            flow = await self._offer(self._live.get(item.id, held))
             if flow is not None and held.raw:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(ANSWER_SECONDS):
@@ -664,7 +664,7 @@ class HoldDesk:
                 del self._answers[item.id]
         state = (await self._item(item.id)).state
         return {"id": item.id, "reference": item.reference, "state": state, "sendable": bool(held.raw),
-                "user": held.user, "here": flow is not None, "about": held.about, "way": held.way.name.lower()}
+                "user": _owner(held), "here": flow is not None, "about": held.about, "way": held.way.name.lower()}
 
     async def _deny(self, item: Item, by: str, note: str | None) -> dict[str, Any]:
         async with self._turn(item.id):
@@ -857,6 +857,14 @@ class HoldDesk:
                 flow=about.flow, way="up" if about.way is UP else "down", direction=about.direction, user=about.user,
                 identity=about.identity, conversation=about.conversation, message=about.message)
         return row
+
+
+def _owner(held: Held) -> str | None:
+    """Whose it is: the user of its session; of a file on a connection of its own, which has none, its sender (who is
+    only told something)."""
+    if held.user is None and held.way is UP and not held.raw:
+        return held.sender
+    return held.user
 
 
 def _too_late(item: Item, state: str) -> str:

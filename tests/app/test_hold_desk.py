@@ -16,6 +16,7 @@ import pytest
 
 from inspector.app.errors import UserError
 from inspector.app.hold_desk import HoldDesk, Rules
+from inspector.engine.holding import bare
 from inspector.model import DOWN, Arrived, Cover, Limits, Place, Released, Told
 from inspector.store.holds import HoldStore
 from tests.store.test_holds import held
@@ -44,7 +45,7 @@ class Floor:
         self.covers.append(cover)
 
     async def sessions_of(self, protocol: str, user: str) -> list[Place]:
-        found = [place for its, whose, place in self.sessions.values() if (its, whose) == (protocol, user)]
+        found = [place for its, whose, place in self.sessions.values() if (its, whose) == (protocol, bare(user))]
         return sorted(found, key=lambda place: -place.since)
 
     def given(self) -> list[tuple[str, str]]:
@@ -421,6 +422,26 @@ def test_a_file_is_sent_again_by_its_sender(tmp_path: Path) -> None:
             assert it.room.covers[0].until == 1500.0 and it.store.items()[0].expires == 1500.0
             it.came("h1", "f7", True)
             assert await it.state() == "delivered" and it.steps() == ["held", "released", "delivered"]
+    run(work())
+
+
+def test_a_file_on_a_connection_of_its_own_is_its_senders(tmp_path: Path) -> None:
+    """That connection has no user; who offered it in another session from the same address is told."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            about: dict[str, Any] = {"about": "file", "raw": b"", "user": None, "identity": "unknown",
+                                     "sender": f"{ALICE}/phone", "file_name": "a.docx"}
+            it.room.sign_on("x1", client="10.9.9.9")
+            it.room.sign_on("f1")
+            await it.keep(held("h1", **about), -1)
+            await it.keep(held("h2", **about), -1)
+            said = await it.do("release", "h1")
+            assert said["here"] and said["user"] == f"{ALICE}/phone"
+            await it.do("deny", "h2")
+            assert [(flow, text.partition(".docx ")[2][:16]) for flow, text in it.room.told()] == [
+                ("f1", "was released; pl"), ("f1", "was not released")]
+            await it.keep(held("h3", way=DOWN, **about), -1)
+            assert not (await it.do("release", "h3"))["here"]
     run(work())
 
 

@@ -127,7 +127,8 @@ class Supervisor:
             settings, self._session, self.world, SPECS, self._note, lambda sentence: logs.tell("warning", sentence),
             self.judging)
         self.alarms = Alarms(
-            lambda: self.config.limits, self.writer, {"spool": settings.spool, "state": self.config.state},
+            lambda: self.config.limits, self.writer,
+            {"spool": settings.spool, "state": self.config.state, "quarantine": self.config.store.quarantine},
             self.gateway.clock, self.writer.put, lambda sentence: logs.tell("warning", sentence))
         self.gateway.admission.full = lambda: self.alarms.full
 

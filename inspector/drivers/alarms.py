@@ -146,11 +146,12 @@ class Alarms:
         self._full = free < limits.disk_stop_bytes + margin
         if self._full:
             self._wrong("stop", "disk", f"no new sessions are taken: {self.full}")
-            if held and (free < limits.disk_reserve_bytes or not self.store.healthy):
+            if free < limits.disk_reserve_bytes or not self.store.healthy:
+                # Another worker that writes to the same store may have been the one who gave it up.
                 with contextlib.suppress(OSError):
                     os.unlink(reserve)
-                    self._wrong("reserve", "disk", "the disk of the event store is full: its reserve is given up, and "
-                                "only rows that a message waits for are written")
+                self._wrong("reserve", "disk", "the disk of the event store is full: its reserve is given up, and only "
+                            "rows that a message waits for are written")
         else:
             self._well("stop", "new sessions are taken again")
             self._well("reserve", "the event store writes all rows again")
@@ -233,7 +234,9 @@ def of_bounds(gateway: Gateway) -> Source:
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes of a folder's disk that may still be written by us. Raises OSError."""
+    """Bytes of the disk of a folder (or of where it would be made) that may still be written by us. Raises OSError."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
     figures = os.statvfs(folder)
     return figures.f_bavail * figures.f_frsize
 

@@ -172,7 +172,7 @@ class Writer:
             self._thread is None or self._ends is not None
             or len(self._queue) + len(self._held) >= limits.store_queue_rows * share
             or self._came + size - self._went > limits.store_queue_bytes * share
-            or (self.sparing and done is None)
+            or (self.sparing and done is None and row.get("event") != "flow")
         ):
             if done is None:
                 self.counters.lost += 1

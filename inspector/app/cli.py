@@ -14,6 +14,7 @@ Each command's module has a function that takes the parsed arguments and returns
     explain      app.events_cmd.explain_command(args)  config, key, format
     sessions     app.status_cmd.sessions_command(args) config, what (list, kill), id, format
     status       app.status_cmd.status_command(args)   config, user, format
+    workers      app.workers_cmd.workers_command(args) config, what (list, restart), format
     quarantine   app.quarantine_cmd.command(args)      config, what, and by it: id, file, note, state, format
     verify       app.verify_cmd.verify_command(args)   config, against, export
     ca export    app.ca.export_command(args)           config, format
@@ -188,6 +189,13 @@ def parser() -> tuple[argparse.ArgumentParser, list[str]]:
     status.add_argument("--format", choices=("text", "json"), default="text", help="what is printed (default: text)")
 
     _quarantine(command, config)
+
+    workers = command("workers", "workers_cmd:workers_command", "the processes that inspect; exchange them",
+                      "  inspector workers\n  inspector workers restart")
+    workers.add_argument("what", metavar="list|restart", nargs="?", choices=("list", "restart"), default="list",
+                         help="list them (default), or start new ones and let the old ones end their sessions")
+    config(workers)
+    workers.add_argument("--format", choices=("table", "jsonl"), default="table", help="what is printed")
 
     verify = command("verify", "verify_cmd:verify_command", "prove how far the event log is whole",
                      "  inspector verify --export /mnt/auditor/monday.json\n"

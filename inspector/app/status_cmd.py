@@ -110,6 +110,7 @@ def _status(status: Mapping[str, Any], now: float) -> Iterator[str]:
     for problem in status["problems"]:
         yield f"  problem    {shown(problem)}"
     yield f"  running    for {age(now - status['started'])}, process {status['pid']}"
+    yield from _workers(status.get("workers") or (), now)
     yield f"  config     {shown(status['config'] or 'the embedded defaults')}"
     for number, listener in enumerate(status["listeners"]):
         yield f"  {'listens   ' if not number else '          '} {shown(listener['mode'])} {shown(listener['address'])}"
@@ -143,6 +144,14 @@ def _status(status: Mapping[str, Any], now: float) -> Iterator[str]:
     writes = "writes" if store["healthy"] else "DOES NOT WRITE"
     missed = f", {store['failed']} not in time, {store['lost']} left out" if store["failed"] or store["lost"] else ""
     yield f"  event log  {writes}: {store['rows']} rows, {store['waiting']} waiting{missed}"
+
+
+def _workers(workers: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
+    """The workers, where there are several."""
+    for number, one in enumerate(workers if len(workers) > 1 else ()):
+        yield (f"  {'workers   ' if not number else '          '} {one['number']}: process {one['pid']}, "
+               f"{shown(one['state'])} for {age(now - one['since'])}, {one['sessions']} sessions, "
+               f"{one['memory'] / 1e6:.0f} MB")
 
 
 def _files(files: Mapping[str, Any]) -> Iterator[str]:

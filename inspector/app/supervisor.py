@@ -150,23 +150,27 @@ class Supervisor:
         if loaded.metrics is None:
             return
         page = metrics.Metrics()
-        page.add(metrics.of_tallies(lambda: self.world.tallies))
-        page.add(metrics.of_store(self.writer))
-        page.add(metrics.of_counters("inspector_gateway", self.gateway.counters))
-        page.add(metrics.of_sessions(self.gateway.sessions))
-        page.add(metrics.of_counters("inspector_files", self.judging.workers.counters))
-        page.add(metrics.of_files(self.gateway.disk, self.gateway.leases, self.judging.workers))
+        for source in self.sources():
+            page.add(source)
         page.add(metrics.of_reloads(self.reloads))
         if self.desk is not None:
             page.add(self.desk.source)
-        page.add(self.alarms.source)
-        page.add(of_bounds(self.gateway))
         server = metrics.MetricsServer(page)
         try:
             await server.start(loaded.metrics.host, loaded.metrics.port)
         except OSError as error:
             raise UserError(process.why(error)) from None
         self._metrics = server
+
+    def sources(self) -> list[metrics.Source]:
+        """What a process that runs sessions has for the page of metrics."""
+        return [
+            metrics.of_tallies(lambda: self.world.tallies), metrics.of_store(self.writer),
+            metrics.of_counters("inspector_gateway", self.gateway.counters), metrics.of_sessions(self.gateway.sessions),
+            metrics.of_counters("inspector_files", self.judging.workers.counters),
+            metrics.of_files(self.gateway.disk, self.gateway.leases, self.judging.workers),
+            self.alarms.source, of_bounds(self.gateway),
+        ]
 
     def _ask_clamd(self, loaded: config.Config) -> None:
         """clamd judges files beside the packs, where it is configured."""

@@ -43,7 +43,6 @@ from inspector.app.hold_lines import News, news_of, notice_of
 from inspector.app.snapshot import Snapshot
 from inspector.app.supervisor import Supervisor
 from inspector.app.worker_words import SPEECH, Begin, InForce, Lease, Ready
-from inspector.drivers import metrics
 from inspector.drivers.judges import Judging, Workers
 from inspector.drivers.mitm_tls import AuthorityError
 from inspector.drivers.shared_world import Mail, SharedWorld
@@ -155,13 +154,7 @@ class Worker(Supervisor):
 
     def families(self) -> list[Any]:
         """What this worker has to say on the page of metrics."""
-        sources = (
-            metrics.of_tallies(lambda: self.world.tallies), metrics.of_store(self.writer),
-            metrics.of_counters("inspector_gateway", self.gateway.counters), metrics.of_sessions(self.gateway.sessions),
-            metrics.of_counters("inspector_files", self.judging.workers.counters),
-            metrics.of_files(self.gateway.disk, self.gateway.leases, self.judging.workers),
-        )
-        return [(one.name, one.type, one.help, list(one.samples)) for source in sources for one in source()]
+        return [(one.name, one.type, one.help, list(one.samples)) for source in self.sources() for one in source()]
 
     async def close(self) -> None:
         """Release everything."""

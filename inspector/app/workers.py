@@ -281,6 +281,7 @@ class Crew:
         if self.desk is not None:
             page.add(self.desk.source)
         page.add(self._of_workers)
+        page.add(lambda: [] if self.desk is None else self.desk.source())
         server = metrics.MetricsServer(page, self._gather)
         try:
             await server.start(loaded.metrics.host, loaded.metrics.port)
@@ -591,6 +592,7 @@ class Crew:
                       "loaded": self._loaded_at},
             "reload": {"accepted": self.reloads.accepted, "refused": self.reloads.refused,
                        "last_refused": self.reloads.last_refused, "faults": self.faults},
+            "holds": None if self.desk is None else self.desk.status(),
             "sessions": sum(one["sessions"] for one in found),
             "holds": None if self.desk is None else self.desk.status(),
             "workers": self.workers({hand.number: one["sessions"] for hand, one in zip(living, answers, strict=True)

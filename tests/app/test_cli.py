@@ -44,7 +44,7 @@ def test_the_commands_are_those_that_users_rely_on() -> None:
     assert set(ALL) == {"inspector"} | {
         f"inspector {name}" for name in (
             "run", "scan", "replay", "check", "policy", "policy test", "events", "events erase", "events hold",
-            "explain", "sessions", "status",
+            "explain", "sessions", "status", "workers",
             "verify", "ca", "ca export", "quarantine",
             *(f"quarantine {what}" for what in (
                 "list", "show", "release", "deny", "export", "erase", "rotate")),

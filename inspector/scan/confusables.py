@@ -29,20 +29,20 @@ _LOOKALIKES: dict[str, str] = {
     # Armenian
     "օ": "o", "ս": "u", "հ": "h", "ո": "n",
     # Latin extensions without a decomposition
-    "ı": "i", "ɑ": "a", "ɡ": "g", "ɩ": "i", "ʀ": "r", "ɴ": "n", "ʟ": "l", "ᴀ": "a", "ᴄ": "c", "ᴇ": "e", "ᴏ": "o",
-    "ø": "o", "Ø": "O", "ł": "l", "đ": "d",
+    "ı": "i", "з": "3", "ø": "o", "Ø": "O", "ł": "l", "đ": "d", "„": '"', "•": ".",
     # Punctuation: what links, numbers and quoted words are written with
     "‐": "-", "–": "-", "—": "-", "−": "-", "’": "'", "‘": "'", "“": '"', "”": '"', "∶": ":", "∕": "/", "⁄": "/",
     "。": ".",
 }
 """Letter to the letter it looks like. With ASCII at most 256 entries together."""
 
-_NOTHING_LIKE = "бджилфцчшщъыэюяБДЖИЛФЧШЫЮ"
+_NOTHING_LIKE = "бджилфцчшщъыэюяБДЖИЛФЧШЫЮЯЭЩß€£¿"
 """Common letters that look like none of ASCII, told apart from those that nobody looked at yet."""
 
 _ENTRIES = [*_LOOKALIKES.items(), *((c, "?") for c in _NOTHING_LIKE)]
 assert len(_ENTRIES) <= 128, "a byte each above ASCII"
 _DECODING = "".join(map(chr, range(128))) + "".join(c for c, _ in _ENTRIES).ljust(128, "\ufffe")
+_COMMON = frozenset(_DECODING)
 _ENCODING: Any = codecs.charmap_build(_DECODING)
 _TRANSLATE = bytes(range(128)) + "".join(like for _, like in _ENTRIES).encode().ljust(128, b"?")
 
@@ -52,12 +52,12 @@ _RARE = """
     ⲀA ⲁa ⲂB ⲃb ⲈE ⲉe ⲎH ⲏh ⲒI ⲓi ⲔK ⲕk ⲘM ⲙm ⲚN ⲛn ⲞO ⲟo ⲠN ⲡn ⲢP ⲣp ⲤC ⲥc ⲦT ⲧt ⲨY ⲩy ⲬX ⲭx ⲰW ⲱw
     աw եt զq էt լl ծd կk ձd ճd յj ցg ւi քp ֆf ՏS ՍU ՕO ԼL ժd գq ղn չs ռn ր? Տs
     ƀb ɓb ƃb ƈc đd ɖd ɗd ƌd ǥg ɠg ħh ɦh ɨi ɪi ʝj ɟj ƙk ɫl ɬl ɭl ɱm ɲn ɳn ƞn ɵo ɔo ƥp ɼr ɽr ʂs ŧt ƭt ʈt ʉu ʋv ƴy ʐz ƶz
-    ȥz ɇe ɉj ɍr ɏy ƒf ꝑp ɋq ʠq ɛe ɜe ɐa ɒa əe ɾr ʌv ɯm ɰm ʍm ꬲe ꭓx ꬰa ȼc ȡd ȶt ȴl ȵn ʞk ɥh ƿp ſs ẞB ßB æa œo þp ðd
-    ʙB ᴅD ꜰF ɢG ʜH ᴊJ ᴋK ᴍM ᴘP ꜱS ᴛT ᴜU ᴠV ᴡW ʏY ᴢZ ᴎN ᴙR
+    ȥz ɇe ɉj ɍr ɏy ƒf ꝑp ɋq ʠq ɛe ɜe ɐa ɒa əe ɾr ʌv ɯm ɰm ʍm ꬲe ꭓx ꬰa ȼc ȡd ȶt ȴl ȵn ʞk ɥh ƿp ſs ẞB æa œo þp ðd
+    ɑa ɡg ɩi ʀr ɴn ʟl ᴀa ᴄc ᴇe ᴏo ʙB ᴅD ꜰF ɢG ʜH ᴊJ ᴋK ᴍM ᴘP ꜱS ᴛT ᴜU ᴠV ᴡW ʏY ᴢZ ᴎN ᴙR
     єe ґr ўy ҳx қk ңh ҫc ҭt үy ұy ғf һh ҡk ҙ3 ҽe ҿe ԍg ԑe ӡ3 ӕa ԏt ѡw ꙍw ԕh ҏp ҝk ҟk ӄk ҥh ӈh ӊh ҷ4 ҹ4 ӌ4
     ϲc ϳj ϱp ϰk Ϲc ϒY θ0 Θ0 δd γy π? ζ? λ? Γ? Δ? Π? Λ? Ω? Σ? Φ? ξ? ψ? φ? Ш? ς? σo
     ‑- ‒- ﹘- ―- ─- ⁃- ˗- ➖- ˉ- ‚, ،, ⧸/ ╱/ ∖\\ ⧵\\ ׀| ∣| │| ┃| ˸: ։: ׃: ː: ꞉: ‹< ›> ٪% ˍ_
-    ·. •. ∙. ⋅. ・. ‧. ●. ▪. ◦. ۔. ․. ⓿0 ❶1 ❷2 ❸3 ❹4 ❺5 ❻6 ❼7 ❽8 ❾9 ➀1 ➁2 ➂3 ➃4 ➄5 ➅6 ➆7 ➇8 ➈9
+    ·. ∙. ⋅. ・. ‧. ●. ▪. ◦. ۔. ․. ⓿0 ❶1 ❷2 ❸3 ❹4 ❺5 ❻6 ❼7 ❽8 ❾9 ➀1 ➁2 ➂3 ➃4 ➄5 ➅6 ➆7 ➇8 ➈9
     ➊1 ➋2 ➌3 ➍4 ➎5 ➏6 ➐7 ➑8 ➒9
 """
 """Rare letters and signs, each with what it looks like: Cherokee, Lisu, Coptic, Armenian, letters with strokes and
@@ -65,26 +65,42 @@ hooks, small capitals, the rest of Cyrillic and Greek, dashes, dots, digits in s
 
 
 @functools.cache
-def _rare() -> dict[int, str | None]:
+def _rare() -> dict[str, str]:
     """What is looked up where the first table leaves question marks: rare letters, letters in signs, every script's
     digits; marks become nothing. Made when it is first needed (20 ms)."""
-    table: dict[int, str | None] = {}
-    for code in range(0x80, 0x20000):
-        kind = unicodedata.category(chr(code))
+    table: dict[str, str] = {}
+    for char in map(chr, range(0x80, 0x20000)):
+        kind = unicodedata.category(char)
         if kind == "Mn" or kind == "Me":
-            table[code] = None
+            table[char] = ""
         elif kind == "Nd":
-            table[code] = str(unicodedata.digit(chr(code)))
-    table.update({ord(pair[0]): pair[1] for pair in _RARE.split()})
+            table[char] = str(unicodedata.digit(char))
+    table.update({pair[0]: pair[1] for pair in _RARE.split() if pair[1] != "?"})
     for first in (0x1F150, 0x1F170, 0x1F1E6):
-        table.update({first + n: chr(65 + n) for n in range(26)})
-    table.update({ord(c): like for c, like in _LOOKALIKES.items()})
+        table.update({chr(first + n): chr(65 + n) for n in range(26)})
     return table
+
+
+@functools.cache
+def _rare_codes() -> dict[int, str]:
+    return {ord(char): like for char, like in _rare().items()}
 
 
 def skeleton(text: str) -> bytes:
     """The ASCII text that `text` looks like: one byte a character, "?" where it looks like none, nothing for marks."""
     encoded: bytes = codecs.charmap_encode(text, "replace", _ENCODING)[0]
     if b"?" in encoded and encoded.count(b"?") != text.count("?"):
-        encoded = codecs.charmap_encode(text.translate(_rare()), "replace", _ENCODING)[0]
+        rare = _rare()
+        found = [char for char in set(text) - _COMMON if char in rare]
+        if found:
+            if len(found) <= _FEW:
+                for char in found:
+                    text = text.replace(char, rare[char])
+            else:
+                text = text.translate(_rare_codes())
+            encoded = codecs.charmap_encode(text, "replace", _ENCODING)[0]
     return encoded.translate(_TRANSLATE)
+
+
+_FEW = 16
+"""Different rare letters that are replaced one after the other, which is faster than a look at every letter."""

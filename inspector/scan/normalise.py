@@ -45,6 +45,7 @@ _ENCLOSED: dict[int, str] = {
 
 
 _BREAKS: dict[int, None] = dict.fromkeys(map(ord, "\t\n\r"))
+_CONTROLS = bytes((*range(9), *range(14, 32), 127))
 _TELLING = bytes(range(32)) + b"\x7f&"
 """What gives a text of ASCII letters another form: controls, white space, references."""
 
@@ -68,7 +69,7 @@ class Form:
         if self.kind == "joined":
             return _raw(html.unescape(text).translate(_BREAKS))
         if self.kind == "spaced":
-            return _raw(_spaced(text))
+            return _spaced(text) if text.isascii() else b""
         visible = _visible(turned(text) if self.kind == "turned" else text)
         return _raw(visible.casefold()) if self.kind == "folded" else _bones(visible)
 
@@ -148,7 +149,7 @@ def forms(plain: str, link: bool = False) -> list[tuple[Form, bytes]]:
             made.append((_FORMS["raw", True], raw))
     if plain.isascii():
         if not plain.isprintable() or "  " in plain:
-            spaced = _raw(_spaced(plain))
+            spaced = _spaced(plain)
             if spaced != raw:
                 made.append((_FORMS["spaced", undone], spaced))
         return made
@@ -174,14 +175,22 @@ def _unescape(text: str) -> str:
     return ENTITY.sub(lambda match: html.unescape(match.group()), text) if ENTITY.search(text) else text
 
 
-def _spaced(text: str) -> str:
-    return BLANKS.sub(" ", INVISIBLE.sub("", text))
+def _spaced(text: str) -> bytes:
+    """ASCII without controls, with single blanks."""
+    data = text.encode().translate(None, _CONTROLS)
+    spaced = b" ".join(data.split())
+    if data[:1].isspace():
+        spaced = b" " + spaced
+    return spaced + b" " if data[-1:].isspace() and spaced != b" " else spaced
 
 
 def _visible(text: str) -> str:
-    if ENCLOSED.search(text) is not None:
-        text = text.translate(_ENCLOSED)
-    return _spaced(unicodedata.normalize("NFKC", text))
+    plain = unicodedata.normalize("NFKC", text)
+    if plain != text and ENCLOSED.search(text) is not None:
+        plain = unicodedata.normalize("NFKC", text.translate(_ENCLOSED))
+    visible = INVISIBLE.sub("", plain)
+    usual = visible.isprintable() and "  " not in visible and "\u2800" not in visible
+    return visible if usual else BLANKS.sub(" ", visible)
 
 
 def _bones(visible: str) -> bytes:

@@ -323,7 +323,7 @@ def test_what_is_known_not_to_be_found_is_not_found() -> None:
 
     used = set()
     for case in [*protocol_cases(None, listed), *(
-        case for case in writing_cases("irc", PLAINEST["irc"][0], listed)
+        case for case in writing_cases("xmpp", PLAINEST["xmpp"][0], listed)
     )]:
         used.add(known.known(case))
         assert play(case, "block")[1], f"found: {case}"

@@ -97,6 +97,13 @@ def test_ibans(scanner: PackScanner, iban: str) -> None:
     assert found(scanner, f"to {iban}7 please") == []
 
 
+@pytest.mark.parametrize("text", ["see you at 10:30 then, my friend", "no123x and so on and on and on", "is 12 o'clock ok"])
+def test_small_talk_is_no_bank_account_s_beginning(text: str) -> None:
+    """Words that are countries, with a number behind them, do not even wake the detector: such talk is frequent."""
+    assert next(iter(detectors.ibans(text.encode())), None) is None
+    assert detectors._IBAN_HEAD.search(text.encode()) is None
+
+
 def test_iban_lengths_are_those_of_countries() -> None:
     """Every length is between the shortest and the longest of the registry."""
     assert all(15 <= length <= 33 and len(country) == 2 for country, length in LENGTHS.items())

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from inspector.engine.world import offer_key
 from inspector.model import (
     FILE_CONTENT,
     PASSED,
@@ -694,7 +695,7 @@ def _row_of(start: FileStart, flow: str, world: World, at: float) -> str | None:
     if expected is not None and expected.offer is not None:
         passive = msgspec.structs.replace(expected.offer, address=None)
         tried += [(expected.flow, expected.offer), (expected.flow, passive)]
-    return next((found for key in tried if (found := world.offers.get(hash(key), at)) is not None), None)
+    return next((found for key in tried if (found := world.offers.get(offer_key(*key), at)) is not None), None)
 
 
 def _each(transfer: Transfer, frame: Frame, content: Verdict) -> list[Verdict]:

@@ -30,7 +30,7 @@ from inspector.engine import rows, windows
 from inspector.engine.files import FileDesk, Transfer, named_file
 from inspector.engine.holding import NOTICE_FILE_HOLD, NOTICE_HOLD, Holding, digest_of
 from inspector.engine.kit import Kit
-from inspector.engine.world import LeasingMemory, Paths, Tally, World
+from inspector.engine.world import LeasingMemory, Paths, Tally, World, offer_key
 from inspector.model import (
     BROKEN,
     DOWN,
@@ -1594,7 +1594,7 @@ class Session:
     def _link_offers(self, world: World, at: float) -> None:
         """What was offered here may be transferred elsewhere: its row is to be found then."""
         for event, ident in self._offered or ():
-            world.offers.put(hash((self.flow.id, event)), ident, at + self._kit.limits.offer_seconds)
+            world.offers.put(offer_key(self.flow.id, event), ident, at + self._kit.limits.offer_seconds)
         self._offered = None
 
     def _note_file(self, event: File, way: Way, at: float, out: list[Effect]) -> None:

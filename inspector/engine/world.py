@@ -9,8 +9,9 @@ import msgspec
 
 from inspector.engine.holding import Covers
 from inspector.engine.windows import Window
-from inspector.model import DOWN, Address, Expect, Flow, Limits, Way
+from inspector.model import DOWN, Address, Expect, FileOffer, Flow, Limits, Way
 
+_encode = msgspec.msgpack.Encoder().encode
 _SHARE = 4
 """One client's announcements may take this part of the room for all: the table has room for several who flood it."""
 
@@ -221,6 +222,12 @@ class Tally:
         self.troubles: dict[tuple[str, str], int] = {}
         """(trouble, what was done)."""
         self.oddities: dict[str, int] = {}
+
+
+def offer_key(flow: str | None, offer: FileOffer) -> int:
+    """What the row of an offer is found by: the same in all workers that hash alike (one PYTHONHASHSEED; the hash of a
+    Struct is of one process alone)."""
+    return hash((flow, _encode(offer)))
 
 
 class World:

@@ -2,8 +2,8 @@
 
 A `Spooled` is one file on its way: records of (content, raw), content being what is judged and raw what will be sent on
 release. Raw that is the same bytes as its content is not stored twice. Content and raw each have a file without a name
-(made 0600 in a 0700 folder and unlinked at once), so that nothing is left when the process ends; a crash in between
-leaves an empty name, which the next start deletes.
+(0600, in a 0700 folder), so that nothing is left when the process ends. Where the file system knows no such files they
+are made with a name and unlinked at once; a crash in between leaves an empty name, which the next start deletes.
 
 What is remembered of the records are the borders of batches of about 64 KiB: 16 bytes each, 260 KB for 1 GB.
 """
@@ -58,6 +58,8 @@ class Spool:
         self._free = free or _free
         self.close = close
         self._number = 0
+        self._names = False
+        """Files get a name first: this file system knows none without."""
         self._room = 0
         """Bytes until the disk is looked at again."""
 
@@ -100,11 +102,26 @@ class Spool:
         self._number += 1
         path = self.folder / f"{PREFIX}{os.getpid()}-{self._number}"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            os.unlink(path)
+            descriptor = self._nameless()
+            if descriptor < 0:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                os.unlink(path)
         except OSError as error:
             raise SpoolError(f"no file can be made in the spool: {_why(error)}") from None
         return descriptor
+
+    def _nameless(self) -> int:
+        """A descriptor of a file that never had a name; -1: this file system has none. To take a name away is what may
+        wait for a busy disk, and chat with it. Raises OSError."""
+        if self._names:
+            return -1
+        try:
+            return os.open(self.folder, os.O_RDWR | os.O_TMPFILE | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                raise
+            self._names = True
+            return -1
 
     def admit(self, size: int, owner: str) -> None:
         """Take `size` bytes into account. Raises SpoolError where a quota or the disk has no room for them."""

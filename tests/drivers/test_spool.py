@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tracemalloc
@@ -146,6 +147,39 @@ def test_files_are_private_and_have_no_name(tmp_path: Path) -> None:
         os.write(given_away, b"x")
     os.close(given_away)
     file.discard()
+
+
+@pytest.mark.parametrize("names", [False, True])
+def test_a_file_system_that_knows_no_files_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: bool,
+) -> None:
+    """A file never has a name where that can be (to take it away may wait for the disk); elsewhere it has one for a
+    moment, and it is asked for once only."""
+    asked: list[int] = []
+    unlinked: list[Path] = []
+    real, take = os.open, os.unlink
+
+    def opened(path: Path | str, flags: int, mode: int = 0o777) -> int:
+        nameless = flags & os.O_TMPFILE == os.O_TMPFILE
+        asked.append(nameless)
+        if nameless and names:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return real(path, flags, mode)
+
+    def unlink(path: Path) -> None:
+        unlinked.append(path)
+        take(path)
+
+    spool = made(tmp_path)
+    monkeypatch.setattr("inspector.drivers.spool.os.open", opened)
+    monkeypatch.setattr("inspector.drivers.spool.os.unlink", unlink)
+    for _ in range(2):
+        file = spool.open()
+        file.append(b"content", b"raw")
+        assert file.next() == (b"raw", True)
+        file.discard()
+    assert asked == ([True, *[False] * 4] if names else [True] * 4)
+    assert len(unlinked) == (4 if names else 0)
 
 
 def test_leftovers_of_a_crash_are_swept(tmp_path: Path) -> None:

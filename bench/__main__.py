@@ -11,7 +11,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-PARTS = ("cpu", "memory", "captures", "files", "scale", "reload")
+PARTS = ("cpu", "memory", "captures", "files", "scale", "reload", "latency")
 
 
 def main() -> None:
@@ -28,10 +28,17 @@ def main() -> None:
     parser.add_argument("--rules", type=int, default=50_000, help="message rules of the large set (scale)")
     parser.add_argument("--indicators", type=int, default=1_000_000, help="indicators of the large set (scale)")
     parser.add_argument("--rate", type=float, default=500, help="messages a second (reload, soak)")
+    parser.add_argument("--priority", type=int, default=0, help="of all that is started (autogroup), so that "
+                        "others' work is less in gaps and waits (root)")
     parser.add_argument("--keep", action="store_true", help="keep the work folder (configurations and logs)")
     options = parser.parse_args()
     parts = options.parts or list(PARTS)
     haproxy = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    if options.priority:
+        from bench.processes import preferred
+
+        preferred(options.priority)
+        print(f"priority of all that is measured: {options.priority}")
     print(f"machine: {platform.machine()}, {cores()}; Python {platform.python_version()}, mitmproxy "
           f"{version('mitmproxy')}, uvloop {version('uvloop')}, HAProxy {'there' if haproxy else 'not there'}")
     folder = Path(tempfile.mkdtemp(prefix="inspector-bench-"))
@@ -76,6 +83,14 @@ def main() -> None:
                   "two turns of the worker's event loop, seen by a timer of 2 ms in it; it counts the time when others "
                   "had the core, too.\n")
             reload.run(folder, min(options.rounds, 3), options.rate)
+        if "latency" in parts:
+            from bench import added
+
+            print(f"\n## Added latency\n\nRound trips of 300-byte messages of {added.SESSIONS} sessions, each sending "
+                  "by the clock, at half of the load that saturates the gateway, client and server in one process; "
+                  "XMPP over plain TCP, 1,000 message rules, 50 policy rules, uvloop in gateway, relay and load; "
+                  f"{options.rounds} rounds of {max(5.0, options.seconds):g} s, in turn, a fresh process each.\n")
+            added.run(folder, options.rounds, max(5.0, options.seconds))
     finally:
         if options.keep:
             print(f"work folder: {folder}", file=sys.stderr)

@@ -112,13 +112,24 @@ class Hook(Gateway):
 
 
 @dataclass
+class Relay(Gateway):
+    """A bare relay of asyncio protocols."""
+
+    loop: str = "uvloop"
+
+    def command(self, folder: Path) -> list[str]:
+        del folder
+        return python("-m", "bench.relay", str(self.port), str(self.upstream), self.loop)
+
+
+@dataclass
 class HaProxy(Gateway):
     """HAProxy in tcp mode, one thread."""
 
     def command(self, folder: Path) -> list[str]:
         config = folder / "haproxy.cfg"
         config.write_text(
-            "global\n    nbthread 1\n    maxconn 4000\ndefaults\n    mode tcp\n    timeout connect 5s\n"
+            "global\n    nbthread 1\n    maxconn 9900\ndefaults\n    mode tcp\n    timeout connect 5s\n"
             "    timeout client 1h\n    timeout server 1h\n"
             f"listen bench\n    bind 127.0.0.1:{self.port}\n    server reflector 127.0.0.1:{self.upstream}\n"
         )

@@ -24,6 +24,10 @@ TICK = 0.002
 """Seconds between two looks; what a timer of the loop can tell apart."""
 
 
+LONG = 0.02
+"""Gaps above this are told one by one: when (perf_counter), how long, CPU of the process within."""
+
+
 class Watcher:
     """What is noted between two reports."""
 
@@ -38,6 +42,7 @@ class Watcher:
     def forget(self) -> None:
         self.longest = self.longest_cpu = self.pause = 0.0
         self.over = {10: 0, 50: 0}
+        self.gaps: list[tuple[float, float, float]] = []
         self.collections = [0, 0, 0]
 
     def start(self) -> None:
@@ -51,6 +56,8 @@ class Watcher:
         if gap > self.longest:
             self.longest = gap
         self.longest_cpu = max(self.longest_cpu, min(gap, cpu - self.cpu))
+        if gap > LONG and len(self.gaps) < 1000:
+            self.gaps.append((now, gap, cpu - self.cpu))
         for bound in self.over:
             self.over[bound] += gap * 1000 > bound
         self.seen, self.cpu = now, cpu
@@ -67,7 +74,7 @@ class Watcher:
         made = self.report.with_suffix(".new")
         made.write_text(json.dumps({
             "gap": self.longest, "gap_cpu": self.longest_cpu, "over_10": self.over[10], "over_50": self.over[50],
-            "collections": self.collections, "collection": self.pause,
+            "collections": self.collections, "collection": self.pause, "gaps": self.gaps,
         }))
         made.rename(self.report)
         self.forget()

@@ -694,3 +694,26 @@ def test_what_a_held_message_says_is_in_no_row(tmp_path: Path) -> None:
     run(work())
 
 
+
+
+def test_status_and_metrics(tmp_path: Path) -> None:
+    """How many wait in which state, and what could not be held: plain numbers, without names."""
+    from inspector.drivers.metrics import Metrics
+
+    async def work() -> None:
+        async with desk(tmp_path / "q", hold_items=2) as it:
+            for number in range(3):
+                await it.keep(held(f"h{number}"), -1)
+            await it.do("release", "h0")
+            await it.look()
+            said = it.status()
+            assert said["states"] == {"held": 1, "released": 1} and said["unsent"] == 1
+            assert (said["kept"], said["full"], said["released"]) == (2, 1, 1) and said["bytes"] > 100
+            page = Metrics()
+            page.add(it.source)
+            text = page.render().decode()
+            for line in ('inspector_held{action="held"} 1', 'inspector_held{action="uncertain"} 0',
+                         "inspector_holds_full_total 1", f"inspector_held_bytes {said['bytes']}"):
+                assert line in text.splitlines(), line
+            assert "alice" not in text
+    run(work())

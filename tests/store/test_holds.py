@@ -17,7 +17,14 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from inspector.model import UP, Held, Limits
 from inspector.store.holds import CHUNK, ENDED, WAITING, Damaged, HoldError, HoldFull, HoldStore, Item
@@ -578,9 +585,11 @@ class Life(RuleBasedStateMachine):
             assert content(self.store, ident) == ident.encode() * max(0, self.sizes[ident])
 
 
-TestLife = Life.TestCase
-TestLife.settings = settings(
-    max_examples=10, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("examples", [6, pytest.param(300, marks=pytest.mark.long)])
+def test_no_end_of_the_process_loses_or_invents_an_item(examples: int) -> None:
+    """What was answered as kept is read in its state, what was not is not listed and leaves no file."""
+    run_state_machine_as_test(Life, settings=settings(
+        max_examples=examples, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)))
 
 
 def test_the_index_says_only_what_a_list_shows(tmp_path: Path) -> None:

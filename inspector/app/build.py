@@ -93,7 +93,7 @@ def gateway_settings(config: Config, *, stock_io: bool = False) -> GatewaySettin
                 listener.destinations.allow, listener.destinations.deny, listener.destinations.ports),
             upstream=(listener.upstream.host, listener.upstream.port) if listener.upstream else None,
             protocols=listener.protocols, lease_ports=listener.lease_ports, lease_up=listener.lease_address.up,
-            lease_down=listener.lease_address.down,
+            lease_down=listener.lease_address.down, certificate=listener.certificate, key=listener.key,
         )
         for listener in config.listeners
     )

@@ -219,20 +219,24 @@ class Config:
 
     def refusals_for_run(self) -> tuple[Fault, ...]:
         """What is accepted in the file but does not work yet, so that `run` has to refuse it."""
-        faults = []
-        for index, listener in enumerate(self.listeners):
-            if listener.certificate is not None:
-                faults.append(self.fault(
-                    "a listener's own certificate does not work yet", "listeners", index, "certificate",
-                ))
-        return tuple(faults)
+        return ()
 
     def missing_files(self) -> tuple[Fault, ...]:
-        """A fault for a file that is named and not there (the policy and the packs have faults of their own)."""
+        """A fault for a file that is named and not there, or not what it should be (the policy and the packs have
+        faults of their own)."""
+        faults = []
         named = self.tls.upstream_ca
-        if named is None or named.is_file():
-            return ()
-        return (self.fault(f"there is no file {named}", "tls", "upstream_ca"),)
+        if named is not None and not named.is_file():
+            faults.append(self.fault(f"there is no file {named}", "tls", "upstream_ca"))
+        for index, listener in enumerate(self.listeners):
+            if listener.certificate is not None and listener.key is not None:
+                from inspector.drivers.mitm_tls import OwnCertificate, OwnCertificateError
+
+                try:
+                    OwnCertificate.open(listener.certificate, listener.key)
+                except OwnCertificateError as error:
+                    faults.append(self.fault(str(error), "listeners", index, error.key))
+        return tuple(faults)
 
     def unknown_groups(self, groups: Iterable[str]) -> tuple[Fault, ...]:
         """A fault for each group of privacy.never_inspect that the policy does not have."""

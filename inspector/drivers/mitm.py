@@ -96,7 +96,7 @@ class Inspect(layer.Layer):
             self.adopt(conversation)
             self.link.established()
             if self.secured:
-                conversation.secured(True)
+                conversation.secured(True, same=self.link.host.same_certificate(self.link, self.context))
         elif isinstance(event, events.DataReceived):
             assert conversation is not None
             conversation.receive(UP if event.connection is self.context.client else DOWN, event.data)
@@ -370,15 +370,15 @@ def secure_layers(context: Context, link: Any, effect: StartTls | None, hello: b
     return top
 
 
-def answer_hook(contexts: Any, hook: commands.StartHook) -> bool:
-    """Answer mitmproxy's own hooks; False when it is not one of those."""
+def answer_hook(contexts: Any, hook: commands.StartHook, listener: str | None = None) -> bool:
+    """Answer mitmproxy's own hooks; False when it is not one of those. `listener`: has a certificate of its own."""
     if isinstance(hook, tls.TlsStartServerHook):
         conn = hook.data.conn
         if conn.sni:
             hook.data.ssl_conn = contexts.to_server(conn.sni, conn.alpn_offers)
     elif isinstance(hook, tls.TlsStartClientHook):
         server = hook.data.context.server
-        hook.data.ssl_conn = contexts.to_client(server.sni, server.alpn)
+        hook.data.ssl_conn = contexts.to_client(server.sni, server.alpn, listener)
     elif isinstance(hook, LookupHook):
         return False
     return True

@@ -286,10 +286,11 @@ class Conversation:
         """TLS that is left alone: the session will pass it on unread, or cut."""
         self.step(Spliced(self._host.clock(), protocol, why))
 
-    def secured(self, ok: bool, detail: str = "") -> None:
-        """TLS that `StartTls` asked for stands on both sides, or failed (the session then ends)."""
+    def secured(self, ok: bool, detail: str = "", same: bool = False) -> None:
+        """TLS that `StartTls` asked for stands on both sides (`same`: with one certificate), or failed (the session
+        then ends)."""
         self.securing = None
-        self.step(Secured(self._host.clock(), ok, detail))
+        self.step(Secured(self._host.clock(), ok, detail, same))
         if not ok:
             self.end()
 

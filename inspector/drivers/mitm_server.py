@@ -33,7 +33,7 @@ from inspector.drivers.mitm_modes import (
     SocksDialog,
     original_destination,
 )
-from inspector.drivers.mitm_tls import Authority, Contexts, host_name
+from inspector.drivers.mitm_tls import Authority, Contexts, OwnCertificate, host_name
 from inspector.drivers.settings import GatewaySettings as GatewaySettings
 from inspector.drivers.settings import ListenerSettings as ListenerSettings
 from inspector.drivers.settings import TlsException as TlsException
@@ -41,7 +41,7 @@ from inspector.drivers.settings import TlsSettings as TlsSettings
 from inspector.drivers.settings import is_local as is_local
 from inspector.drivers.spool import Spool, Spooled, SpoolError
 from inspector.drivers.sweep import Sweep
-from inspector.drivers.turns import Full, Turns
+from inspector.drivers.turns import Full, Rounds, Turns
 from inspector.engine.holding import bare
 from inspector.engine.world import Paths
 from inspector.model import (
@@ -263,6 +263,8 @@ class Gateway:
         """Long scans of message texts."""
         self.lookups: Turns | None = None
         """Questions to the resolver."""
+        self.rounds = Rounds(lambda call: self._loop.call_soon(call))
+        """Sessions that bring much."""
         self._rejected: dict[tuple[str, str], int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._pool: ThreadPoolExecutor | None = None
@@ -291,6 +293,13 @@ class Gateway:
         authority = Authority.open(tls.authority)
         self.contexts = Contexts(
             authority, client_min=tls.client_min, upstream_min=tls.upstream_min, upstream_ca=tls.upstream_ca)
+        for listener in self.settings.listeners:
+            if listener.certificate is not None and listener.key is not None:
+                own = OwnCertificate.open(listener.certificate, listener.key)
+                self.contexts.show(listener.address, own)
+                if own.readable:
+                    self.log(f"{listener.key}: the listener's key is readable by others (mode {own.readable:o}, want "
+                             "600)")
         self._pool = ThreadPoolExecutor(1, "close")
         self.scans = Turns(
             "scan", SCAN_THREADS, SCAN_SHARE, lambda: self.limits.scan_queue, lambda: self.limits.client_scans,
@@ -448,6 +457,10 @@ class Gateway:
 
     def later(self, delay: float, call: Callable[[], None]) -> asyncio.TimerHandle:
         return self._loop.call_later(delay, call)
+
+    def turn(self, link: Any, call: Callable[[], None]) -> None:
+        """Call in a later turn of the loop: of each client one in each."""
+        self.rounds.wait(client_of(link.peer[0]), call)
 
     def scan(self, effect: Scan, done: Callable[[Scanned], None], client: str = "") -> None:
         """Run a long scan in a thread; clients take turns."""
@@ -710,7 +723,7 @@ class Gateway:
         if isinstance(hook, mitm.LookupHook):
             self.spawn(self._look_up(link, hook.data, done))
             return False
-        return mitm.answer_hook(self.contexts, hook)
+        return mitm.answer_hook(self.contexts, hook, self._own_certificate(link))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a task that `stop` waits for."""
@@ -773,6 +786,25 @@ class Gateway:
             take_back()
         return found
 
+    def _own_certificate(self, link: Any) -> str | None:
+        """The address of a link's listener, if it has a certificate of its own; what came to a leased port leads to
+        another server."""
+        listener: ListenerSettings = link.listener
+        return listener.address if listener.certificate is not None and link.expected is None else None
+
+    def same_certificate(self, link: Any, context: Context) -> bool:
+        """Whether the client was shown the certificate that the server has shown us. Where the listener has its own for
+        that and it is another one, the operator is told."""
+        address = self._own_certificate(link)
+        shown = context.server.certificate_list
+        if address is None or not shown or self.contexts is None:
+            return False
+        if self.contexts.shows(address, shown[0].fingerprint()):
+            return True
+        self._say("certificate", f"the server at {context.server.sni} shows another certificate than the listener "
+                                 f"{address}: logins bound to it will fail", address)
+        return False
+
     def own(self, ip: IP, port: int) -> bool:
         """Whether an address is this machine and the port one of ours."""
         return port in self._own_ports and is_local(ip)
@@ -793,6 +825,8 @@ class Gateway:
         assert server is not None
         name = context.client.sni or (link.asked if link.asked and not _is_address(link.asked) else None)
         flow = self._flow(link, server[:2], name, tls=tls)
+        if tls and self.same_certificate(link, context):
+            flow = msgspec.structs.replace(flow, same_certificate=True)
         if link.expected is not None:
             # What it is was announced; a listener's protocols are about connections that come unannounced.
             protocols, named_im = frozenset[str](), True
@@ -864,6 +898,7 @@ class Gateway:
             why = "tls.intercept is none"
         elif tls.intercept == "im" and not (
             port in self._tls_ports or port in self._im_ports or link.listener.protocols
+            or link.listener.certificate is not None  # it is there to be shown
             or announced is not None
             or self._alpn.intersection(context.client.alpn_offers)
             or any(name_matches(name, tls.names) for name in names)

@@ -22,6 +22,7 @@ from typing import Any
 
 import idna
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -147,6 +148,55 @@ def _general(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+class OwnCertificateError(AuthorityError):
+    """A listener's own certificate or key is of no use: one sentence. `key`: which of the two, as configured."""
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(text)
+        self.key = key
+
+
+class OwnCertificate:
+    """A server's own certificate and key, which a reverse listener shows to clients in place of one of ours."""
+
+    __slots__ = ("chain", "digest", "key", "readable")
+
+    def __init__(self, chain: Sequence[x509.Certificate], key: Any, readable: int) -> None:
+        self.chain = chain
+        """The certificate, and those that lead from it to its authority."""
+        self.key = key
+        self.digest = chain[0].fingerprint(hashes.SHA256())
+        self.readable = readable
+        """The mode of the key's file where others may read it; 0: nobody else may."""
+
+    @classmethod
+    def open(cls, certificate: Path, key: Path) -> OwnCertificate:
+        """From PEM files. Raises OwnCertificateError."""
+        try:
+            chain = x509.load_pem_x509_certificates(certificate.read_bytes())
+        except OSError as error:
+            raise OwnCertificateError("certificate", f"{certificate} cannot be read: {_reason(error)}") from None
+        except ValueError:
+            raise OwnCertificateError("certificate", f"{certificate} is not a PEM file of certificates") from None
+        if chain[0].not_valid_after_utc < _now():
+            raise OwnCertificateError("certificate", f"{certificate}: the certificate has expired")
+        try:
+            mode = key.stat().st_mode & 0o777
+            private = serialization.load_pem_private_key(key.read_bytes(), None)
+        except OSError as error:
+            raise OwnCertificateError("key", f"{key} cannot be read: {_reason(error)}") from None
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            # TypeError: it is locked by a password, which nobody is there to give
+            raise OwnCertificateError("key", f"{key} is not a PEM file of a key without a password") from None
+        if private.public_key() != chain[0].public_key():
+            raise OwnCertificateError("key", f"{key} is not the key of {certificate}")
+        return cls(chain, private, mode if mode & 0o077 else 0)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 class Authority:
@@ -276,7 +326,7 @@ def _mirror(connection: SSL.Connection, offered: list[bytes]) -> Any:
 class Contexts:
     """The shared OpenSSL contexts of a gateway."""
 
-    __slots__ = ("_authority", "_by_name", "_client_min", "_upstream")
+    __slots__ = ("_authority", "_by_name", "_client_min", "_own", "_upstream")
 
     def __init__(
         self, authority: Authority, *, client_min: str = "tls1.2", upstream_min: str = "tls1.2",
@@ -285,6 +335,7 @@ class Contexts:
         self._authority = authority
         self._client_min = VERSIONS[client_min]
         self._by_name: OrderedDict[str, tuple[SSL.Context, datetime.datetime]] = OrderedDict()
+        self._own: dict[str, tuple[SSL.Context, bytes]] = {}
         self._upstream = self._context(SSL.TLS_CLIENT_METHOD, VERSIONS[upstream_min])
         self._upstream.set_verify(SSL.VERIFY_PEER)
         self._upstream.set_default_verify_paths()
@@ -311,21 +362,38 @@ class Contexts:
             self._by_name.move_to_end(name)
             return kept[0]
         certificate, key = self._authority.leaf(name)
-        context = self._context(SSL.TLS_SERVER_METHOD, self._client_min)
-        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
-        context.set_alpn_select_callback(_mirror)
-        context.use_certificate(certificate)
-        context.use_privatekey(key)
-        context.add_extra_chain_cert(self._authority.certificate)
+        context = self._showing((certificate, self._authority.certificate), key)
         self._by_name[name] = context, now + _RENEW
         self._by_name.move_to_end(name)
         if len(self._by_name) > _CONTEXTS:
             self._by_name.popitem(last=False)
         return context
 
-    def to_client(self, name: str, alpn: bytes | None) -> SSL.Connection:
-        """A connection that accepts a client as `name`, offering the one `alpn` that the server chose."""
-        connection = SSL.Connection(self.client_context(name))
+    def _showing(self, chain: Sequence[x509.Certificate], key: Any) -> SSL.Context:
+        """A context that shows clients a certificate with its chain."""
+        context = self._context(SSL.TLS_SERVER_METHOD, self._client_min)
+        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+        context.set_alpn_select_callback(_mirror)
+        context.use_certificate(chain[0])
+        context.use_privatekey(key)
+        for each in chain[1:]:
+            context.add_extra_chain_cert(each)
+        return context
+
+    def show(self, listener: str, own: OwnCertificate) -> None:
+        """Have the clients of a listener shown that certificate."""
+        self._own[listener] = self._showing(own.chain, own.key), own.digest
+
+    def shows(self, listener: str, digest: bytes) -> bool:
+        """Whether that is the certificate (SHA-256 of its DER form) that the clients of a listener are shown."""
+        own = self._own.get(listener)
+        return own is not None and own[1] == digest
+
+    def to_client(self, name: str, alpn: bytes | None, listener: str | None = None) -> SSL.Connection:
+        """A connection that accepts a client as `name`, offering the one `alpn` that the server chose. `listener`: one
+        with a certificate of its own."""
+        own = self._own.get(listener) if listener is not None else None
+        connection = SSL.Connection(own[0] if own is not None else self.client_context(name))
         connection.set_app_data(alpn)
         connection.set_accept_state()
         return connection

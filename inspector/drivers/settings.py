@@ -28,6 +28,9 @@ class ListenerSettings:
     upstream: tuple[str, int] | None = None
     """Reverse mode: host and port."""
     protocols: frozenset[str] = frozenset()
+    certificate: Path | None = None
+    """Reverse mode: the server's own certificate (with its chain), shown to clients instead of one of ours."""
+    key: Path | None = None
     lease_ports: tuple[int, int] | None = None
     """First and last port that side connections may be led to."""
     lease_up: str | None = None

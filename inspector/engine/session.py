@@ -295,6 +295,8 @@ class Session:
                 if not inp.ok:
                     self._note_trouble("tls_failed", inp.detail, "cut", inp.at, out)
                     self._cut(inp.at, world, out, polite=False, reason=inp.detail or "TLS failed")
+                elif inp.same and (secured := getattr(self._decoder, "secured", None)) is not None:
+                    secured()
             case Spliced():
                 self._splice(inp, out)
             case Troubled():

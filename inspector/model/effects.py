@@ -54,6 +54,8 @@ class Secured(msgspec.Struct, frozen=True):
     at: float
     ok: bool = True
     detail: str = ""
+    same: bool = False
+    """The client was shown the certificate that the server has shown us. A decoder with `secured` is told."""
 
 
 class Spliced(msgspec.Struct, frozen=True):

@@ -59,6 +59,8 @@ class Flow(msgspec.Struct, frozen=True):
     """The announcement that this connection answers (a file's, a redirect's)."""
     reverse: bool = False
     """The client connects to us as to the server: where it is sent on to lies past us, unless the address is ours."""
+    same_certificate: bool = False
+    """The client was shown the certificate that the server has shown us: what is bound to it holds end to end."""
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):

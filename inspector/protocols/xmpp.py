@@ -196,6 +196,7 @@ REFUSE_SM = "xmpp.refuse_sm"
 TRANSLATE_SM = "xmpp.translate_sm"
 KEEP_PATH = "xmpp.keep_path"
 STRIP_PLUS = "xmpp.strip_plus"
+KEEP_BINDING = "xmpp.keep_binding"
 STRIP_RTT = "xmpp.strip_rtt"
 REFUSE_BLOCKS = "xmpp.refuse_blocks"
 
@@ -218,6 +219,10 @@ EDITS = (
     Edit(
         STRIP_PLUS, "channel-bound SASL mechanisms are taken out of the stream features. Off: a client that can bind "
         "and a server that can both take it for an attack, only clients that cannot bind are helped", default=False,
+    ),
+    Edit(
+        KEEP_BINDING, "where the client is shown the server's own certificate, only kinds of channel binding that hold "
+        "there (tls-server-end-point) are left in the offer",
     ),
     Edit(STRIP_RTT, "XEP-0301 real-time text is taken out: letters on their way cannot be judged before the message"),
     Edit(
@@ -562,10 +567,10 @@ class XmppDecoder(Unreleased):
     """Reads and writes one connection of a client, or of a server, to a server."""
 
     __slots__ = (
-        "_authcid", "_bare", "_bind_id", "_binding", "_cb_offered", "_count", "_counting", "_domain", "_edits",
-        "_files", "_flow", "_identity", "_layer", "_legacy", "_limits", "_max_depth", "_mechanism", "_memory",
-        "_offered", "_ours", "_plain", "_rooms", "_servers", "_sides", "_signed", "_sm", "_small", "_stanza_bytes",
-        "_tls", "_to", "_user", "undecryptable",
+        "_authcid", "_bare", "_bind_id", "_binding", "_bound_to", "_cb_offered", "_count", "_counting", "_domain",
+        "_edits", "_files", "_flow", "_identity", "_layer", "_legacy", "_limits", "_max_depth", "_mechanism", "_memory",
+        "_offered", "_ours", "_plain", "_rooms", "_same", "_servers", "_sides", "_signed", "_sm", "_small",
+        "_stanza_bytes", "_tls", "_to", "_user", "undecryptable",
     )
 
     def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:
@@ -599,6 +604,10 @@ class XmppDecoder(Unreleased):
         self._authcid: str | None = None
         self._binding = "none"
         self._cb_offered = False
+        self._same = flow.same_certificate
+        """The client was shown the server's own certificate."""
+        self._bound_to = ""
+        """What the login is bound to."""
         self._layer = False
         self._bind_id: str | None = None
         """The identifier of the client's last request to bind a resource."""
@@ -730,6 +739,10 @@ class XmppDecoder(Unreleased):
         return xml.measure(
             element, limits.xmpp_depth, limits.xmpp_attributes, limits.xmpp_children, limits.xmpp_name_bytes,
         )
+
+    def secured(self) -> None:
+        """TLS was opened, and the client was shown the server's own certificate."""
+        self._same = True
 
     def _feed(self, way: Way, side: _Side, at: float, data: bytes, gap: int, frames: list[Frame]) -> None:
         """The long way: the splitter finds the units."""
@@ -1169,7 +1182,13 @@ class XmppDecoder(Unreleased):
                 offered.add("sm")
         if mechanisms:
             self._cb_offered = bool(binding)
-            if binding:
+            broken = self._broken_bindings(element) if binding and self._same and KEEP_BINDING in edits else None
+            if broken is not None:
+                self._binding = "offered"
+                if broken:
+                    removals += broken
+                    edit = edit or KEEP_BINDING
+            elif binding:
                 self._binding = "offered"
                 # Never leave only PLAIN: that would be a downgrade made by us (sheet, SASL under interception).
                 if STRIP_PLUS in edits and any(not _binds(name) and name != "PLAIN" for name in mechanisms):
@@ -1180,6 +1199,26 @@ class XmppDecoder(Unreleased):
         note = _Note(element, (), removals) if removals else None
         return Frame(DOWN, at, raw, "xmpp.features", edit=edit, note=note)
 
+    def _broken_bindings(self, features: Element) -> list[Element] | None:
+        """What of an offer of channel binding does not hold between a client and a server that only share a
+        certificate (RFC 5929 §4 does; RFC 9266, RFC 5929 §3 do not); None: nothing that is known to hold is offered."""
+        broken: list[Element] = []
+        holds = False
+        for each in features.iter():
+            if each.tag == _CHANNEL_BINDING[:-len("sasl-channel-binding")] + "channel-binding":
+                if each.get("type") == _END_POINT:
+                    holds = True
+                else:
+                    broken.append(each)
+            elif each.tag.endswith("}mechanism"):
+                name = (each.text or "").strip()
+                if name.startswith("HT-") and _binds(name):
+                    if name.endswith("-ENDP"):
+                        holds = True
+                    else:
+                        broken.append(each)
+        return broken if holds else None
+
     def _auth(self, at: float, raw: bytes, element: Element) -> Frame:
         """SASL <auth/> (RFC 6120 §6.4.2) and SASL2 <authenticate/> (XEP-0388)."""
         self._plain = True
@@ -1188,6 +1227,7 @@ class XmppDecoder(Unreleased):
         self._mechanism = mechanism
         self._authcid = None
         self._layer = False
+        self._bound_to = _END_POINT if mechanism.startswith("HT-") and mechanism.endswith("-ENDP") else ""
         if self._binding != "stripped":
             self._binding = "offered" if self._cb_offered else "none"
         response = element.text
@@ -1198,7 +1238,7 @@ class XmppDecoder(Unreleased):
         oddities: tuple[Oddity, ...] = ()
         if _binds(mechanism):
             self._binding = "used"
-        if self._binding == "used":
+        if self._binding == "used" and not (self._same and self._bound_to == _END_POINT):
             # The binding belongs to one TLS connection, and there are two: the login will fail by design.
             oddities = (Oddity("xmpp.channel_binding", "login is bound to its TLS connection and will fail"),)
         if servers is not None and mechanism == "EXTERNAL" and (servers.secured or self._flow.tls):
@@ -1239,6 +1279,7 @@ class XmppDecoder(Unreleased):
             if data[:2] in (b"n,", b"y,", b"p="):
                 if data[:2] == b"p=":
                     self._binding = "used"
+                    self._bound_to = data[2:64].partition(b",")[0].decode("utf-8", "replace")
                 for field in data.split(b","):
                     if field[:2] == b"n=":
                         name = field[2:1025].decode("utf-8", "replace")
@@ -3862,6 +3903,7 @@ _CONTENT = frozenset({FileStart, FilePart, FileEnd})
 """Frames that end in these leave when the engine says so, whatever else waits."""
 _STANZA_KINDS = frozenset({"xmpp.message", "xmpp.presence", "xmpp.iq"})
 _STANZA_STARTS = (b"<message", b"<presence", b"<iq")
+_END_POINT = "tls-server-end-point"
 _SERVER_TAG = f"{{{_SERVER}}}"
 _POST_SECONDS = 60.0
 """So long words wait for the stream that goes where they are for."""

@@ -370,16 +370,35 @@ def test_faults_of_roles_and_holding(text: str, fault: str) -> None:
     assert len(found := faults(text)) == 1 and fault in found[0]
 
 
-def test_refused_by_run_until_it_works() -> None:
-    """More than one worker and a listener's own certificate are valid, and refused with their line."""
-    read = config(
-        'workers: 2\nlisteners:\n  - {mode: reverse, address: "127.0.0.1:1", upstream: "a:1",\n'
-        "     certificate: c.pem, key: k.pem}\n",
-    )
-    assert [str(fault) for fault in read.refusals_for_run()] == [
-        "/etc/inspector/i.yaml:1:10: more than one worker does not work yet",
-        "/etc/inspector/i.yaml:4:19: a listener's own certificate does not work yet",
-    ]
+def test_a_listeners_own_certificate(tmp_path: Path) -> None:
+    """A pair that belongs together is taken; one that is not there, is broken, or does not belong together is a fault
+    with its line, before anything listens."""
+    from cryptography.hazmat.primitives import serialization
+
+    from inspector.drivers.mitm_tls import Authority
+
+    certificate, key = Authority.open(tmp_path / "ca").leaf("chat.example.net")
+    (tmp_path / "c.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (tmp_path / "k.pem").write_bytes(key.private_bytes(pem, form, serialization.NoEncryption()))
+    (tmp_path / "locked.pem").write_bytes(key.private_bytes(pem, form, serialization.BestAvailableEncryption(b"x")))
+    (tmp_path / "other.pem").write_bytes((tmp_path / "ca" / "authority.key").read_bytes())
+    (tmp_path / "broken.pem").write_text("nothing")
+
+    def found(one: str, two: str) -> list[str]:
+        read = parse(
+            'listeners:\n  - {mode: reverse, address: "127.0.0.1:1", upstream: "a:1",\n'
+            f"     certificate: {one}, key: {two}}}\n", tmp_path / "i.yaml")
+        assert read.refusals_for_run() == ()
+        return [str(fault).replace(f"{tmp_path}/", "") for fault in read.missing_files()]
+
+    assert found("c.pem", "k.pem") == []
+    assert found("none.pem", "k.pem") == ["i.yaml:3:19: none.pem cannot be read: no such file or directory"]
+    assert found("broken.pem", "k.pem") == ["i.yaml:3:19: broken.pem is not a PEM file of certificates"]
+    assert found("c.pem", "none.pem") == ["i.yaml:3:31: none.pem cannot be read: no such file or directory"]
+    assert found("c.pem", "other.pem") == ["i.yaml:3:31: other.pem is not the key of c.pem"]
+    for name in ("broken.pem", "locked.pem"):
+        assert found("c.pem", name) == [f"i.yaml:3:31: {name} is not a PEM file of a key without a password"]
 
 
 def test_groups_that_the_policy_does_not_have() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from OpenSSL import SSL
 
 from inspector.drivers import mitm_tls
@@ -20,6 +21,8 @@ from inspector.drivers.mitm_tls import (
     Authority,
     AuthorityError,
     Contexts,
+    OwnCertificate,
+    OwnCertificateError,
     Pipe,
     export_authority,
     host_name,
@@ -99,6 +102,52 @@ def test_upstream_ca_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("nothing")
     with pytest.raises(AuthorityError, match=r"empty\.pem: not a PEM file"):
         Contexts(Authority.open(tmp_path / "ca"), upstream_ca=tmp_path / "empty.pem")
+
+
+def own_files(folder: Path, name: str = "chat.test") -> tuple[Path, Path]:
+    """Files with a certificate, its authority's, and its key."""
+    authority = Authority.open(folder / "ca")
+    certificate, key = authority.leaf(name)
+    pem = serialization.Encoding.PEM
+    (folder / "own.pem").write_bytes(certificate.public_bytes(pem) + authority.certificate.public_bytes(pem))
+    (folder / "own.key").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    (folder / "own.key").chmod(0o600)
+    return folder / "own.pem", folder / "own.key"
+
+
+def test_a_listeners_own_certificate_is_what_its_clients_see(tmp_path: Path) -> None:
+    """Its clients are shown it with its chain, so that what is bound to the server's certificate (RFC 5929
+    tls-server-end-point) is the same on both legs; clients of other listeners get a leaf of ours."""
+    certificate, key = own_files(tmp_path)
+    own = OwnCertificate.open(certificate, key)
+    assert own.readable == 0
+    contexts = Contexts(Authority.open(tmp_path / "gateway"), upstream_ca=tmp_path / "ca" / "authority.pem")
+    contexts.show("127.0.0.1:5222", own)
+    client, server = contexts.to_server("chat.test", [b"xmpp-client"]), contexts.to_client(
+        "chat.test", b"xmpp-client", "127.0.0.1:5222")
+    shake(client, server)
+    seen = client.get_peer_certificate(as_cryptography=True)
+    assert seen == own.chain[0]
+    assert contexts.shows("127.0.0.1:5222", seen.fingerprint(hashes.SHA256()))
+    assert client.get_alpn_proto_negotiated() == b"xmpp-client"
+    assert len(client.get_peer_cert_chain(as_cryptography=True) or []) == 2
+    other = contexts.to_client("chat.test", None, "127.0.0.1:5223")
+    assert other.get_context() is contexts.client_context("chat.test")
+    assert not contexts.shows("127.0.0.1:5223", own.digest)
+    assert not contexts.shows("127.0.0.1:5222", b"another")
+
+
+def test_faults_of_a_listeners_own_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that others may read is told, not refused; an expired certificate is no use."""
+    certificate, key = own_files(tmp_path)
+    key.chmod(0o644)
+    assert OwnCertificate.open(certificate, key).readable == 0o644
+    now = mitm_tls._now
+    monkeypatch.setattr(mitm_tls, "_now", lambda: now() + datetime.timedelta(days=30))
+    with pytest.raises(OwnCertificateError, match="has expired") as caught:
+        OwnCertificate.open(certificate, key)
+    assert caught.value.key == "certificate"
 
 
 @pytest.mark.parametrize(

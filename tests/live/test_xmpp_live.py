@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import itertools
 import re
 import socket
@@ -18,6 +19,7 @@ from xml.etree.ElementTree import Element
 import pytest
 
 from inspector.drivers.mitm_tls import Authority
+from tests.live.conftest import Start
 from tests.live.dribble import Dribble
 from tests.live.peers import GatewayChild, Prosody, Servers
 from tests.ports import free_port
@@ -548,3 +550,54 @@ def test_stream_management_stays_right_and_is_resumed(gateway: Gateway) -> None:
     assert (last["did"], last["sender"], last["flow"]) == ("block", "alice@localhost/managed", signed[1]["flow"])
     assert ident not in gateway.child.text()
     assert ident not in str(gateway.rows())
+
+
+def shown(port: int, *, starttls: bool) -> bytes:
+    """The SHA-256 of the certificate that a server shows: what tls-server-end-point binds a login to (RFC 5929)."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port), 10) as sock:
+        if starttls:
+            sock.sendall(STREAM % (b"to", b""))
+            until(sock, b"</stream:features>")
+            sock.sendall(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+            assert b"proceed" in until(sock, b"/>", b"<proceed")
+        with context.wrap_socket(sock, server_hostname="localhost") as secure:
+            return hashlib.sha256(secure.getpeercert(binary_form=True) or b"").digest()
+
+
+def test_the_servers_own_certificate(prosody: Prosody, servers: Servers, start_gateway: Start, tmp_path: Path) -> None:
+    """A reverse listener with the server's own certificate and key shows it to clients, with STARTTLS and from byte 0:
+    what a login is bound to is the same on both sides. One with another certificate shows that, and says that bound
+    logins will fail. A key that others may read is told."""
+    pem = tmp_path / "own.pem"
+    pem.write_text(ssl.get_server_certificate(("127.0.0.1", prosody.tls_port)))
+    key = tmp_path / "own.key"
+    key.write_bytes((servers.folder / "localhost.key").read_bytes())
+    key.chmod(0o600)
+    foreign, foreign_key = Servers(tmp_path / "foreign").certificate("localhost")
+    foreign_key.chmod(0o644)
+    starttls, direct, wrong = free_port(), free_port(), free_port()
+    pairs = ((starttls, prosody.port, pem, key), (direct, prosody.tls_port, pem, key),
+             (wrong, prosody.port, foreign, foreign_key))
+    gateway = start_gateway(*(
+        {"mode": "reverse", "address": f"127.0.0.1:{port}", "upstream": f"localhost:{upstream}",
+         "certificate": str(one), "key": str(two)} for port, upstream, one, two in pairs))
+    real = shown(prosody.tls_port, starttls=False)
+    assert shown(starttls, starttls=True) == real
+    assert shown(direct, starttls=False) == real
+    assert shown(wrong, starttls=True) != real
+
+    async def scenario() -> list[str]:
+        users = []
+        for mode, port in (("starttls", starttls), ("direct", direct)):
+            async with online("alice", mode, port, servers.ca_file) as alice:
+                users.append(alice.boundjid.full)
+        return users
+
+    for user in asyncio.run(scenario()):
+        assert gateway.wait_row("sign_on", user=user)["mechanism"] == "SCRAM-SHA-256"
+    told = gateway.child.text()
+    assert f"{foreign_key}: the listener's key is readable by others (mode 644, want 600)" in told
+    assert "shows another certificate than the listener" in told
+    assert str(key) not in told

@@ -943,6 +943,50 @@ class TestEdits:
         for way, data in TALKS["strays"][10:13]:
             assert one(dec, way, data).edit is None
 
+    KINDS = (
+        "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-256-PLUS</mechanism>"
+        "<mechanism>SCRAM-SHA-256</mechanism></mechanisms><sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'>{}"
+        "</sasl-channel-binding>"
+    )
+    EXPORTER = "<channel-binding type='tls-exporter'/>"
+    END_POINT = "<channel-binding type='tls-server-end-point'/>"
+
+    def offered(self, kinds: str, *, same: bool, edits: Iterable[str] = ON) -> tuple[bytes, XmppDecoder]:
+        """The features as the client gets them, and the decoder."""
+        dec = decoder(edits)
+        if same:
+            dec.secured()
+        play(dec, [(UP, head(UP)), (DOWN, head(DOWN))])
+        return sent(passed(dec, one(dec, DOWN, features(self.KINDS.format(kinds)))), DOWN), dec
+
+    def test_channel_binding_that_holds_is_left(self) -> None:
+        """Shown the server's own certificate, a client can bind to it: other kinds leave the offer, the mechanisms
+        stay, also where they are to be stripped; the login is told as bound, without a warning."""
+        for edits in (ON, ON | {"xmpp.strip_plus"}):
+            data, dec = self.offered(self.EXPORTER + self.END_POINT, same=True, edits=edits)
+            assert data == features(self.KINDS.format(self.END_POINT))
+            frame = one(dec, UP, f"<auth xmlns='{SASL}' mechanism='SCRAM-SHA-256-PLUS'>"
+                                 f"{b64('p=tls-server-end-point,,n=alice,r=abc')}</auth>")
+            assert frame.oddities == ()
+            assert dec._binding == "used"
+
+    def test_channel_binding_that_does_not_hold_is_as_ever(self) -> None:
+        """Nothing that holds is offered, or the certificate is another: left alone, or stripped where that is wanted;
+        and a login by a kind that does not hold is told to fail."""
+        for kinds, same in ((self.EXPORTER, True), (self.EXPORTER + self.END_POINT, False), ("", True)):
+            data, dec = self.offered(kinds, same=same)
+            assert data == features(self.KINDS.format(kinds))
+            data, _ = self.offered(kinds, same=same, edits=ON | {"xmpp.strip_plus"})
+            assert b"PLUS" not in data
+            frame = one(dec, UP, f"<auth xmlns='{SASL}' mechanism='SCRAM-SHA-256-PLUS'>"
+                                 f"{b64('p=tls-exporter,,n=alice,r=abc')}</auth>")
+            assert [oddity.name for oddity in frame.oddities] == ["xmpp.channel_binding"]
+
+    def test_an_offer_that_holds_is_left_alone(self) -> None:
+        """Where only that kind is offered nothing changes: clients that check the offer by a hash find it whole."""
+        data, _ = self.offered(self.END_POINT, same=True)
+        assert data == features(self.KINDS.format(self.END_POINT))
+
     def test_real_time_text_is_taken_out(self) -> None:
         """Letters on their way cannot be judged: the element goes, the message stays."""
         dec = signed()

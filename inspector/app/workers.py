@@ -594,7 +594,6 @@ class Crew:
                        "last_refused": self.reloads.last_refused, "faults": self.faults},
             "holds": None if self.desk is None else self.desk.status(),
             "sessions": sum(one["sessions"] for one in found),
-            "holds": None if self.desk is None else self.desk.status(),
             "workers": self.workers({hand.number: one["sessions"] for hand, one in zip(living, answers, strict=True)
                                      if one is not None}),
         }

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from inspector.engine.files import notice_of, words_for_reader
+from inspector.engine.world import offer_key
 from inspector.model import (
     DOWN,
     UP,
@@ -502,7 +503,7 @@ def test_the_row_of_a_file_names_the_row_of_its_offer() -> None:
     session, world, _ = file_session(expected=announced())
     offer = announced().offer
     assert offer is not None
-    world.offers.put(hash(("talk", offer)), "talk-7", START + 10)
+    world.offers.put(offer_key("talk", offer), "talk-7", START + 10)
     q = Play(session, world)
     q >> up(b"FILE t a.txt 3\nPART t abc\nCLOSE t\n")
     q.last = []
@@ -518,7 +519,7 @@ def test_an_offer_whose_address_became_known_later_is_named_too() -> None:
     offer = msgspec.structs.replace(expect.offer, address=None)
     session, world, _ = file_session(expected=msgspec.structs.replace(
         expect, offer=msgspec.structs.replace(offer, address="192.0.2.1:4000")))
-    world.offers.put(hash(("talk", offer)), "talk-7", START + 10)
+    world.offers.put(offer_key("talk", offer), "talk-7", START + 10)
     p = Play(session, world)
     p >> up(b"FILE t a.txt 3\nPART t abc\nCLOSE t\n")
     assert judging(p.last).about.offer == "talk-7"

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from inspector.engine.session import Session
-from inspector.engine.world import World
+from inspector.engine.world import World, offer_key
 from inspector.model import (
     DOWN,
     UP,
@@ -267,8 +267,8 @@ def test_a_file_names_its_own_offer() -> None:
     expect = Expect("192.0.2.1:4000", "toyfiles", "ann", offer=offer, flow="talk", identity="authenticated")
     run = Run(file_session(expected=expect))
     until = START + 100.0
-    run.world.offers.put(hash(("talk", offer)), "talk-7", until)
-    run.world.offers.put(hash(("other", offer)), "other-9", until)
+    run.world.offers.put(offer_key("talk", offer), "talk-7", until)
+    run.world.offers.put(offer_key("other", offer), "other-9", until)
     run.give(up(b"FILE t a.txt 3\nPART t abc\nCLOSE t\n"))
     [judge] = run.of(Judge)
     assert isinstance(judge, Judge)

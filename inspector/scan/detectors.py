@@ -41,7 +41,8 @@ class Detector(msgspec.Struct, frozen=True):
 _BETWEEN = rb"[ .\-/_,:;|*+~=#()\[\]\t\r\n]{0,3}"
 """What may stand between two digits of a number that is written apart."""
 _RUN = linear.pattern(rb"[0-9](?:" + _BETWEEN + rb"[0-9]){12,}")
-_GROUPS = linear.pattern(rb"[0-9]+")
+_NO_DIGITS = bytes(byte for byte in range(256) if not 48 <= byte < 58)
+_DIGITS_ONLY = bytes(byte if 48 <= byte < 58 else 32 for byte in range(256))
 _PRINTED = frozenset({
     (4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4, 4, 2), (4, 4, 4, 4, 1), (4, 3, 3, 3), (6, 13),
     (8, 8), (4, 5, 6), (6, 6, 4),
@@ -79,15 +80,14 @@ def issuer(digits: str) -> str | None:
     return None
 
 
+_VALUES = bytes((byte - 48) % 10 for byte in range(256))
+_DOUBLED = bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)[value] for value in _VALUES)
+
+
 def luhn(digits: str) -> bool:
     """Whether the last digit is the check digit (ISO/IEC 7812-1 annex B)."""
-    total = 0
-    for i, digit in enumerate(reversed(digits)):
-        value = int(digit)
-        if i % 2:
-            value = value * 2 - 9 * (value > 4)
-        total += value
-    return total % 10 == 0
+    data = digits.encode("ascii")
+    return (sum(data[-1::-2].translate(_VALUES)) + sum(data[-2::-2].translate(_DOUBLED))) % 10 == 0
 
 
 def _ean(digits: str) -> bool:
@@ -95,6 +95,8 @@ def _ean(digits: str) -> bool:
     return sum(int(digit) * (3 if i % 2 else 1) for i, digit in enumerate(digits)) % 10 == 0
 
 
+_SHAPED = (*map(bytes, sorted(_PRINTED)), b"\1" * 15, b"\2" * 8)
+"""The lengths of groups that may be a card number."""
 _USUAL = frozenset((b" ", b".", b"-"))
 """Separators of groups: they may be mixed, and more groups may stand in front and behind."""
 _GLUED_BEFORE = (*_CARD_WORDS, b"cc", b"pan", b"amex", b"number", b"nummer", b"nr", b"no")
@@ -105,13 +107,21 @@ def cards(data: bytes) -> Iterator[Place]:
     """Numbers of payment cards: 13 to 19 digits, in one piece, in groups as printed, or every digit apart."""
     for run in _RUN.finditer(data):
         begin = run.start()
-        groups = [(begin + a, begin + b) for a, b in (g.span() for g in _GROUPS.finditer(run.group()))]
-        covered = begin
+        pieces = run.group().translate(_DIGITS_ONLY).split()
+        lengths = bytes([min(len(piece), 255) for piece in pieces])
+        if max(lengths) < 13 and not any(shape in lengths for shape in _SHAPED):
+            continue  # a time, a date, a list
+        groups: list[tuple[int, int]] = []
+        covered = at = begin
+        for piece in pieces:
+            at = data.index(piece, at)
+            groups.append((at, at + len(piece)))
+            at += len(piece)
         for start, stop in (*_printed(data, groups), *_apart(data, groups)):
-            if start < covered or not _free(data, start, stop):
+            if start < covered:
                 continue
-            digits = bytes(byte for byte in data[start:stop] if 48 <= byte < 58).decode("ascii")
-            name = issuer(digits) if luhn(digits) else None
+            digits = data[start:stop].translate(None, _NO_DIGITS).decode("ascii")
+            name = issuer(digits) if luhn(digits) and _free(data, start, stop) else None
             article = len(digits) == 13 and _ean(digits) and not _context(data, start, stop, _CARD_WORDS)
             if name is None or article:
                 continue

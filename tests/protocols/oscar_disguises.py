@@ -202,6 +202,7 @@ _TEXTS: dict[str, Fragments] = {
     "fragments in other charsets": _mixed,
     "empty fragments between": lambda text: tuple(
         piece for char in text for piece in (_fragment(char.encode("utf-16-be"), 2), _fragment(b"", 0))),
+    "behind five thousand letters": _coded("utf-8", 0x0D, lambda text: "la la " * 850 + text),
     "HTML": _html(html.escape),
     "HTML in small letters without an end": _coded("utf-8", 0, lambda text: "<html><font size=3>" + html.escape(text)),
     "HTML references, decimal": _html(lambda text: "".join(f"&#{ord(char)};" for char in text)),

@@ -163,6 +163,10 @@ _BOTH: dict[str, Stanza] = {
     "several bodies": _message(
         lambda text: f"<body xml:lang='en'>hello</body><body xml:lang='de'>{escape(text)}</body><body>hi</body>"),
     "second body without a language": _message(lambda text: f"<body>hello</body><body>{escape(text)}</body>"),
+    "behind six thousand letters": _body(lambda text: "la la " * 1000 + escape(text)),
+    "three hundred times": _body(lambda text: f"{escape(text)}, " * 300 if len(text) < 100 else escape(text)),
+    "in a list of thousands of numbers": _body(
+        lambda text: "".join(f"{n * 7919 % 10007} " for n in range(2000)) + escape(text)),
     "markup inside the body": _body(lambda text: f"<b xmlns='urn:x'>{escape(text)}</b>"),
     "body split by an element": _body(
         lambda text: f"{escape(text[:len(text) // 2])}<x xmlns='urn:x'/>{escape(text[len(text) // 2:])}"),
@@ -235,6 +239,7 @@ _BOTH: dict[str, Stanza] = {
         lambda text: f"<rtt xmlns='urn:xmpp:rtt:0' seq='0' event='new'><t>{escape(text)}</t></rtt>"),
     "stanza identifier": lambda way, text: (
         f"<message {_ends(way, '')} type='chat' id={quoteattr(text)}><body>hi</body></message>"),
+    "body of a message to nobody": lambda way, text: f"<message type='chat'><body>{escape(text)}</body></message>",
     "status": lambda way, text: (
         f"<presence {_ends(way, '')}><show>dnd</show><status>{escape(text)}</status></presence>"),
     "status with references": lambda way, text: (

@@ -44,7 +44,7 @@ class Watched(Ours):
     """Ours with a watcher in its loop, and a rule that refuses marked messages."""
 
     report: Path = field(default=Path())
-    folder: Path = field(default=Path())
+    place: Path = field(default=Path())
 
     def command(self, folder: Path) -> list[str]:
         _, *words = super().command(folder)
@@ -57,13 +57,13 @@ class Watched(Ours):
         path = folder / "policy.yaml"
         rule = "  - name: marked\n    when: {finding.rule: marked.words}\n    then: block\n"
         path.write_text(path.read_text() + rule)
-        self.folder, self.report = folder, folder / "report.json"
+        self.place, self.report = folder, folder / "report.json"
         return python("-m", "bench.watched", str(self.report), *words)
 
     def say(self, *words: str) -> str:
         """A command of the operator's, run to its end."""
         done = subprocess.run(
-            inspector(*words, "-c", str(self.folder / "inspector.yaml")), capture_output=True, text=True, check=False,
+            inspector(*words, "-c", str(self.place / "inspector.yaml")), capture_output=True, text=True, check=False,
             timeout=600)
         if done.returncode and not done.stdout:
             raise RuntimeError(f"inspector {' '.join(words)}: {done.stderr.strip()}")
@@ -71,7 +71,7 @@ class Watched(Ours):
 
     def reload(self, seconds: float = 300) -> None:
         """SIGHUP, and wait for the log's word that the new rules are in force."""
-        log = self.folder / "log"
+        log = self.place / "log"
         start = log.stat().st_size
         os.kill(self.pid, signal.SIGHUP)
         deadline = time.monotonic() + seconds
@@ -138,7 +138,7 @@ async def once(gateway: Watched, work: Path, rate: float, seed: int, quiet: floa
         still = chat.forget()
         before = await asyncio.to_thread(ask, gateway.pid, gateway.report)
         start = memory(gateway.pid)
-        realistic_rules.write_pack(gateway.folder / "signatures", gateway.rules, seed)
+        realistic_rules.write_pack(gateway.place / "signatures", gateway.rules, seed)
         peak = Peak(gateway.pid)
         began = time.perf_counter()
         await asyncio.to_thread(gateway.reload)

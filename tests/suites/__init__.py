@@ -1,0 +1,1 @@
+"""Suites that drive the whole gateway: what an attacker and a power cut cannot break."""

@@ -1,0 +1,222 @@
+"""The gateway is killed at random moments under load: the three guarantees of docs/guarantees.md hold each time.
+
+Clients write numbered messages that pass, are refused, or wait for a reviewer, while a reviewer releases what waits.
+The server counts what reached it. After each kill the gateway is started again on the same store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import re
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inspector.app.control import ask
+from inspector.app.errors import UserError
+from tests.live.peers import GatewayChild, now
+from tests.ports import free_port
+
+pytestmark = pytest.mark.live
+
+CLIENTS = 3
+WORDS = (*("and so on",) * 5, *("please refuse",) * 3, *("please hold",) * 2)
+POLICY = {
+    "on_trouble": {"default": {"overload": "pass"}},
+    "rules": [
+        {"name": "waits", "when": {"event": "message", "text": "please hold"}, "then": "hold"},
+        {"name": "never", "when": {"event": "message", "text": "please refuse"}, "then": "block"},
+    ],
+}
+NUMBER = re.compile(r"no(\d+)x")
+
+
+class Server:
+    """An IRC server that welcomes everybody and counts what they say."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self.listener.getsockname()[1])
+        self.came: Counter[str] = Counter()
+        """Words -> how often they reached us."""
+        self._lock = threading.Lock()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self.listener.accept()
+                threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        rest, nick = b"", "*"
+        with contextlib.suppress(OSError), sock:
+            while data := sock.recv(65536):
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    words = line.decode().strip()
+                    if words.startswith("NICK "):
+                        nick = words[5:]
+                        sock.sendall(f":irc.test 001 {nick} :Welcome\r\n".encode())
+                    elif words.startswith("PRIVMSG "):
+                        with self._lock:
+                            self.came[words.partition(" :")[2]] += 1
+
+    def close(self) -> None:
+        self.listener.close()
+
+
+class Client:
+    """A user who talks until his connection ends; what he was told of which message."""
+
+    def __init__(self, port: int, nick: str, numbers: Iterator[int], dice: random.Random) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", port), 30)
+        self.sock.settimeout(30)
+        self.nick, self.numbers, self.dice = nick, numbers, dice
+        self.told: list[str] = []
+        """References of refusals and holds that he read."""
+        self.sock.sendall(f"NICK {nick}\r\nUSER {nick} 0 * :{nick}\r\n".encode())
+        self._heard = b""
+        while b" 001 " not in self._heard:
+            self._heard += self.sock.recv(65536)
+        self._threads = [threading.Thread(target=self._talk), threading.Thread(target=self._listen)]
+        for thread in self._threads:
+            thread.start()
+
+    def _talk(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                words = self.dice.choice(WORDS)
+                self.sock.sendall(f"PRIVMSG bob :no{next(self.numbers)}x {words}\r\n".encode())
+                time.sleep(0.02)
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self.sock.recv(65536):
+                self._heard += data
+
+    def join(self) -> None:
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(20)
+            assert not thread.is_alive()
+        self.sock.close()
+        self.told = re.findall(r"eference ([A-Z0-9]{4}-[A-Z0-9]{4})", self._heard.decode(errors="replace"))
+
+
+class Reviewer(threading.Thread):
+    """Releases what waits, one after the other, as long as the gateway answers."""
+
+    def __init__(self, control: Path, dice: random.Random) -> None:
+        super().__init__()
+        self.control, self.dice = control, dice
+        self.over = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self.over.is_set():
+            with contextlib.suppress(UserError):
+                held = [item["id"] for item in quarantined(self.control) if item["state"] == "held"]
+                for ident in self.dice.sample(held, min(len(held), 3)):
+                    ask(self.control, "hold.release", 5, id=ident)
+            time.sleep(0.01)
+
+
+def quarantined(control: Path) -> list[dict[str, Any]]:
+    """What the desk has."""
+    found: list[dict[str, Any]] = ask(control, "holds", 10)
+    return found
+
+
+def check(gateway: GatewayChild, server: Server, told: set[str], killed: str) -> None:
+    """The guarantees, on what the log, the quarantine and the server know. `killed`: when, as rows have it."""
+    rows = gateway.rows()
+    verdicts = {row["reference"]: row for row in rows if row["event"] == "verdict"}
+    messages = {row["id"]: row for row in rows if row["event"] == "message"}
+    # (1) Nobody was told of what is not on disk, content included.
+    done = gateway.inspector("quarantine", "list", "--format", "jsonl")
+    assert done.returncode == 0, done.stderr
+    items = {item["id"]: item for item in map(json.loads, done.stdout.splitlines())}
+    for reference in told:
+        assert reference in verdicts, f"told of {reference}, which is in no row"
+        row = verdicts[reference]
+        assert row["did"] in ("hold", "block"), row
+        if row["did"] == "hold":
+            assert row["held"] in items, f"{row['held']} is not stored"
+    # (2) What was refused, or waits, was delivered to nobody; what lived when we were killed is told lost.
+    for words in server.came:
+        assert "please refuse" not in words, words
+    ended = {row["flow"] for row in rows if row["event"] == "flow"}
+    lost = {row["flow"] for row in rows if row["event"] == "trouble" and row["name"] == "session_lost"}
+    living = {row["flow"] for row in rows if row["event"] == "verdict" and row["t"] < killed} - ended
+    assert living <= lost, f"{living - lost} lived, and nobody says so"
+    # (3) Released at most once.
+    for row in verdicts.values():
+        if row["did"] != "hold":
+            continue
+        words = messages[row["message"]]["text"]
+        times, state = server.came[words], items[row["held"]]["state"]
+        assert times <= 1, f"{words!r} came {times} times"
+        if state == "delivered":
+            assert times == 1, f"{words!r} is delivered and did not come"
+        elif state in ("held", "denied", "expired"):
+            assert times == 0, f"{words!r} came although it is {state}"
+    for words, times in server.came.items():
+        assert times == 1, f"{words!r} came {times} times"
+    verified = gateway.inspector("verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def rounds(folder: Path, count: int, seed: int, **more: Any) -> None:
+    """Kill it `count` times."""
+    dice = random.Random(seed)
+    server = Server()
+    port = free_port()
+    listeners = [{"mode": "reverse", "address": f"127.0.0.1:{port}", "upstream": f"127.0.0.1:{server.port}"}]
+    numbers = iter(range(10**9))
+    told: set[str] = set()
+    gateway = GatewayChild(folder, listeners, policy=POLICY, **more)
+    control = folder / "control.sock"
+    try:
+        for number in range(count):
+            clients = [Client(port, f"user{at}", numbers, random.Random(dice.random())) for at in range(CLIENTS)]
+            reviewer = Reviewer(control, random.Random(dice.random()))
+            time.sleep(dice.uniform(0.05, 0.6))
+            gateway.child.process.send_signal(signal.SIGKILL)
+            gateway.child.process.wait()
+            killed = now()
+            reviewer.over.set()
+            reviewer.join(30)
+            for client in clients:
+                client.join()
+                told.update(client.told)
+            gateway = GatewayChild(folder, listeners, policy=POLICY, **more)
+            if number % 5 == 4 or number == count - 1:
+                check(gateway, server, told, killed)
+        assert told, "nobody was told of anything"
+        assert any("please hold" in words for words in server.came), "nothing was released"
+    finally:
+        gateway.stop()
+        server.close()
+
+
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    """Twenty times."""
+    rounds(tmp_path, 20, 4)
+
+
+@pytest.mark.long
+def test_killed_at_random_moments_many_times(tmp_path: Path) -> None:
+    """Two hundred times, ten stores."""
+    for seed in range(10):
+        rounds(tmp_path / str(seed), 20, seed)

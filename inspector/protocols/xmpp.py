@@ -367,7 +367,7 @@ class _Block(msgspec.Struct):
 class _Servers:
     """A stream between two servers: each stanza has its own two ends."""
 
-    __slots__ = ("again", "at", "bidi", "claimed", "current", "initiator", "proven", "secured", "writing")
+    __slots__ = ("again", "at", "bidi", "claimed", "current", "initiator", "pairs", "proven", "secured", "writing")
 
     def __init__(self) -> None:
         self.initiator: str | None = None
@@ -376,6 +376,8 @@ class _Servers:
         """(from, to) of dialback keys that wait for their result."""
         self.proven: dict[str, str] = {}
         """Domains that have proved to be who they say, and how."""
+        self.pairs: dict[tuple[str, str], None] = {}
+        """(domain that has proved itself, domain that has accepted it)."""
         self.current: str | None = None
         """The domain that the sign-on was told of last."""
         self.bidi = False
@@ -1073,6 +1075,11 @@ class XmppDecoder(Unreleased):
 
     def _reachable(self, mine: str, other: str, at: float) -> None:
         """Remember where words of `mine` for `other` can be said: on this stream."""
+        assert self._servers is not None
+        pairs = self._servers.pairs
+        if len(pairs) >= self._limits.xmpp_domains:
+            del pairs[next(iter(pairs))]
+        pairs[mine, other] = None
         self._memory.put(f"xmpp.servers {mine} {other}", self._flow.id, at + self._limits.idle_seconds)
 
     def _apply_between(self, frame: Frame, verdicts: Sequence[Verdict], servers: _Servers) -> list[Act]:
@@ -3168,11 +3175,25 @@ class XmppDecoder(Unreleased):
         element = _whole.read(kept)
         if element is None:
             return None
-        own, user = ("from", "to")[way], self._user
-        if user is not None and element.get(own, "").partition("/")[0] == user.partition("/")[0]:
-            element.set(own, user)
+        namespace = b"jabber:client"
+        if self._servers is not None:
+            # Between servers only where both domains have this stream for each other.
+            namespace = b"jabber:server"
+            ends = _domain(element.get("from", "")), _domain(element.get("to", ""))
+            if (ends if way is UP else ends[::-1]) not in self._servers.pairs or (
+                way is DOWN and not self._servers.bidi
+            ):
+                return None
+        else:
+            own, user = ("from", "to")[way], self._user
+            if user is not None and element.get(own, "").partition("/")[0] == user.partition("/")[0]:
+                element.set(own, user)
         raw = xml.write(element, "")
-        return self._said([Send(way, b"<message xmlns='jabber:client'" + raw[8:])])
+        counting = self._counting
+        if counting is not None and counting.turn == counting.state.turn and counting.on[way]:
+            # It leaves at once: the engine asks only where nothing is before it.
+            counting.state.counts[way].added()
+        return [Send(way, b"<message xmlns='" + namespace + b"'" + raw[8:])]
 
     def _said(self, acts: list[Act]) -> list[Act]:
         """Stanzas of ours outside `apply`, counted where they are."""

@@ -187,6 +187,21 @@ class TestCounts:
         assert b"another" in both.got[DOWN][-1]
         assert said(both.say(UP, ack(3))[0]) == 1
 
+    def test_a_released_message_is_counted(self) -> None:
+        """What waited for a reviewer and is sent now is nobody's stanza of this session but its reader's."""
+        both = pair()
+        both.feed(DOWN, chat(DOWN, 1))
+        (frame, _) = both.queues[DOWN].popleft()
+        kept = both.dec.keep([frame], 0)
+        assert kept is not None
+        both.take(both.dec.apply(frame, [SILENT]))
+        acts = both.dec.release(kept, DOWN)
+        assert acts is not None
+        assert len(acts) == 1
+        both.take(acts)
+        both.say(DOWN, chat(DOWN, 2))
+        assert [said(both.say(UP, ack(count))[0]) for count in (1, 2)] == [1, 2]
+
     def test_refused_management_counts_nothing(self) -> None:
         """The server will not: nothing is counted, and a notice needs no place of its own."""
         both = Pair(SharedMemory(100)).signed()

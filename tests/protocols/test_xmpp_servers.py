@@ -227,6 +227,35 @@ class TestReading:
         assert any(isinstance(event, FileOffer) for event in link.events(UP, offer))
 
 
+class TestRelease:
+    def test_what_was_held_goes_where_it_was_going(self) -> None:
+        """A message that waited for a reviewer is released on a stream from its writer's domain to its reader's, with
+        both ends as they were; not on one to another domain, not the wrong way, not before the domain is proved."""
+        link = Link().proven()
+        (frame,) = link.say(UP, message())
+        kept = link.dec.keep([frame], 0)
+        assert kept is not None
+        unit = message().replace("<message", "<message xmlns='jabber:server'")
+        assert Link().proven().dec.release(kept, UP) == [Send(UP, unit.encode())]
+        assert Link(other="c.example").proven().dec.release(kept, UP) is None
+        assert Link().begun().dec.release(kept, UP) is None
+        assert Link().proven().dec.release(kept, DOWN) is None
+
+    def test_it_comes_down_where_stanzas_go_both_ways(self) -> None:
+        """XEP-0288: what was coming down is released coming down."""
+        link = Link().begun()
+        link.say(UP, "<bidi xmlns='urn:xmpp:bidi'/>")
+        link.say(UP, "<db:result from='a.example' to='b.example'>key</db:result>")
+        link.say(DOWN, "<db:result type='valid' from='b.example' to='a.example'/>")
+        (frame,) = link.say(DOWN, message("d1", "bo@b.example/y", "al@a.example"))
+        kept = link.dec.keep([frame], 0)
+        assert kept is not None
+        assert link.dec.release(kept, UP) is None
+        acts = link.dec.release(kept, DOWN)
+        assert acts is not None
+        assert [b"from='bo@b.example/y' to='al@a.example'" in act.data for act in acts if isinstance(act, Send)] == [True]
+
+
 class TestTelling:
     def test_a_refusal_goes_back_over_the_stream_that_goes_back(self) -> None:
         """A stream goes one way: the error for the sender waits for the other one, which is rung at; without one he is

@@ -220,7 +220,7 @@ class HoldDesk:
             if item.state == "released":
                 self._wait_for(held)
             if item.since + seconds > now:
-                self._cover(held, item.since + seconds)
+                self._cover(_head(held), item.since + seconds)
         await self._count()
         self._timer = asyncio.ensure_future(self._look_after())
 
@@ -483,7 +483,7 @@ class HoldDesk:
         """It is released and waits for its user."""
         head = self._live.get(held.id)
         if head is None:
-            head = self._live[held.id] = msgspec.structs.replace(held, raw=b"", texts=(), user=_owner(held))
+            head = self._live[held.id] = _head(held)
             if held.raw:
                 self._sendable.add(held.id)
             else:
@@ -510,7 +510,9 @@ class HoldDesk:
             self._unlist(held)
 
     def _cover(self, held: Held, until: float) -> None:
-        """Tell all sessions that the legs which follow may pass."""
+        """Tell all sessions that the legs which follow may pass. `held`: its head."""
+        if not held.digest:
+            return
         readers = [bare(name) for name in held.recipients]
         if held.way is DOWN and held.user is not None:
             readers.append(bare(held.user))
@@ -651,7 +653,8 @@ class HoldDesk:
                 raise UserError("the event log does not write: nothing is released that it does not know of")
             self.counters.released += 1
             self._wait_for(held)
-            self._cover(held, now + (limits.cover_file_seconds if held.about == "file" else limits.cover_seconds))
+            seconds = limits.cover_file_seconds if held.about == "file" else limits.cover_seconds
+            self._cover(_head(held), now + seconds)
         self._answers[item.id] = waits
         try:
             flow = await self._offer(self._live.get(item.id, held))
@@ -857,6 +860,14 @@ class HoldDesk:
                 flow=about.flow, way="up" if about.way is UP else "down", direction=about.direction, user=about.user,
                 identity=about.identity, conversation=about.conversation, message=about.message)
         return row
+
+
+def _head(held: Held) -> Held:
+    """All that is remembered of a released item. A digest of nothing that was read is none: it would cover whatever
+    else cannot be read."""
+    read = held.about == "file" or any(plain for _, plain in held.texts)
+    return msgspec.structs.replace(
+        held, raw=b"", texts=(), user=_owner(held), digest=held.digest if read else "")
 
 
 def _owner(held: Held) -> str | None:

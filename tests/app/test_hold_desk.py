@@ -387,11 +387,29 @@ def test_a_release_covers_what_follows(tmp_path: Path) -> None:
     run(work())
 
 
+def test_what_could_not_be_read_covers_nothing(tmp_path: Path) -> None:
+    """An encrypted message, a file that was not judged: all others of that sender would look the same."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            unread: tuple[dict[str, Any], ...] = (
+                {"texts": (), "digest": "of nothing"}, {"texts": (("body", ""),), "digest": "x"},
+                {"about": "file", "raw": b"", "digest": ""})
+            for number, more in enumerate(unread):
+                await it.keep(held(f"h{number}", **more), -1)
+                await it.do("release", f"h{number}")
+            it.arrived("f1", it.room.sign_on("f1"))
+            await sent(it, "f1", "h0")
+            assert it.room.covers == [] and it.covers() == []
+        async with desk(tmp_path / "q") as it:
+            assert it.room.covers == []
+    run(work())
+
+
 def test_a_cover_of_what_comes_down_names_its_reader(tmp_path: Path) -> None:
     """He need not stand among the recipients (a room)."""
     async def work() -> None:
         async with desk(tmp_path / "q") as it:
-            await it.keep(held(way=DOWN, sender="bob@example.net", recipients=()), -1)
+            await it.keep(held(way=DOWN, sender="bob@example.net", recipients=(), digest="d"), -1)
             await it.do("release")
             assert it.room.covers[0].recipients == (ALICE,)
     run(work())

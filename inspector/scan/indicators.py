@@ -238,7 +238,7 @@ def _url(value: str) -> str | None:
 
 def phrase(value: str) -> str | None:
     """The one spelling of a phrase: as the folded form of a text is."""
-    folded = INVISIBLE.sub("", unicodedata.normalize("NFKC", value)).casefold()
+    folded = " ".join(INVISIBLE.sub("", unicodedata.normalize("NFKC", value)).casefold().split())
     return folded if PHRASE_LEAST <= len(folded) <= PHRASE_MOST and folded.isprintable() else None
 
 

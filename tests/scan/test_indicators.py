@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inspector.model import Limits, Text
+from inspector.scan import indicators
 from inspector.scan.indicators import Indicator, Table, index_of, read_indicators
 from inspector.scan.packs import Pack, PackFile
 from inspector.scan.scanner import PackScanner
@@ -180,3 +181,8 @@ def test_bytes_that_are_no_text_are_told_by_their_line(size: int) -> None:
     rows, faults = read_indicators([Pack("t", "1", "t", (PackFile(
         "t/bad.csv", "bad", "indicators", body + filler + "éé".encode()[:-1] + b"\n" + body),))], 100)
     assert (rows, [(one.line, one.text) for one in faults]) == ([], [(3, "not UTF-8 text")])
+
+
+def test_blanks_of_a_phrase_are_single() -> None:
+    """A list's phrase and a text are brought to the same white space."""
+    assert indicators.phrase(" Two  blanks\u00a0\u200bhere") == "two blanks here"

@@ -996,7 +996,8 @@ class XmppDecoder(Unreleased):
             note.user = self._user
         if not element.get("from") or not element.get("to"):
             oddities = (*oddities, Oddity("xmpp.no_address", "a stanza between servers without both ends"))
-        if way is UP and (domain := _domain(self._user or "")) != servers.current and not isinstance(note, _Block):
+        domain = _domain(self._user or "")
+        if way is UP and domain and domain != servers.current and not isinstance(note, _Block):
             if domain not in servers.proven:
                 oddities = (*oddities, Oddity("xmpp.unproven_domain", "stanzas of a domain that has not proved itself"))
             event = self._domain_signs_on(domain, servers)
@@ -1111,8 +1112,8 @@ class XmppDecoder(Unreleased):
         """Leave a stanza for the stream that goes from the domain of our other end to our user's."""
         mine, other = _domain(self._user or ""), (self._domain or "").lower()
         flow = self._memory.get(f"xmpp.servers {other} {mine}", at)
-        if not isinstance(flow, str) or not mine:
-            return []
+        if not isinstance(flow, str) or self._servers is None or mine not in self._servers.proven:
+            return []   # nobody is told of what was said in his name by somebody else
         box = self._memory.get(f"xmpp.post {flow}", at)
         if not isinstance(box, list):
             box = []

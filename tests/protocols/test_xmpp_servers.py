@@ -167,8 +167,10 @@ class TestIdentity:
 
     def test_a_stanza_without_its_ends_is_odd(self) -> None:
         """RFC 6120 §8.1.1.2: between servers both are named."""
-        (frame,) = Link().proven().say(UP, "<message from='al@a.example'><body>to whom?</body></message>")
-        assert "xmpp.no_address" in [oddity.name for oddity in frame.oddities]
+        for ends in ("from='al@a.example'", "to='bo@b.example'"):
+            (frame,) = Link().proven().say(UP, f"<message {ends}><body>to whom, and from whom?</body></message>")
+            assert "xmpp.no_address" in [oddity.name for oddity in frame.oddities]
+            assert [type(event) for event in frame.events] == [Message]
 
     @pytest.mark.parametrize("ways", [("jabber:server", "jabber:client"), ("jabber:client", "jabber:server")])
     def test_both_sides_speak_of_the_same(self, ways: tuple[str, str]) -> None:
@@ -253,7 +255,8 @@ class TestRelease:
         assert link.dec.release(kept, UP) is None
         acts = link.dec.release(kept, DOWN)
         assert acts is not None
-        assert [b"from='bo@b.example/y' to='al@a.example'" in act.data for act in acts if isinstance(act, Send)] == [True]
+        sent = [act.data for act in acts if isinstance(act, Send)]
+        assert [b"from='bo@b.example/y' to='al@a.example'" in data for data in sent] == [True]
 
 
 class TestTelling:
@@ -321,6 +324,15 @@ class TestTelling:
         (act,) = back.dec.inject(Notice(""), DOWN)
         assert isinstance(act, Send)
         assert act.data.startswith(b"<iq type='error' id='v1' from='bo@b.example' to='al@a.example/x'>")
+
+    def test_nobody_is_told_of_what_others_said_in_his_name(self) -> None:
+        """A refused stanza of a domain that has not proved itself is answered to nobody."""
+        memory = SharedMemory(100)
+        back = Link(memory, "b.example", "c.example", name="f2").proven()
+        link = Link(memory, name="f1").proven()
+        link.say(UP, message(sender="victim@c.example"), BLOCK)
+        assert link.acts == []
+        assert back.dec.inject(Notice(""), DOWN) == []
 
     def test_what_is_owed_is_bounded(self) -> None:
         """Refusals without end, and nobody who takes the answers: only so many are kept."""

@@ -735,5 +735,6 @@ def _sync_folder(folder: Path) -> None:
 
 def _why(fault: Exception) -> str:
     if isinstance(fault, OSError):
-        return (fault.strerror or type(fault).__name__).lower()
+        why = (fault.strerror or type(fault).__name__).lower()
+        return f"{fault.filename}: {why}" if isinstance(fault.filename, str | os.PathLike) else why
     return str(fault)

@@ -380,6 +380,29 @@ def test_a_key_file_elsewhere(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_rotation_that_cannot_write_its_key_file_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One sentence that names the file; everything is read as before, and the next rotation works."""
+    store = made(tmp_path / "q")
+    store.keep(held(), 1.0)
+    before = (tmp_path / "q" / "key").read_bytes()
+
+    def denied(*_: object, **__: object) -> int:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "q" / "key"))
+    for failing in ("replace", "fsync"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, failing, denied)
+            with pytest.raises(HoldError, match="q/key: permission denied"):
+                store.rotate()
+        assert (tmp_path / "q" / "key").read_bytes() == before and store.read("h1") == held()
+    assert store.rotate() == 1 and store.read("h1") == held()
+    store.close()
+    store = made(tmp_path / "q")
+    assert store.read("h1") == held()
+    store.close()
+
+
 def test_leftovers_are_swept_and_what_is_missing_is_told(tmp_path: Path) -> None:
     """A file without an item goes; an item without its file is named; foreign files stay."""
     store = made(tmp_path / "q")

@@ -10,7 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from inspector.engine.world import SharedMemory
+from inspector.classify.probes import classifier
+from inspector.engine.kit import Kit
+from inspector.engine.session import Session
+from inspector.engine.world import SharedMemory, World
 from inspector.model import (
     BROKEN,
     DOWN,
@@ -36,6 +39,8 @@ from inspector.model import (
     Opaque,
     PeerError,
     Presence,
+    Rules,
+    Secured,
     Send,
     SignOn,
     StartTls,
@@ -44,11 +49,14 @@ from inspector.model import (
     Verdict,
     Way,
 )
-from inspector.protocols.xmpp import EDITS, XmppDecoder, probe
+from inspector.protocols.xmpp import EDITS, SPEC, XmppDecoder, probe
+from tests.engine.toy import ToyPolicy, ToyScanner
 from tests.protocols.xmpp_disguises import DISGUISES as DISGUISES
 from tests.protocols.xmpp_talks import FILES
 
 Said = list[tuple[Way, bytes]]
+
+AT = 1_000_000.0
 
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 BIND = "urn:ietf:params:xml:ns:xmpp-bind"
@@ -981,6 +989,22 @@ class TestEdits:
             frame = one(dec, UP, f"<auth xmlns='{SASL}' mechanism='SCRAM-SHA-256-PLUS'>"
                                  f"{b64('p=tls-exporter,,n=alice,r=abc')}</auth>")
             assert [oddity.name for oddity in frame.oddities] == ["xmpp.channel_binding"]
+
+    @pytest.mark.parametrize("same", [True, False])
+    def test_the_session_tells_which_certificate_the_client_saw(self, same: bool) -> None:
+        """Behind STARTTLS: only where it was the server's own is the offer narrowed to what holds."""
+        kit = Kit(classifier((SPEC,)), Rules(1, ToyPolicy(), ToyScanner()), Limits(), edits=ON)
+        world = World(kit.limits)
+        flow = Flow("f", Address("10.0.0.1", 40000), Address("192.0.2.1", 5222), opened=AT)
+        session = Session(flow, kit, world)
+        for way, data in TALKS["starttls"]:
+            session.step(Chunk(way, AT, data), world)
+        session.step(Secured(AT, same=same), world)
+        session.step(Chunk(UP, AT, head(UP)), world)
+        session.step(Chunk(DOWN, AT, head(DOWN)), world)
+        offer = features(self.KINDS.format(self.EXPORTER + self.END_POINT))
+        (effect,) = [each for each in session.step(Chunk(DOWN, AT, offer), world) if isinstance(each, Send)]
+        assert (b"tls-exporter" in effect.data) is not same
 
     def test_an_offer_that_holds_is_left_alone(self) -> None:
         """Where only that kind is offered nothing changes: clients that check the offer by a hash find it whole."""

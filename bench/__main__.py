@@ -11,7 +11,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-PARTS = ("cpu", "memory", "captures", "files", "scale", "reload", "latency")
+PARTS = ("cpu", "memory", "captures", "files", "scale", "reload", "latency", "workers", "tls", "soak")
 
 
 def main() -> None:
@@ -30,6 +30,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=500, help="messages a second (reload, soak)")
     parser.add_argument("--priority", type=int, default=0, help="of all that is started (autogroup), so that "
                         "others' work is less in gaps and waits (root)")
+    parser.add_argument("--minutes", type=float, default=1, help="of the soak")
+    parser.add_argument("--idle", type=int, default=8000, help="idle plain sessions (soak)")
+    parser.add_argument("--idle-tls", type=int, default=2000, help="idle sessions with TLS on both legs (soak)")
     parser.add_argument("--keep", action="store_true", help="keep the work folder (configurations and logs)")
     options = parser.parse_args()
     parts = options.parts or list(PARTS)
@@ -91,6 +94,29 @@ def main() -> None:
                   "XMPP over plain TCP, 1,000 message rules, 50 policy rules, uvloop in gateway, relay and load; "
                   f"{options.rounds} rounds of {max(5.0, options.seconds):g} s, in turn, a fresh process each.\n")
             added.run(folder, options.rounds, max(5.0, options.seconds))
+        if "workers" in parts:
+            from bench import workers
+
+            print(f"\n## Workers\n\nIRC over plain TCP, 300-byte messages, {workers.SESSIONS} sessions a worker that "
+                  "write as fast as they may, 1,000 message rules, 50 policy rules, uvloop; "
+                  f"{options.rounds} rounds of {max(5.0, options.seconds):g} s, in turn.\n")
+            workers.run(folder, options.rounds, max(5.0, options.seconds))
+        if "tls" in parts:
+            from bench import tls
+
+            print("\n## TLS session set-ups\n\nA client connects with TLS (1.3, no resumption, one server name), the "
+                  "gateway opens TLS to the server and verifies it, one stream header goes up and its answer down, the "
+                  f"client goes; {tls.AT_ONCE} at a time, {options.rounds} rounds of {max(4.0, options.seconds):g} s, "
+                  "gateways in turn, CPU time of the gateway, on uvloop. mitmproxy makes its own (RSA) authority and "
+                  "does not verify the server; the first row has only the addons without which nothing is relayed.\n")
+            tls.run(folder, options.rounds, max(4.0, options.seconds))
+        if "soak" in parts:
+            from bench import soak
+
+            print(f"\n## Idle sessions for {options.minutes:g} minutes\n\nTwo gateways, one worker each, 1,000 message "
+                  f"rules: {options.idle:,} idle XMPP sessions over plain TCP and {options.rate:g} messages a second of 50 "
+                  f"others on the first, {options.idle_tls:,} idle sessions with STARTTLS on both legs on the second.\n")
+            soak.run(folder, options.minutes, options.idle, options.idle_tls, options.rate)
     finally:
         if options.keep:
             print(f"work folder: {folder}", file=sys.stderr)

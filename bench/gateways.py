@@ -82,11 +82,15 @@ class Gateway:
 
     def start(self, folder: Path, upstream: int) -> None:
         self.upstream, self.port = upstream, free_port()
-        folder = folder / "".join(letter if letter.isalnum() else "_" for letter in self.name)
+        folder = self.folder(folder)
         folder.mkdir(exist_ok=True)
         self.process = Process(self.name, self.command(folder), folder / "log", self.environment())
         wait_for_port(self.port, self.process.child, f"{self.name} (see {folder / 'log'})",
                       self.seconds_to_listen)
+
+    def folder(self, folder: Path) -> Path:
+        """Where its configuration and state are."""
+        return folder / "".join(letter if letter.isalnum() else "_" for letter in self.name)
 
     def stop(self) -> None:
         if self.process:
@@ -105,10 +109,12 @@ class Hook(Gateway):
 
     loop: str = "uvloop"
     addons: str = "lean"
+    tls: bool = False
+    """Whether TLS is opened on both legs."""
 
     def command(self, folder: Path) -> list[str]:
-        del folder
-        return python("-m", "bench.hook", str(self.port), str(self.upstream), self.loop, self.addons)
+        more = [str(folder)] if self.tls else []
+        return python("-m", "bench.hook", str(self.port), str(self.upstream), self.loop, self.addons, *more)
 
 
 @dataclass
@@ -147,6 +153,8 @@ class Ours(Gateway):
     archive: str = "none"
     stock_io: bool = False
     authority: str | None = None
+    intercept: str = "im"
+    workers: int = 1
     limits: dict[str, Any] = field(default_factory=dict)
 
     def command(self, folder: Path) -> list[str]:
@@ -161,12 +169,13 @@ class Ours(Gateway):
             "listeners": [
                 {"mode": "reverse", "address": f"127.0.0.1:{self.port}", "upstream": f"127.0.0.1:{self.upstream}"},
             ],
-            "tls": {"upstream_ca": self.authority},
+            "tls": {"upstream_ca": self.authority, "intercept": self.intercept},
             "policy": "policy.yaml",
             "signatures": "signatures",
             "archive": self.archive,
             "metrics": f"127.0.0.1:{free_port()}",
             "limits": self.limits,
+            "workers": self.workers,
         }
         (folder / "inspector.yaml").write_text(yaml.safe_dump(config))
         return inspector("run", "-c", str(folder / "inspector.yaml"))

@@ -169,11 +169,12 @@ async def main(port: int, kind: str, security: str, sessions: int, seconds: floa
         await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
         clients.append(client)
         if number % 10 == 0:
-            await asyncio.wait_for(asyncio.gather(*(client.ready for client in clients)), 60)
+            await asyncio.wait_for(asyncio.gather(*(client.ready for client in clients[-10:])), 60)
     await asyncio.wait_for(asyncio.gather(*(client.ready for client in clients)), 60)
     if not seconds:
         print("ready", flush=True)
         await loop.run_in_executor(None, sys.stdin.read)
+        print(json.dumps({"lost": sum(client.transport.is_closing() for client in clients)}), flush=True)
         return
     for client in clients:
         client.begin()

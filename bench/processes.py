@@ -118,6 +118,12 @@ class Process:
             raise RuntimeError(f"{self.what} ended with exit code {self.child.returncode}; see {self.log.name}")
         return line
 
+    def last(self) -> str:
+        """What it says when its standard input ends (only with talk)."""
+        assert self.child.stdin
+        self.child.stdin.close()
+        return self.line()
+
     def stop(self) -> None:
         if self.child.stdin:
             self.child.stdin.close()

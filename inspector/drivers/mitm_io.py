@@ -32,6 +32,8 @@ from inspector.model import DOWN, UP, Expect, Input, Limits, StartTls, Troubled,
 
 READ = 64 * 1024
 """Bytes of one read."""
+MUCH = 1024
+"""Bytes of one read after which the others of this client have their turn first: more than a message."""
 LEAST = 4 * 1024
 """Bytes of one read of a peer whose bytes cost much."""
 TURN_SECONDS = 0.002
@@ -84,6 +86,10 @@ class LinkHost(Protocol):
         ...
 
     def later(self, delay: float, call: Callable[[], None]) -> Timer: ...
+    def turn(self, link: Any, call: Callable[[], None]) -> None:
+        """Call in a later turn of the loop, when it is the turn of this link's client."""
+        ...
+
     def log(self, sentence: str) -> None: ...
 
 
@@ -129,7 +135,7 @@ class Side(asyncio.Protocol):
         self.link = link
         self.way = way
         self.bulk = False
-        """This peer has sent READ bytes at once, and is read by `Bulk` since."""
+        """This peer has sent a quarter of READ at once, and is read by `Bulk` since."""
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self.pipe: Pipe | None = None
         self.held = 0
@@ -160,9 +166,12 @@ class Side(asyncio.Protocol):
         link = self.link
         if self.held:
             self.transport.pause_reading()  # uvloop forgets a pause that was asked for in connection_made
-        elif len(data) >= READ and not self.bulk:
-            self.bulk = True
-            self.turn(self._to_bulk)
+        elif len(data) >= MUCH and not self.bulk:
+            if len(data) >= READ // 4:
+                self.bulk = True
+                self.turn(self._to_bulk)
+            else:
+                self.turn()
         conversation = link.fast
         if conversation is None:
             link.data(self, data)
@@ -176,7 +185,7 @@ class Side(asyncio.Protocol):
     def turn(self, then: Callable[[], None] | None = None) -> None:
         """It has had its turn: libuv would read up to 32 full buffers of this peer before anybody else has his."""
         self.hold(TURN)
-        asyncio.get_running_loop().call_soon(then or self._next)
+        self.link.host.turn(self.link, then or self._next)
 
     def _to_bulk(self) -> None:
         if self.open and not self.transport.is_closing():
@@ -312,8 +321,7 @@ class Bulk(asyncio.BufferedProtocol):
             self.size = max(LEAST, size // 2)
         elif size < READ and took < TURN_SECONDS / 4 and nbytes == size:
             self.size = 2 * size
-        if nbytes == size:
-            side.turn()
+        side.turn()
 
     def eof_received(self) -> bool:
         return self.side.eof_received()

@@ -170,3 +170,38 @@ class Turns:
             work.done(error)
         if not self._closed:
             self._next()
+
+
+class Rounds:
+    """Turns of the loop itself: whoever has brought much waits until his client's turn comes, and of each client one
+    goes on in each turn of the loop. However many sessions flood, the others wait for one of them."""
+
+    def __init__(self, soon: Callable[[Callable[[], None]], object]) -> None:
+        """`soon`: calls in the next turn of the loop."""
+        self._soon = soon
+        self._waiting: OrderedDict[str, deque[Callable[[], None]]] = OrderedDict()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(map(len, self._waiting.values()))
+
+    def wait(self, client: str, call: Callable[[], None]) -> None:
+        """Call in a turn of this client's."""
+        if not self._waiting:
+            self._soon(self._round)
+        queue = self._waiting.get(client)
+        if queue is None:
+            queue = self._waiting[client] = deque()
+        queue.append(call)
+
+    def _round(self) -> None:
+        calls = []
+        for client, queue in list(self._waiting.items()):
+            calls.append(queue.popleft())
+            if not queue:
+                del self._waiting[client]
+        if self._waiting:
+            self._soon(self._round)
+        for call in calls:
+            call()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from inspector.drivers.admission import FULL_ROWS, OWN_FILES
+from inspector.drivers.mitm_io import MUCH
 from inspector.drivers.mitm_server import ListenerSettings
 from inspector.engine.session import Session
 from inspector.engine.world import Paths, World
@@ -319,6 +320,47 @@ def asking(scanner: Any) -> Callable[[Script, Input], list[Effect] | None]:
         return None
 
     return on
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_of_a_client_that_floods_one_session_is_read_in_a_turn(tmp_path: Path, loop: str) -> None:
+    """Ten sessions bring as much as they can: after the first read of each, one of them is read in a turn of the loop,
+    so that another client waits for one and not for ten; nothing is lost."""
+    factory = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else None
+    size, turn, reads = 200_000, 0, []
+
+    def on(script: Script, given: Input) -> list[Effect] | None:
+        if isinstance(given, Chunk) and given.way is UP and given.data:
+            if len(given.data) >= MUCH and len(script.inputs) > 2:
+                reads.append(turn)
+            script.waiting[DOWN] += len(given.data)  # how much came; the other way is not in use
+            return []
+        return None
+
+    def count() -> None:
+        nonlocal turn
+        turn += 1
+        asyncio.get_running_loop().call_soon(count)
+
+    async def scenario() -> None:
+        async with serving(echo) as upstream, running(
+            tmp_path, listener("reverse", upstream=upstream), on=on, limits=Limits(way_bytes=1 << 30),
+        ) as gateway:
+            talks = [await gateway.connect() for _ in range(10)]
+            for _, writer in talks:
+                writer.write(b"x")
+            await until(lambda: len(gateway.sessions) == 10)
+            count()
+            for _, writer in talks:
+                writer.write(b"x" * size)
+            await until(lambda: sum(script.waiting[DOWN] for script in gateway.sessions) == 10 * (size + 1), 20)
+            assert len(reads) > 10
+            assert max(reads.count(one) for one in set(reads)) == 1
+            for _, writer in talks:
+                writer.close()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_long_scans_of_one_client_keep_no_other_waiting(tmp_path: Path, stock_io: bool) -> None:

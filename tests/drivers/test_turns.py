@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inspector.drivers.turns import Full, Turns
+from inspector.drivers.turns import Full, Rounds, Turns
 from tests.drivers.mitm_harness import until
 
 
@@ -196,3 +196,42 @@ def test_after_close_nothing_is_taken() -> None:
         assert (answers, made.waiting) == ([], 0)
 
     run(scenario)
+
+
+def test_of_each_client_one_goes_on_in_each_turn_of_the_loop() -> None:
+    """Whoever floods with many sessions has one of them served a turn; another client is not behind all of them."""
+    soon: list[Callable[[], None]] = []
+    rounds, order = Rounds(soon.append), []
+
+    def noting(name: str) -> Callable[[], None]:
+        return lambda: order.append(name)
+
+    for number in range(5):
+        rounds.wait("flood", noting(f"flood {number}"))
+    rounds.wait("quiet", noting("quiet"))
+    turns_of_the_loop = 0
+    while soon:
+        turns_of_the_loop += 1
+        now, soon[:] = list(soon), []
+        for call in now:
+            call()
+    assert order[:3] == ["flood 0", "quiet", "flood 1"]
+    assert (turns_of_the_loop, len(order), rounds.waiting) == (5, 6, 0)
+
+
+def test_who_waits_again_in_his_turn_is_behind_the_others() -> None:
+    """A session that floods on does not go before the next one of its client."""
+    soon: list[Callable[[], None]] = []
+    rounds, order = Rounds(soon.append), []
+
+    def first() -> None:
+        order.append("first")
+        rounds.wait("a", first)
+
+    rounds.wait("a", first)
+    rounds.wait("a", lambda: order.append("second"))
+    for _ in range(3):
+        now, soon[:] = list(soon), []
+        for call in now:
+            call()
+    assert order == ["first", "second", "first"]

@@ -14,59 +14,18 @@ import json
 import os
 import pwd
 import socket
-import sqlite3
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from inspector.app.errors import WRONG_USE, UserError
 from inspector.app.events_cmd import pad, when
 from inspector.app.places import load, store_path
-from inspector.model import Limits
-from inspector.store import erasing, tables
-from inspector.store.erasing import Persons
-from inspector.store.lines import Row, rfc3339, shown
+from inspector.store.lines import rfc3339, shown
+from inspector.store.managing import managed
 from inspector.store.sqlite import Reader, StoreError
-
-CHAIN = "manage"
-"""The chain of what operators do to the store."""
-PASSES = 3
-"""Rows that come while others are erased are erased by the next pass; a session that goes on ends it some time."""
-
-
-@contextlib.contextmanager
-def _store(path: Path) -> Iterator[tuple[sqlite3.Connection, str]]:
-    """The store, and the chain that is ours in it. Raises UserError."""
-    mine = tables.owner()
-    base = None
-    try:
-        Reader(path).close()
-        base = tables.connect(path)
-        tables.begin(base, tables.OPEN_SECONDS)
-        chain = tables.claim(base, CHAIN, mine)
-        base.execute("COMMIT")
-        yield base, chain
-    except StoreError as fault:
-        raise UserError(str(fault)) from None
-    except sqlite3.Error as fault:
-        raise UserError(f"event store {path}: {fault}") from None
-    finally:
-        tables.disown(mine)
-        if base is not None:
-            with contextlib.suppress(sqlite3.Error):
-                base.rollback()
-                tables.begin(base)
-                tables.release(base, mine)
-                base.execute("COMMIT")
-            base.close()
-
-
-def _put(base: sqlite3.Connection, chain: str, row: Row) -> None:
-    """An event of ours, inside a transaction."""
-    tables.append(base, chain, [tables.columns_of({"t": time.time(), **row}, socket.gethostname(), "full")])
 
 
 def who_asks() -> str:
@@ -86,55 +45,21 @@ def erase_command(args: Namespace) -> int:
         raise UserError("--user names whose rows are to be erased", WRONG_USE)
     loaded = load(args.config)
     before = time.time() if args.before is None else when(args.before, time.time())
-    persons = Persons([args.user])
     key = _key(Path(loaded.state) / "erase.key")
-    with _store(store_path(args.config)) as (base, chain):
-        count = held = after = 0
-        for _ in range(PASSES):
-            numbers, kept, last = _find(base, persons, before, after)
-            held += kept
-            if numbers:
-                _tell(base, chain, persons, {
-                    "event": "erased", "by": who_asks(), "count": len(numbers), "held": kept, "before": before,
-                    "subject": subject(args.user, key),
-                })
-                count += erasing.erase(base, numbers, Limits().store_batch_rows)
-            if last == after:
-                break
-            after = last
-        clean = erasing.scrub(base)
+    try:
+        with managed(store_path(args.config), socket.gethostname()) as store:
+            done = store.erase(args.user, before, who_asks(), subject(args.user, key))
+    except StoreError as fault:
+        raise UserError(str(fault)) from None
+    count, held = done.count, done.held
     name = shown(args.user)
     print(f"{count} row{'' if count == 1 else 's'} of {name} erased" if count or held else f"there is no row of {name}")
     if held:
         print(f"{held} row{'' if held == 1 else 's'} stay, because of a legal hold (`inspector events hold list`)")
-    if not clean:
+    if not done.clean:
         print("a program that reads the store holds old pages of it: ask again when it has ended, so that they go, too")
     sys.stdout.flush()
-    return 1 if held or not clean else 0
-
-
-def _find(base: sqlite3.Connection, persons: Persons, before: float, after: int) -> tuple[list[int], int, int]:
-    """Rows (n) to erase behind row `after`, how many more are on legal hold, and the last row that was looked at."""
-    on_hold = erasing.held(base)
-    last: int = base.execute("SELECT coalesce(max(n), 0) FROM events").fetchone()[0]
-    numbers: list[int] = []
-    held = 0
-    for n, line in erasing.rows_with(base, persons, before, after):
-        if n > last:
-            break
-        if on_hold.among(line):
-            held += 1
-        else:
-            numbers.append(n)
-    return numbers, held, last
-
-
-def _tell(base: sqlite3.Connection, chain: str, persons: Persons, row: Row) -> None:
-    """The event comes first: an erasure that a crash interrupts is told, too."""
-    tables.begin(base, tables.OPEN_SECONDS)
-    _put(base, chain, row)
-    erasing.forget_living(base, persons)
-    base.execute("COMMIT")
+    return 1 if held or not done.clean else 0
 
 
 def subject(user: str, key: bytes) -> str:
@@ -170,18 +95,11 @@ def hold_command(args: Namespace) -> int:
     if not args.user or not args.user.strip():
         raise UserError(f"`hold {args.change}` needs --user", WRONG_USE)
     name, by = shown(args.user), who_asks()
-    with _store(path) as (base, chain):
-        tables.begin(base, tables.OPEN_SECONDS)
-        now = time.time()
-        if args.change == "add":
-            done = erasing.hold(base, args.user, by, args.reason, now)
-        else:
-            done = erasing.unhold(base, args.user)
-        if done:
-            _put(base, chain, {
-                "event": "legal_hold", "t": now, "change": args.change, "user": args.user, "by": by,
-                "reason": args.reason})
-        base.execute("COMMIT")
+    try:
+        with managed(path, socket.gethostname()) as store:
+            done = (store.hold if args.change == "add" else store.unhold)(args.user, by, args.reason)
+    except StoreError as fault:
+        raise UserError(str(fault)) from None
     if not done:
         raise UserError(f"{name} is on legal hold already" if args.change == "add" else f"{name} is not on legal hold")
     print(f"rows of {name}, and of conversations with him, are kept until `inspector events hold remove`"

@@ -1,4 +1,4 @@
-"""An operator's hand in a store: events of his own, nothing left behind. (The commands: tests/app/test_erase_cmd.py.)"""
+"""An operator's hand in a store: events of his own, nothing left behind. The commands: tests/app/test_erase_cmd.py."""
 
 from __future__ import annotations
 

@@ -107,13 +107,13 @@ def test_the_reserve_is_given_up_and_taken_back(watched: Watched) -> None:
     watched.room["store"] = MIB // 2
     watched.look()
     assert not watched.reserve.exists()
-    watched.store.put(message("light"))
+    watched.store.put(message(1))
     watched.store.put({"event": "flow", "id": "f-1", "t": 1.0, "flow": "f", "state": "end"})
     assert watched.store.counters.lost == 1  # the end of a session is told: or the next start would call it lost
     watched.room["store"] = 500 * MIB
     watched.look()
     assert watched.reserve.stat().st_size == MIB
-    watched.store.put(message("light"))
+    watched.store.put(message(1))
     assert watched.store.counters.lost == 1
     watched.look()
     assert [problem[:29] for problem in watched.alarms.problems()[1:]] == ["rows are left out of the even"]
@@ -176,7 +176,7 @@ def test_a_jump_of_the_clock_is_told(watched: Watched) -> None:
 def test_lost_rows_are_told_and_forgotten_after_a_while(watched: Watched) -> None:
     """A problem while it happens and a minute after."""
     watched.store.sparing = True
-    watched.store.put(message("a"))
+    watched.store.put(message(1))
     watched.store.sparing = False
     watched.look()
     assert [row["name"] for row in watched.rows] == ["rows_lost"]

@@ -303,7 +303,7 @@ async def read_only(folder: Path, disk: Path) -> None:
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("story", ["full_disk", "read_only"])
+@pytest.mark.parametrize("story", ["full_disk", pytest.param("read_only", marks=pytest.mark.long)])
 def test_a_disk_that_fails_and_is_repaired(tmp_path: Path, story: str) -> None:
     """On a small disk of its own, in a mount name space of its own; see the stories."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:

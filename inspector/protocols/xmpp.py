@@ -2631,7 +2631,7 @@ class XmppDecoder(Unreleased):
         return left
 
     def _count_files(self, frame: Frame, verdicts: Sequence[Verdict], counting: _Counting) -> bool:
-        """Whether a stanza with content of a file is kept for now; of a file that ended here, what was kept has gone on
+        """Whether a stanza with content of a file is kept back; of a file that ended here, what was kept has gone on
         before, or never will."""
         worst = max(verdict.action for verdict in verdicts) if verdicts else Action.PASS
         kept = False

@@ -104,9 +104,9 @@ def text() -> str:
 BEYOND = """
 Beyond any list: other words for the same thing, spelling that no table knows (l33t, blanks between all letters),
 pictures of words, ciphers of the users' own (base64 in a message, the name of a file as a message), a phrase in two
-messages, a key line by line (its header is refused, its lines alone are any data), a number in more than eight messages,
-a phrase of another alphabet in Latin letters that look like it. End-to-end encryption is told, not read; the policy can
-refuse it.
+messages, a key line by line (its header is refused, its lines alone are any data), a number in more than eight
+messages, a phrase of another alphabet in Latin letters that look like it. End-to-end encryption is told, not read; the
+policy can refuse it.
 """
 
 

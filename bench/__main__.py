@@ -113,9 +113,10 @@ def main() -> None:
         if "soak" in parts:
             from bench import soak
 
-            print(f"\n## Idle sessions for {options.minutes:g} minutes\n\nTwo gateways, one worker each, 1,000 message "
-                  f"rules: {options.idle:,} idle XMPP sessions over plain TCP and {options.rate:g} messages a second of 50 "
-                  f"others on the first, {options.idle_tls:,} idle sessions with STARTTLS on both legs on the second.\n")
+            print(f"\n## Idle sessions for {options.minutes:g} minutes\n\nTwo gateways, one worker each, 1,000 "
+                  f"message rules: {options.idle:,} idle XMPP sessions over plain TCP and {options.rate:g} messages a second "
+                  f"of 50 others on the first, {options.idle_tls:,} idle sessions with STARTTLS on both legs on the "
+                  "second.\n")
             soak.run(folder, options.minutes, options.idle, options.idle_tls, options.rate)
     finally:
         if options.keep:

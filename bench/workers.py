@@ -173,6 +173,8 @@ def _clients(gateway: Ours, folder: Path, count: int) -> list[Source]:
 
     chosen: list[Source] = []
     have = dict.fromkeys(range(count), 0)
+    while sum(sessions().values()):  # who looked whether the port is open
+        time.sleep(0.01)
     for number in range(2, 250):
         before = sessions()
         source = Source(gateway.port, f"127.0.0.{number}", number)

@@ -1,7 +1,8 @@
-"""`make demo`: three real messages through the real gateway, as the clients and the event log see them.
+"""`make demo`: real messages through the real gateway, as the clients and the event log see them.
 
 A tiny IRC server, two bare IRC clients and `inspector run` as a process of its own, all on loopback, with a policy and
-a pack written for the occasion: one message passes, one is masked, one is refused, and the conversation goes on.
+a pack written for the occasion: one message passes, one is masked, one is refused, one waits until a reviewer releases
+it, and the conversation goes on.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ rules:
     when: {event: message, finding.pack: demo}
     then: block
     notify: "Blocked by company policy, reference {reference}."
+  - name: contracts wait for a reviewer
+    when: {event: message, text: "(?i)contract"}
+    then: hold
 """
 PACK = """\
 name: demo
@@ -44,6 +48,7 @@ SAID = (
     ("a message that passes", "Lunch at noon?"),
     ("one that is masked", "My card is 4111 1111 1111 1111, thanks!"),
     ("one that is refused", "Have you heard of Project Nightjar?"),
+    ("one that waits, and is released", "The contract is in your drawer."),
     ("and the conversation goes on", "See you at noon then."),
 )
 PATIENCE = 45.0
@@ -168,8 +173,8 @@ def text(line: str) -> str:
     return line.partition(" :")[2]
 
 
-async def talk(port: int) -> list[dict[str, str]]:
-    """Alice says four things to Bob; what each of them saw of each."""
+async def talk(port: int, config: Path) -> list[dict[str, str]]:
+    """Alice says five things to Bob; what each of them saw of each."""
     alice, bob = await Person.join("alice", port), await Person.join("bob", port)
     seen = []
     for title, said in SAID:
@@ -178,6 +183,14 @@ async def talk(port: int) -> list[dict[str, str]]:
         if "refused" in title:
             heard["alice reads"] = text(await alice.line("NOTICE", "FAIL"))
             heard["bob reads"] = "(nothing)"
+        elif "waits" in title:
+            heard["alice reads"] = text(await alice.line("NOTICE", "FAIL"))
+            reference = heard["alice reads"].rpartition("eference ")[2].rstrip(".")
+            heard["a reviewer"] = f"inspector quarantine release {reference}"
+            await asyncio.to_thread(
+                subprocess.run, command("quarantine", "release", reference, "-c", str(config)), capture_output=True,
+                check=True)
+            heard["bob reads"] = text(await bob.line("PRIVMSG"))
         else:
             heard["bob reads"] = text(await bob.line("PRIVMSG"))
         seen.append(heard)
@@ -211,7 +224,7 @@ async def run(folder: Path) -> tuple[list[dict[str, str]], list[dict[str, Any]]]
     try:
         async with asyncio.timeout(PATIENCE):
             await listening(port, gateway)
-            seen = await talk(port)
+            seen = await talk(port, config)
     finally:
         gateway.terminate()
         try:
@@ -228,7 +241,10 @@ def show(seen: list[dict[str, str]], events: list[dict[str, Any]]) -> str:
     lines = []
     for heard, event in zip(seen, events, strict=True):
         lines.append(f"{heard['title']}:")
-        for who in ("alice says", "bob reads", "alice reads"):
+        waited = "a reviewer" in heard
+        order = ("alice says", "alice reads", "a reviewer", "bob reads") if waited else (
+            "alice says", "bob reads", "alice reads")
+        for who in order:
             if who in heard:
                 lines.append(f"  {who:12} {heard[who]}")
         rule = f", rule {event['rule']!r}" if event["rule"] else ""

@@ -64,14 +64,17 @@ def test_the_demo_passes_masks_and_refuses_within_a_minute(tmp_path: Path) -> No
     start = time.monotonic()
     seen, events = asyncio.run(demo.run(tmp_path))
     assert time.monotonic() - start < 60
-    passed, masked, refused, after = seen
+    passed, masked, refused, waited, after = seen
+    assert waited["bob reads"] == waited["alice says"]
+    assert "waits for review" in waited["alice reads"]
+    assert events[3]["did"] == "hold"
     assert passed["bob reads"] == passed["alice says"]
     assert "4111" not in masked["bob reads"]
     assert masked["bob reads"].startswith("My card is ****")
     assert masked["bob reads"].endswith(", thanks!")
     assert "Blocked by company policy" in refused["alice reads"]
     assert after["bob reads"] == after["alice says"]
-    assert [event["action"] for event in events] == ["pass", "redact", "block", "pass"]
+    assert [event["action"] for event in events] == ["pass", "redact", "block", "hold", "pass"]
     assert events[2]["reference"]
     assert events[2]["reference"] in refused["alice reads"]
 

@@ -114,9 +114,9 @@ def main() -> None:
             from bench import soak
 
             print(f"\n## Idle sessions for {options.minutes:g} minutes\n\nTwo gateways, one worker each, 1,000 "
-                  f"message rules: {options.idle:,} idle XMPP sessions over plain TCP and {options.rate:g} messages a second "
-                  f"of 50 others on the first, {options.idle_tls:,} idle sessions with STARTTLS on both legs on the "
-                  "second.\n")
+                  f"message rules: on the first {options.idle:,} idle XMPP sessions over plain TCP, and "
+                  f"{options.rate:g} messages a second of 50 others; on the second {options.idle_tls:,} idle ones, "
+                  "STARTTLS on both legs.\n")
             soak.run(folder, options.minutes, options.idle, options.idle_tls, options.rate)
     finally:
         if options.keep:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from bench.gateways import Ours, certificates
 from bench.memory import settled
 from bench.processes import Process, memory, python
 from bench.reload import Watched
-from bench.watched import ask
+from bench.watched import COLLECT, ask
 
 WARM = 20
 EVERY = 10.0
@@ -79,6 +80,9 @@ async def go(folder: Path, minutes: float, plain: int, secure: int, rate: float)
         await chat.hush()
         refused += len(chat.forget().refused)
         more = [memory(first.pid)["resident"] / start, memory(second.pid)["resident"] / secure_start]
+        os.kill(first.pid, COLLECT)
+        await asyncio.sleep(1)
+        full = await asyncio.to_thread(ask, first.pid, first.report)
         gone = 0
         for crowd in crowds:
             gone += json.loads(await asyncio.to_thread(crowd.last))["lost"]
@@ -90,7 +94,8 @@ async def go(folder: Path, minutes: float, plain: int, secure: int, rate: float)
              "longest collection, ms", "collections"], rows[::step]))
         print(f"\nresident at the end × at the start: plain {more[0]:.3f}, TLS {more[1]:.3f}; sessions lost: idle "
               f"{gone}, talking {lost}; messages sent {sent:,}, without an answer {chat.unanswered}; to be refused "
-              f"{marked:,}, refused {refused:,}, delivered {leaked}")
+              f"{marked:,}, refused {refused:,}, delivered {leaked}. A collection of all generations with these "
+              f"sessions: {1000 * full['collection']:.0f} ms")
     finally:
         chat.close()
         for crowd in crowds:

@@ -24,6 +24,8 @@ TICK = 0.002
 """Seconds between two looks; what a timer of the loop can tell apart."""
 
 
+COLLECT = signal.SIGRTMIN + 1
+"""Makes the process collect all generations, as it would some day."""
 LONG = 0.02
 """Gaps above this are told one by one: when (perf_counter), how long, CPU of the process within."""
 
@@ -47,6 +49,7 @@ class Watcher:
 
     def start(self) -> None:
         self.loop.add_signal_handler(signal.SIGUSR1, self.tell)
+        self.loop.add_signal_handler(COLLECT, gc.collect)
         self.seen, self.cpu = time.perf_counter(), time.process_time()
         self.tick()
 

@@ -21,6 +21,9 @@ class Unit(msgspec.Struct, frozen=True):
     """What the inner protocol reads; b"": nothing (a handshake, a ping)."""
     more: bool = False
     """The inner unit goes on in the next one (a fragment): nothing of this leaves before its end."""
+    whole: bool = False
+    """Nothing of the inner stream may be half said at its end: one reader goes on with the next unit, another starts
+    anew there."""
     oddities: tuple[Oddity, ...] = ()
     fault: PeerError | None = None
     """The unit cannot be gone on from; raw is all the rest."""

@@ -29,6 +29,7 @@ from inspector.model import (
     Limits,
     Memory,
     Notice,
+    Oddity,
     PeerError,
     Send,
     Spec,
@@ -66,8 +67,11 @@ class CarriedDecoder:
         self._inner = inner
         self._limits = limits
         self._name = name
-        self._units: tuple[list[Unit], list[Unit]] = ([], [])
-        """Units of a block that has not ended."""
+        self._held = (bytearray(), bytearray())
+        """Outer bytes of a block that has not ended."""
+        self._odd: tuple[list[Oddity], list[Oddity]] = ([], [])
+        """Its oddities, one of each name."""
+        self._edit: list[str | None] = [None, None]
         self._frames: tuple[list[Frame], list[Frame]] = ([], [])
         """Inner frames of it."""
         self._out: tuple[list[bytes], list[bytes]] = ([], [])
@@ -99,8 +103,8 @@ class CarriedDecoder:
                     frames.append(Frame(way, unit.at, more, f"{self._name}.rest"))
                 return frames
             if unit.fault is not None:
-                self._break(way, unit.at, unit.raw, unit.fault, frames, unit)
-            elif unit.inner or unit.more or self._units[way]:
+                self._break(way, unit.at, unit.raw, unit.fault, frames)
+            elif unit.inner or unit.more or self._held[way]:
                 self._take(way, unit, Chunk(way, unit.at, unit.inner), frames)
             else:
                 note = _Plain(unit.edited if unit.edit is not None else unit.raw)
@@ -114,9 +118,7 @@ class CarriedDecoder:
                 frames.append(Frame(way, chunk.at, held, f"{self._name}.rest"))
         elif chunk.end:
             self._take(way, Unit(way, chunk.at, b""), Chunk(way, chunk.at, b"", 0, True), frames)
-            units = self._units[way]
-            raw = b"".join(unit.raw for unit in units) + self._carrier.rest(way)
-            units.clear()
+            raw = self._block(way)[0] + self._carrier.rest(way)
             if raw and frames and frames[-1].fault is not None:
                 frames[-1] = msgspec.structs.replace(frames[-1], raw=frames[-1].raw + raw)
             elif raw:
@@ -125,35 +127,46 @@ class CarriedDecoder:
 
     def _take(self, way: Way, unit: Unit, inner: Chunk, frames: list[Frame]) -> None:
         """One more unit of a block."""
-        held = self._units[way]
-        if unit.raw:
-            held.append(unit)
+        held, odd = self._held[way], self._odd[way]
+        held += unit.raw
+        for oddity in unit.oddities:
+            if all(oddity.name != other.name for other in odd):
+                odd.append(oddity)
+        if unit.edit is not None:
+            self._edit[way] = unit.edit
         read = self._inner.feed(inner) if inner.data or inner.gap or inner.end else []
         collected = self._frames[way]
         for frame in read:
-            collected.append(frame)
             if frame.fault is not None:
-                raw = b"".join(each.raw for each in held)
-                held.clear()
-                self._ended(way, raw, None, (), frames)
+                # What stands before it in the same block leaves with it or not at all: it is not judged by itself.
+                collected[:] = [frame]
+                self._ended(way, self._block(way)[0], None, (), frames)
                 self._broken[way] = True
                 return
+            collected.append(frame)
         if unit.more or self._inner.pending(way):
-            if sum(len(each.raw) for each in held) > self._limits.frame_bytes:
-                raw = b"".join(each.raw for each in held)
-                self._break(way, unit.at, raw, PeerError(f"{self._name}.too_long"), frames)
+            if unit.whole:
+                self._break(way, unit.at, b"", PeerError(f"{self._name}.half_unit"), frames)
+            elif len(held) > self._limits.frame_bytes:
+                self._break(way, unit.at, b"", PeerError(f"{self._name}.too_long"), frames)
             return
-        raw = b"".join(each.raw for each in held)
-        edit = next((each.edit for each in held if each.edit is not None), None)
-        oddities = tuple(oddity for each in held for oddity in each.oddities)
-        held.clear()
+        raw, edit, oddities = self._block(way)
         if collected:
             self._ended(way, raw, edit, oddities, frames)
         elif raw:
             frames.append(Frame(way, unit.at, raw, f"{self._name}.unit", (), oddities, note=_Plain(raw)))
 
+    def _block(self, way: Way) -> tuple[bytes, str | None, tuple[Oddity, ...]]:
+        """The bytes, edit and oddities of the block that ends here; nothing of it is held any more."""
+        held, odd, edit = self._held[way], self._odd[way], self._edit[way]
+        whole = bytes(held), edit, tuple(odd)
+        held.clear()
+        odd.clear()
+        self._edit[way] = None
+        return whole
+
     def _ended(
-        self, way: Way, raw: bytes, edit: str | None, oddities: tuple[object, ...], frames: list[Frame],
+        self, way: Way, raw: bytes, edit: str | None, oddities: tuple[Oddity, ...], frames: list[Frame],
     ) -> None:
         """A block ends: its inner frames, the last with the outer bytes."""
         collected = self._frames[way]
@@ -166,20 +179,15 @@ class CarriedDecoder:
             ))
         collected.clear()
 
-    def _break(
-        self, way: Way, at: float, raw: bytes, fault: PeerError, frames: list[Frame], unit: Unit | None = None,
-    ) -> None:
-        """The outer protocol is broken: nothing more is read that way."""
-        held = self._units[way]
-        if unit is not None:
-            raw = b"".join(each.raw for each in held) + raw
-        held.clear()
+    def _break(self, way: Way, at: float, raw: bytes, fault: PeerError, frames: list[Frame]) -> None:
+        """The outer protocol is broken: nothing more is read that way. `raw`: behind what is held of the block."""
+        held = self._block(way)[0]
         self._frames[way].clear()
         self._broken[way] = True
-        frames.append(Frame(way, at, raw, BROKEN, fault=fault))
+        frames.append(Frame(way, at, held + raw, BROKEN, fault=fault))
 
     def pending(self, way: Way) -> int:
-        return self._carrier.pending(way) + sum(len(unit.raw) for unit in self._units[way])
+        return self._carrier.pending(way) + len(self._held[way])
 
     def apply(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
         note, way = frame.note, frame.way
@@ -221,7 +229,7 @@ class CarriedDecoder:
     def ready(self, way: Way) -> bool:
         """At a boundary of both, and nothing of a block half written."""
         return (
-            self._carrier.ready(way) and not self._units[way] and not self._came[way] and not self._broken[way]
+            self._carrier.ready(way) and not self._held[way] and not self._came[way] and not self._broken[way]
             and self._inner.ready(way)
         )
 

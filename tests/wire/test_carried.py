@@ -33,6 +33,8 @@ class Boxes:
 
     def __init__(self) -> None:
         self.held = [b"", b""]
+        self.whole = False
+        """Each box is said to hold whole inner units."""
 
     def feed(self, chunk: Chunk) -> list[Unit]:
         data = self.held[chunk.way] + chunk.data
@@ -45,7 +47,7 @@ class Boxes:
                 break
             if len(data) <= size:
                 break
-            units.append(Unit(chunk.way, chunk.at, data[:size + 1], data[1:size + 1]))
+            units.append(Unit(chunk.way, chunk.at, data[:size + 1], data[1:size + 1], whole=self.whole))
             data = data[size + 1:]
         self.held[chunk.way] = data
         return units
@@ -183,3 +185,35 @@ def test_a_spec_is_filled_with_what_it_carries() -> None:
     dec = spec.decoder(FLOW, Limits(), SharedMemory(4), frozenset())
     assert [type(event) for frame in dec.feed(Chunk(UP, 1.0, box(b"SAY bob x\n"))) for event in frame.events] == [
         Message]
+
+
+def test_half_an_inner_unit_at_the_end_of_a_whole_one_is_a_fault() -> None:
+    """Who reads every unit by itself would not join it to the next one: what we read there he would not, and the other
+    way round. Nothing of the block leaves."""
+    boxes = Boxes()
+    boxes.whole = True
+    limits = Limits()
+    dec = CarriedDecoder(boxes, ToyDecoder(FLOW, limits, SharedMemory(4), frozenset()), limits, "boxes")
+    good, broken = feed(dec, box(b"SAY bob a\n") + box(b"SAY bob b\nSAY b") + box(b"ob c\n"))
+    assert good.raw == box(b"SAY bob a\n")
+    assert broken.fault is not None
+    assert broken.fault.name == "boxes.half_unit"
+    assert broken.raw == box(b"SAY bob b\nSAY b") + box(b"ob c\n")
+
+
+def test_what_stands_before_a_fault_in_its_block_is_not_judged_by_itself() -> None:
+    """The block's bytes are those of the fault: where the policy lets it pass, it all passes, and no row may say that
+    a part of it was refused."""
+    dec = made()
+    data = box(b"SAY bob x\nBAD\n")
+    broken, = feed(dec, data)
+    assert (broken.fault is not None, broken.events, broken.raw) == (True, (), data)
+
+
+def test_a_block_of_very_many_units_costs_what_its_bytes_cost() -> None:
+    """Held as bytes, not as units that are counted again for each one that comes (that would take minutes here)."""
+    dec = made(Limits(frame_bytes=1 << 20))
+    feed(dec, box(b"SAY bob "))
+    assert feed(dec, box(b"x") * 100_000) == []
+    one, = feed(dec, box(b"\n"))
+    assert len(one.raw) == 9 + 200_000 + 2

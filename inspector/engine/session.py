@@ -476,6 +476,9 @@ class Session:
         if reason and self._state == DECODING and (self._told is None or "undecryptable" not in self._told):
             self._tell("undecryptable")
             self._trouble("undecryptable", reason, chunk.at, world, out)
+            if self._state == DECODING and not chunk.end:
+                # What a decoder kept back behind the reason goes on now.
+                self._feed(Chunk(chunk.way, chunk.at, b""), world, out)
 
     def _take(self, frame: Frame, world: World, out: list[Effect]) -> None:
         """One frame: judge it; send it at once if nothing has to wait."""
@@ -753,6 +756,7 @@ class Session:
                 cover = self._cover(event, way, at, world)
                 if cover is not None:
                     covers[len(judged_all)] = cover
+                    out.append(Came(cover.hold, True))  # of what its writer had to send again, that is its delivery
             judged_all.append((event, asked, found))
         dids = [
             PASSED if asked is None or index in covers else self._did(item, event, asked)
@@ -1302,7 +1306,10 @@ class Session:
             self._cut(at, world, out, reason="store_failed")
         elif action != "pass" and item.verdicts is not None:
             refused = [
-                msgspec.structs.replace(v, action=Action.BLOCK, masks=()) if v.action is Action.REDACT else v
+                msgspec.structs.replace(
+                    v, action=Action.BLOCK, masks=(),
+                    notice=v.notice if v.notice is None else NOTICE_FAILED.replace("{reference}", v.reference),
+                ) if v.action is Action.REDACT else v
                 for v in item.verdicts
             ]
             for each in items:

@@ -1,7 +1,9 @@
 """XMPP in WebSockets: RFC 7395 over RFC 6455, as a carrier (docs/decisions/0082).
 
-The handshake is read as HTTP/1.1 heads; behind it each text message is one XML element. To the XMPP decoder `<open/>`
-is a stream header and `<close/>` the end of the stream; what it changes or says is written as messages of their own.
+The handshake is read as HTTP/1.1 heads, of which only those go on that every server reads alike (RFC 9112 3, 5.1, 5.2,
+6.3: no folded lines, no bare CR or LF, no blank before a colon, no body), and nothing of the client's behind its
+request before the answer. Behind it each text message is one XML element, whole. To the XMPP decoder `<open/>` is a
+stream header and `<close/>` the end of the stream; what it changes or says is written as messages of their own.
 `Sec-WebSocket-Extensions` is taken out of the client's request (an edit): a message compressed with the one before it
 could not be changed.
 
@@ -30,19 +32,23 @@ _CONTROL_BYTES = 125
 _HEAD_END = b"\r\n\r\n"
 _DEPTH = 64
 _PROBED = 2048
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""What a field's name is made of (RFC 9110 5.6.2)."""
 
 
 class WebSocketCarrier:
     """One connection."""
 
-    __slots__ = ("_buffer", "_closed", "_counts", "_edits", "_flow", "_fragment", "_header", "_limits", "_open",
-                 "undecryptable")
+    __slots__ = ("_buffer", "_closed", "_counts", "_edits", "_flow", "_fragment", "_header", "_limits", "_looked",
+                 "_open", "undecryptable")
 
     def __init__(self, flow: Flow, limits: Limits, edits: frozenset[str]) -> None:
         self._flow = flow
         self._limits = limits
         self._edits = edits
         self._buffer = [bytearray(), bytearray()]
+        self._looked = [0, 0]
+        """Bytes of the buffer in which a head's end was looked for."""
         self._open = [not flow.from_start, not flow.from_start]
         """Per way: the handshake is over."""
         self._fragment: list[bytearray | None] = [None, None]
@@ -61,12 +67,22 @@ class WebSocketCarrier:
         buffer += chunk.data
         units: list[Unit] = []
         start = 0
+        reading = self.undecryptable is None
         while start < len(buffer):
             if self.undecryptable is not None:
+                # What stands behind the reason waits until the engine has heard it: it may be the end of all.
+                if reading and not chunk.end:
+                    break
                 units.append(Unit(way, at, bytes(buffer[start:])))
                 start = len(buffer)
                 break
-            found = self._frame(way, at, start) if self._open[way] else self._head(way, at, start)
+            if not self._open[way]:
+                found = self._head(way, at, start)
+            elif self._open[DOWN]:
+                found = self._frame(way, at, start)
+            else:
+                # Without a 101 it would be the next request, which others read otherwise (RFC 6455 4.1).
+                found = self._fault(way, at, start, "before_the_answer")
             if found is None:
                 break
             start += len(found.raw)
@@ -79,29 +95,36 @@ class WebSocketCarrier:
     def _head(self, way: Way, at: float, start: int) -> Unit | None:
         """The request, or the response, that opens it."""
         buffer, most = self._buffer[way], self._limits.http_head_bytes
-        end = buffer.find(_HEAD_END, start, start + most)
+        end = buffer.find(_HEAD_END, max(start, self._looked[way] - 3), start + most)
         if end < 0:
             if len(buffer) - start >= most:
                 return self._fault(way, at, start, "head_too_long")
+            self._looked[way] = len(buffer)
             return None
         raw = bytes(buffer[start:end + 4])
         lines = raw[:-4].split(b"\r\n")
+        fields = head_fields(lines)
+        if fields is None:
+            return self._fault(way, at, start, "bad_head")
+        self._open[way] = True
+        extended = b"sec-websocket-extensions" in fields
         if way is UP:
-            if not is_request(lines):
+            if not is_request(lines[0], fields):
                 return self._fault(way, at, start, "not_a_websocket")
-            self._open[UP] = True
-            kept = [line for line in lines if not line.lower().startswith(b"sec-websocket-extensions:")]
-            if len(kept) != len(lines) and STRIP_EXTENSIONS in self._edits:
+            if extended and STRIP_EXTENSIONS in self._edits:
+                kept = [line for line in lines if line.partition(b":")[0].lower() != b"sec-websocket-extensions"]
                 return Unit(way, at, raw, edit=STRIP_EXTENSIONS, edited=b"\r\n".join(kept) + _HEAD_END)
             return Unit(way, at, raw)
         status = lines[0].split(b" ", 2)
-        if len(status) < 2 or not status[0].startswith(b"HTTP/1."):
+        if len(status) < 2 or status[0] not in (b"HTTP/1.1", b"HTTP/1.0") or not self._open[UP]:
             return self._fault(way, at, start, "not_a_websocket")
-        if status[1] != b"101":
+        speaks = fields.get(b"sec-websocket-protocol", [b"xmpp"])
+        if status[1] != b"101" or [each.lower() for each in fields.get(b"upgrade", ())] != [b"websocket"]:
             self.undecryptable = "the server did not open the WebSocket"
-        elif any(line.lower().startswith(b"sec-websocket-extensions:") for line in lines):
+        elif extended:
             self.undecryptable = "a WebSocket with an extension"
-        self._open[DOWN] = True
+        elif [each.lower() for each in speaks] != [b"xmpp"]:
+            self.undecryptable = "a WebSocket that speaks another protocol"
         return Unit(way, at, raw)
 
     def _frame(self, way: Way, at: float, start: int) -> Unit | None:
@@ -165,25 +188,28 @@ class WebSocketCarrier:
             return Unit(way, at, raw)
         tag = text[1:text.find(b">") if b">" in text else len(text)]
         local = tag.split(None, 1)[0].rstrip(b"/").rpartition(b":")[2] if tag.strip() else b""
-        if local in (b"open", b"close") and FRAMING.encode() in tag:
+        if local in (b"open", b"close"):
             try:
                 element = xml.reader(()).read(text)
             except XmlFault:
                 element = None
+            # In another namespace it is no stanza either (RFC 6120 8: message, presence, iq).
             if element is None or len(element) or element.tag not in (f"{{{FRAMING}}}open", f"{{{FRAMING}}}close"):
                 return self._fault(way, at, start, "bad_framing")
             if local == b"close":
-                return Unit(way, at, raw, b"</stream:stream>")
+                # RFC 7395 3.6.1: the client goes on elsewhere, perhaps not through us.
+                odd = (Oddity(f"{NAME}.sent_elsewhere"),) if element.get("see-other-uri") else ()
+                return Unit(way, at, raw, b"</stream:stream>", whole=True, oddities=odd)
             attributes = "".join(
                 f" {'xml:lang' if name == xml.LANG else name}='{xml.escape(value)}'"
                 for name, value in element.items() if name == xml.LANG or name[:1] != "{"
             )
             header = f"<stream:stream{attributes} xmlns='jabber:client' xmlns:stream='{STREAMS}'>".encode()
             self._header[way] = xml.read_header(header)
-            return Unit(way, at, raw, header)
-        if text[:1] != b"<" or b"stream" in local.lower():
+            return Unit(way, at, raw, header, whole=True)
+        if text[:1] != b"<" or text[1:2] in (b"!", b"?", b"/") or b"stream" in local.lower():
             return self._fault(way, at, start, "bad_framing")
-        return Unit(way, at, raw, text)
+        return Unit(way, at, raw, text, whole=True)
 
     def _fault(self, way: Way, at: float, start: int, name: str) -> Unit:
         return Unit(way, at, bytes(self._buffer[way][start:]), fault=PeerError(f"{NAME}.{name}"))
@@ -265,28 +291,54 @@ def _masked(data: bytes, key: bytes) -> bytes:
     return (int.from_bytes(data) ^ int.from_bytes(pad)).to_bytes(size)
 
 
-def is_request(lines: list[bytes]) -> bool:
-    """Whether the lines of a request's head ask for a WebSocket that speaks XMPP."""
-    asked = speaks = False
+def head_fields(lines: list[bytes]) -> dict[bytes, list[bytes]] | None:
+    """The fields of a head, names in lower case; None: somebody could read it otherwise, or it has a body."""
+    fields: dict[bytes, list[bytes]] = {}
+    for line in lines:
+        if b"\r" in line or b"\n" in line or b"\0" in line:
+            return None
     for line in lines[1:]:
-        name, _, value = line.partition(b":")
-        match name.strip().lower():
-            case b"upgrade":
-                asked = asked or value.strip().lower() == b"websocket"
-            case b"sec-websocket-protocol":
-                speaks = speaks or b"xmpp" in [each.strip().lower() for each in value.split(b",")]
-    return asked and speaks and lines[0].startswith(b"GET ") and lines[0].endswith(b" HTTP/1.1")
+        name, colon, value = line.partition(b":")
+        if not colon or not name or name.translate(None, _TOKEN):
+            return None
+        fields.setdefault(name.lower(), []).append(value.strip(b" \t"))
+    if b"transfer-encoding" in fields:
+        return None
+    # A refusal may well have a body; a request may not.
+    if lines[0].startswith(b"GET ") and any(size != b"0" for size in fields.get(b"content-length", ())):
+        return None
+    return fields
+
+
+def is_request(first: bytes, fields: dict[bytes, list[bytes]]) -> bool:
+    """Whether the head of a request asks for a WebSocket that speaks XMPP, and for nothing else."""
+    words = first.split(b" ")
+    speaks = b",".join(fields.get(b"sec-websocket-protocol", ())).lower().split(b",")
+    return (
+        len(words) == 3 and words[0] == b"GET" and bool(words[1]) and words[2] == b"HTTP/1.1"
+        and [each.lower() for each in fields.get(b"upgrade", ())] == [b"websocket"]
+        and b"xmpp" in [each.strip() for each in speaks]
+    )
 
 
 def probe(up: bytes, down: bytes) -> Match:  # noqa: ARG001 - the contract's shape
-    """A GET that asks for the sub-protocol xmpp."""
-    head = up[:_PROBED * 4]
-    end = head.find(_HEAD_END)
-    if not (head.startswith(b"GET ") or b"GET ".startswith(head[:4])) or (end < 0 and b"\0" in head):
+    """A GET that asks for the sub-protocol xmpp. Read as the most forgiving server reads it: what is strange about it
+    is the decoder's to refuse, and must not make it somebody else's."""
+    head = up[:_PROBED * 4].lstrip(b"\r\n")
+    if not (head[:4].upper() == b"GET " or b"GET ".startswith(head[:4].upper())):
         return Match.NO
-    if end >= 0:
-        return Match.STRONG if is_request(head[:end].split(b"\r\n")) else Match.NO
-    return Match.MORE if len(head) < _PROBED * 4 else Match.NO
+    head, end, _ = head.replace(b"\r", b"").partition(b"\n\n")
+    if b"\0" in head and not end:
+        return Match.NO
+    if not end:
+        return Match.MORE if len(up) < _PROBED * 4 else Match.NO
+    asked = speaks = False
+    for line in head.replace(b"\n ", b" ").replace(b"\n\t", b" ").lower().split(b"\n")[1:]:
+        name, _, value = line.partition(b":")
+        asked = asked or (name.strip() == b"upgrade" and b"websocket" in value)
+        speaks = speaks or (
+            name.strip() == b"sec-websocket-protocol" and b"xmpp" in [each.strip() for each in value.split(b",")])
+    return Match.STRONG if asked and speaks else Match.NO
 
 
 SPEC = Spec(

@@ -7,7 +7,10 @@ from collections.abc import Iterable
 
 import pytest
 
-from inspector.engine.world import SharedMemory
+from inspector.classify.probes import classifier
+from inspector.engine.kit import Kit
+from inspector.engine.session import Session
+from inspector.engine.world import SharedMemory, World
 from inspector.model import (
     DOWN,
     UP,
@@ -22,12 +25,15 @@ from inspector.model import (
     Match,
     Message,
     Notice,
+    Rules,
     Send,
     SignOn,
     Verdict,
+    Way,
 )
 from inspector.protocols.registry import BY_NAME
 from inspector.protocols.xmpp_websocket import STRIP_EXTENSIONS, probe
+from tests.engine.toy import ToyPolicy, ToyScanner
 from tests.evasion.ways import Disguise, Said
 from tests.protocols import test_xmpp, xmpp_disguises
 from tests.protocols.websocket_frames import HANDSHAKE, REQUEST, RESPONSE, frame, framed, messages
@@ -173,6 +179,116 @@ def test_what_cannot_be_read_is_said_so(answer: bytes, why: str) -> None:
     dec = decoder()
     play(dec, [(UP, REQUEST), (DOWN, answer)])
     assert getattr(dec, "undecryptable", None) == why
+
+
+def test_what_comes_with_the_reason_waits_until_it_was_heard() -> None:
+    """Bytes behind a refused handshake, in one read with it: a policy that cuts must not let them go."""
+    dec = decoder()
+    play(dec, [(UP, REQUEST)])
+    answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\n"
+    assert [each.raw for each in dec.feed(Chunk(DOWN, 1.0, answer + b"words"))] == [answer]
+    assert dec.pending(DOWN) == 5
+    assert [each.raw for each in dec.feed(Chunk(DOWN, 1.0, b""))] == [b"words"]
+
+
+@pytest.mark.parametrize(("action", "left"), [("cut", b""), ("pass", b"words")])
+def test_what_comes_with_the_reason_is_the_policy_s(action: str, left: bytes) -> None:
+    """Cut: nothing of it has left. Pass: it goes on at once, nobody waits for more."""
+    kit = Kit(classifier((SPEC,)), Rules(1, ToyPolicy(trouble={"undecryptable": action}), ToyScanner()), Limits())
+    world = World(kit.limits)
+    flow = Flow("f", Address("10.0.0.1", 40000), Address("192.0.2.1", 5280), opened=0.0)
+    session = Session(flow, kit, world)
+    session.step(Chunk(UP, 1.0, REQUEST), world)
+    answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\n"
+    out = session.step(Chunk(DOWN, 1.0, answer + b"words"), world)
+    assert b"".join(each.data for each in out if isinstance(each, Send) and each.way is DOWN) == answer + left
+
+
+@pytest.mark.parametrize("change", [
+    (b"Sec-WebSocket-Extensions:", b"Sec-WebSocket-Extensions :"),
+    (b"Sec-WebSocket-Extensions: ", b"Sec-WebSocket-Extensions:\r\n "),
+    (b"Sec-WebSocket-Extensions:", b"X: y\nSec-WebSocket-Extensions:"),
+    (b"Sec-WebSocket-Extensions:", b"X: y\rSec-WebSocket-Extensions:"),
+    (b"Host: ", b"Host: a\n\nGET /b HTTP/1.1\nHost: "),
+    (b"Host: ", b"Content-Length: 9\r\nHost: "),
+    (b"Host: ", b"Transfer-Encoding: chunked\r\nHost: "),
+    (b"Host: ", b"Upgrade: h2c\r\nHost: "),
+    (b"Upgrade: websocket", b"Upgrade: h2c, websocket"),
+    (b"HTTP/1.1\r\n", b"HTTP/1.1\r\nno field\r\n"),
+    (b"HTTP/1.1\r\n", b"HTTP/1.1 \r\n"),
+    (b"GET ", b"\r\nGET "),
+    (b"GET ", b"get "),
+    (b"Upgrade: websocket", b"Upgrade:\r\n websocket"),
+    (b"Protocol: xmpp", b"Protocol:\r\n\txmpp"),
+])
+def test_a_request_that_servers_read_in_different_ways_is_recognised_and_refused(change: tuple[bytes, bytes]) -> None:
+    """A forgiving server might open the WebSocket, with an extension that we had not seen: it is not passed as
+    something else, and nothing of it leaves."""
+    data = REQUEST.replace(*change, 1)
+    assert data != REQUEST
+    assert probe(data, b"") is Match.STRONG or b"\n\nGET" in data
+    found = decoder((STRIP_EXTENSIONS,)).feed(Chunk(UP, 1.0, data))
+    assert [each.fault is not None for each in found] == [True]
+
+
+@pytest.mark.parametrize("change", [
+    (b"Upgrade: ", b"Sec-WebSocket-Extensions : permessage-deflate\r\nUpgrade: "),
+    (b"Upgrade: ", b"X: y\nSec-WebSocket-Extensions: permessage-deflate\r\nUpgrade: "),
+    (b"Upgrade: ", b"X:\r\n y\r\nUpgrade: "),
+    (b"Upgrade: ", b"Transfer-Encoding: chunked\r\nUpgrade: "),
+])
+def test_a_response_that_clients_read_in_different_ways_is_refused(change: tuple[bytes, bytes]) -> None:
+    """As the request."""
+    dec = decoder()
+    play(dec, [(UP, REQUEST)])
+    found = dec.feed(Chunk(DOWN, 1.0, RESPONSE.replace(*change, 1)))
+    assert [each.fault.name for each in found if each.fault] == ["xmpp_websocket.bad_head"]
+
+
+@pytest.mark.parametrize("behind", [frame(UP, b"<a/>"), REQUEST, b"\r\n"])
+def test_nothing_follows_the_request_before_its_answer(behind: bytes) -> None:
+    """Where the answer is not 101 the server reads it as a request."""
+    found = decoder().feed(Chunk(UP, 1.0, REQUEST + behind))
+    assert [each.fault.name if each.fault else each.raw for each in found] == [
+        REQUEST, "xmpp_websocket.before_the_answer"]
+
+
+def test_an_answer_before_its_request_is_a_fault() -> None:
+    """A 101 to something that we have not read."""
+    broken, = decoder().feed(Chunk(DOWN, 1.0, RESPONSE))
+    assert broken.fault is not None
+
+
+@pytest.mark.parametrize("way", [UP, DOWN])
+@pytest.mark.parametrize("text", [
+    b"<message xmlns='jabber:client'><body>half", b"<message xmlns='jabber:client'/><message", b"<?xml version='1.0'?>",
+    b"<!-- c --><message xmlns='jabber:client'/>", b"<!DOCTYPE a><message xmlns='jabber:client'/>", b"</x>",
+    b"\xef\xbb\xbf<message xmlns='jabber:client'/>", b"\xff\xfe<\0a\0/\0>\0",
+    b"<o:open xmlns:o='urn:ietf:params:xml:ns:xmpp-framing'><a/></o:open>",
+    b"<open to='a>b' xmlns='urn:ietf:params:xml:ns:xmpp-&#x66;raming'><a/></open>",
+])
+def test_a_message_is_one_whole_element(way: Way, text: bytes) -> None:
+    """One peer reads each message by itself, another joins them: what is not whole is said by nobody."""
+    dec = signed_on()
+    found = dec.feed(Chunk(way, 1.0, frame(way, text) + frame(way, b"<message xmlns='jabber:client'/>")))
+    assert len(found) == 1
+    assert found[0].fault is not None
+
+
+def test_an_open_is_one_however_its_namespace_is_written() -> None:
+    """A character reference, a `>` in an attribute: the stream starts anew for us, too."""
+    dec = decoder()
+    play(dec, HANDSHAKE)
+    text = b"<open to='example.org' a='>' version='1.0' xmlns='urn:ietf:params:xml:ns:xmpp-&#x66;raming'/>"
+    one, = dec.feed(Chunk(UP, 1.0, frame(UP, text)))
+    assert (one.fault, one.kind) == (None, "xmpp.stream")
+
+
+def test_fragments_of_nothing_are_bounded() -> None:
+    """Six bytes each: as many as fit in a frame's bytes, in a time that their bytes cost."""
+    dec = signed_on()
+    found = dec.feed(Chunk(UP, 1.0, frame(UP, b"", whole=False) + frame(UP, b"", 0, whole=False) * 90_000))
+    assert [each.fault.name for each in found if each.fault] == ["xmpp_websocket.too_long"]
 
 
 @pytest.mark.parametrize(("data", "name"), [

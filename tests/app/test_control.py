@@ -52,6 +52,13 @@ class Desk:
         self.asked.append(("reload", by))
         raise UserError("policy.yaml:1:1: a fault\npolicy.yaml:2:1: another")
 
+    def workers(self) -> list[dict[str, Any]]:
+        return [{"number": 0, "pid": 7}]
+
+    async def restart(self, by: str) -> dict[str, Any]:
+        self.asked.append(("restart", by))
+        return {"workers": [], "leaving": [0]}
+
     async def hold(self, command: str, request: Mapping[str, Any], by: str) -> Any:
         self.asked.append((command, str(request.get("id")), by))
         return {"done": command}
@@ -88,6 +95,41 @@ def test_commands_and_the_name_of_who_asks(tmp_path: Path) -> None:
     path = tmp_path / "c.sock"
     assert run(path, talk).asked == [("kill", "s0", ME), ("reload", ME)]
     assert not path.exists()
+
+
+def test_what_a_steward_has_to_ask_for_is_waited_for(tmp_path: Path) -> None:
+    """A supervisor of workers answers later; the list of workers and their restart are commands, too."""
+    class Later(Desk):
+        async def status(self) -> dict[str, Any]:  # type: ignore[override]
+            await asyncio.sleep(0)
+            return {"healthy": False}
+
+        async def sessions(self) -> list[Any]:  # type: ignore[override]
+            await asyncio.sleep(0)
+            return [{"id": "s9"}]
+
+        async def kill(self, session: str, by: str) -> None:  # type: ignore[override]
+            await asyncio.sleep(0)
+            raise UserError(f"no session {session}")
+
+    async def main() -> list[tuple[str, ...]]:
+        steward = Later()
+        server = Control(path, steward)
+        await server.start()
+        try:
+            async with asyncio.timeout(20):
+                assert await asyncio.to_thread(ask, path, "status") == {"healthy": False}
+                assert await asyncio.to_thread(ask, path, "sessions") == [{"id": "s9"}]
+                with pytest.raises(UserError, match="no session x"):
+                    await asyncio.to_thread(ask, path, "kill", id="x")
+                assert await asyncio.to_thread(ask, path, "workers") == [{"number": 0, "pid": 7}]
+                assert (await asyncio.to_thread(ask, path, "restart"))["leaving"] == [0]
+        finally:
+            await server.stop()
+        return steward.asked
+
+    path = tmp_path / "c.sock"
+    assert asyncio.run(main()) == [("restart", ME)]
 
 
 def test_the_socket_is_private(tmp_path: Path) -> None:

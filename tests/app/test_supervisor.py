@@ -144,7 +144,8 @@ def test_it_runs_on_either_loop(running: Callable[..., Running], loop: str) -> N
 
 def test_all_faults_of_config_policy_and_packs_keep_it_from_starting(running: Callable[..., Running]) -> None:
     """Every fault with file, line and column; nothing is left behind; no traceback."""
-    gateway = running(policy="rules:\n  - {name: x, when: {event: mesage}, then: block}\n", more="tls: {upstream_ca: nowhere.pem}\n")
+    gateway = running(
+        policy="rules:\n  - {name: x, when: {event: mesage}, then: block}\n", more="tls: {upstream_ca: nowhere.pem}\n")
     gateway.start()
     code, _, err = gateway.end()
     assert code == 1

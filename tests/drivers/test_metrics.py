@@ -200,3 +200,25 @@ def test_a_port_that_is_taken_is_one_sentence() -> None:
         with pytest.raises(OSError, match=rf"metrics: cannot listen on 127\.0\.0\.1:{port}"):
             await MetricsServer(Metrics()).start("127.0.0.1", port)
     _talk(talk)
+
+
+def test_what_must_be_asked_of_others_is_asked_before_each_page() -> None:
+    """The page waits for it, and shows what came."""
+    async def main() -> None:
+        asked: list[int] = []
+
+        async def before() -> None:
+            await asyncio.sleep(0)
+            asked.append(len(asked))
+
+        metrics = Metrics()
+        metrics.add(lambda: [one("asked", "gauge", "how often", len(asked))])
+        server = MetricsServer(metrics, before)
+        port = await server.start("127.0.0.1", 0)
+        try:
+            for n in (1, 2):
+                page = await _ask(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert f"\nasked {n}\n".encode() in page
+        finally:
+            await server.stop()
+    asyncio.run(main())

@@ -116,7 +116,7 @@ class Item:
 
     __slots__ = (
         "deadline", "file", "findings", "frame", "group", "kept", "left", "rules", "scans", "signing", "solid",
-        "verdicts",
+        "trouble", "verdicts",
     )
 
     def __init__(self, frame: Frame, rules: Rules, left: int) -> None:
@@ -128,6 +128,8 @@ class Item:
         """Scan id -> index of the event it is for."""
         self.findings: list[tuple[Finding, ...] | str] = []
         """Per event: findings, or the sentence of a failed scan."""
+        self.trouble = "scanner_failed"
+        """What a failed scan of it is called."""
         self.verdicts: list[Verdict] | None = None
         """What is to be done, once all is known."""
         self.kept: set[int] | None = None
@@ -745,7 +747,8 @@ class Session:
         for event, findings in zip(frame.events, item.findings, strict=True):
             event = self._marked(event, way, frame.at, world)
             if type(findings) is str:
-                asked = self._failed_scan(event, findings, way, frame.at, policy_rules=rules, out=out)
+                asked = self._failed_scan(event, findings, way, frame.at, policy_rules=rules, out=out,
+                                          name=item.trouble)
                 found: tuple[Finding, ...] = ()
             else:
                 assert isinstance(findings, tuple)
@@ -784,15 +787,16 @@ class Session:
 
     def _failed_scan(
         self, event: Event, failure: str, way: Way, at: float, *, policy_rules: Rules, out: list[Effect],
+        name: str = "scanner_failed",
     ) -> Verdict | None:
-        action = policy_rules.policy.on_trouble("scanner_failed", self.context.protocol)
+        action = policy_rules.policy.on_trouble(name, self.context.protocol)
         done = action if policy_rules.policy.enforce else "pass"
-        self._note_trouble("scanner_failed", failure, done, at, out)
+        self._note_trouble(name, failure, done, at, out)
         if action == "pass":
             return policy_rules.policy.decide(event, self.context, way, at, ())
         return Verdict(
             {"cut": Action.CUT, "hold": Action.HOLD}.get(action, Action.BLOCK), rule=None,
-            reason=f"scanner_failed: {failure}", notice=None if action == "hold" else NOTICE_FAILED,
+            reason=f"{name}: {failure}", notice=None if action == "hold" else NOTICE_FAILED,
         )
 
     def _did(self, item: Item, event: Event, asked: Verdict) -> Verdict:
@@ -1265,6 +1269,8 @@ class Session:
                 if item.scans and inp.id in item.scans:
                     index = item.scans.pop(inp.id)
                     item.findings[index] = inp.findings if inp.failure is None else inp.failure
+                    if inp.failure is not None:
+                        item.trouble = inp.trouble
                     if not item.scans:
                         item.deadline = None
                         self._decide(item, inp.at, world, out)
@@ -1305,13 +1311,15 @@ class Session:
         if action == "cut":
             self._cut(at, world, out, reason="store_failed")
         elif action != "pass" and item.verdicts is not None:
-            refused = [
-                msgspec.structs.replace(
-                    v, action=Action.BLOCK, masks=(),
-                    notice=v.notice if v.notice is None else NOTICE_FAILED.replace("{reference}", v.reference),
-                ) if v.action is Action.REDACT else v
-                for v in item.verdicts
-            ]
+            refused = list(item.verdicts)
+            for index, event in enumerate(items[-1].frame.events):
+                verdict = refused[index]
+                if verdict.action is Action.REDACT:
+                    # The sender of what was to be masked is told now, whatever the rule says: it does not arrive.
+                    text = NOTICE_FAILED.replace("{reference}", verdict.reference)
+                    said = self._degrade(Verdict(Action.BLOCK, notice=text), event, items[-1])
+                    refused[index] = msgspec.structs.replace(
+                        verdict, action=said.action, masks=(), notice=said.notice)
             for each in items:
                 each.verdicts = refused
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from inspector.model import (
+    DOWN,
     Closed,
     Context,
     Cut,
@@ -14,6 +15,7 @@ from inspector.model import (
     Finish,
     Flow,
     Guess,
+    Input,
     Kept,
     Killed,
     Limits,
@@ -181,10 +183,33 @@ def test_a_scan_that_failed_is_never_clean(how: str) -> None:
 
 
 def test_a_row_that_cannot_be_written_lets_nothing_out() -> None:
-    """store_failed blocks by default: a masked message is not delivered either."""
+    """store_failed blocks by default: a masked message is not delivered either, and its sender is told although the
+    rule has no words for him."""
     play = signed_on()
     play >> up(b"SAY bob mask secret\n") << [Row("message"), Row("verdict", durable=True, did="redact")]
-    play >> Kept(play.durable, START, ok=False) << [Row("trouble", name="store_failed", did="block")]
+    not_delivered(play, Kept(play.durable, START, ok=False))
+
+
+def not_delivered(play: Play, given: Input) -> None:
+    """Trouble, and a notice to the sender; nothing goes up."""
+    play >> given
+    trouble, said = play.last
+    play.last = []
+    assert Row("trouble", name="store_failed", did="block").matches(trouble)
+    assert isinstance(said, Send)
+    assert said.way is DOWN
+    assert b"it could not be checked" in said.data
+
+
+def test_a_text_for_which_there_was_no_room_is_overload() -> None:
+    """The policy says what follows."""
+    p = signed_on()
+    p >> up(b"SAY bob long words\n")
+    scan = p.scans[-1]
+    p.last = []
+    p >> Scanned(scan.id, START, (), "too many texts wait", "overload")
+    rows = [e.row for e in p.last if isinstance(e, Note)]
+    assert [row["name"] for row in rows if row["event"] == "trouble"] == ["overload"]
 
 
 def test_a_store_that_never_answers_is_a_store_that_failed() -> None:
@@ -192,7 +217,7 @@ def test_a_store_that_never_answers_is_a_store_that_failed() -> None:
     play = signed_on()
     play >> up(b"SAY bob mask secret\n") << [Row("message"), Row("verdict", durable=True)]
     assert play.wake is not None
-    play >> Woke(play.wake) << [Row("trouble", name="store_failed", did="block")]
+    not_delivered(play, Woke(play.wake))
 
 
 def test_a_message_over_several_units_is_judged_whole() -> None:

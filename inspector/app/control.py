@@ -185,8 +185,9 @@ class Control:
                     return
                 if not line.endswith(b"\n"):
                     return
+                answer = await self._obey(line, by)  # as long as it takes: a reload compiles, a restart starts programs
                 async with asyncio.timeout(IDLE_SECONDS):
-                    await _answer(writer, await self._obey(line, by))
+                    await _answer(writer, answer)
         except (TimeoutError, OSError):
             return
         finally:

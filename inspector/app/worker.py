@@ -111,9 +111,9 @@ class Worker(Supervisor):
 
     async def accept(self, leases: list[Lease]) -> None:
         """Take connections, and the leases of the worker before us."""
-        await self.gateway.listen()
         for lease in leases:
             self.gateway.leases.take_over(lease.listener, lease.port, lease.expect, lease.until, lease.ends)
+        await self.gateway.listen()
 
     async def others(self, numbers: list[int], new: int | None) -> None:
         """Who lives beside us."""

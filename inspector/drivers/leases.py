@@ -72,7 +72,7 @@ class Pool(LeasePool):
 class Leases:
     """All pools of a gateway, and who announced what."""
 
-    __slots__ = ("_announcers", "_clock", "elsewhere", "pools", "refused", "told", "unclaimed", "used")
+    __slots__ = ("_announcers", "_clock", "_coming", "elsewhere", "pools", "refused", "told", "unclaimed", "used")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -85,6 +85,8 @@ class Leases:
         self.refused = 0
         """Leases that led where nothing may lead."""
         self._announcers: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._coming: dict[str, list[tuple[int, Expect, float]]] = {}
+        """Leases taken over, by listener, until its pool is made."""
         self.told: Callable[[int, float], object] | None = None
         """Told of each port that is leased and until when: other workers must know whose connections come there."""
         self.elsewhere: Callable[[int, float], bool] | None = None
@@ -93,6 +95,8 @@ class Leases:
     def make(self, listener: str, ports: Iterable[int], seconds: float) -> Pool:
         """The pool of a listener."""
         pool = self.pools[listener] = Pool(ports, seconds, self.told)
+        for port, expect, until in self._coming.pop(listener, ()):
+            pool.adopt(port, expect, until)
         return pool
 
     def paths(self, flow: str, pool: Pool, up: str, down: str | None, client: str, server: str) -> Paths:
@@ -135,12 +139,11 @@ class Leases:
         ]
 
     def take_over(self, listener: str, port: int, expect: Expect, until: float, ends: tuple[str, str] | None) -> None:
-        """A lease of the worker whose place we take."""
-        pool = self.pools.get(listener)
-        if pool is not None:
-            pool.adopt(port, expect, until)
-            if ends is not None and expect.flow is not None:
-                self._announcers[expect.flow] = ends
+        """A lease of the worker whose place we take: to be told before the pool is made, so that it stands when the
+        first connection comes."""
+        self._coming.setdefault(listener, []).append((port, expect, until))
+        if ends is not None and expect.flow is not None:
+            self._announcers[expect.flow] = ends
 
     @property
     def in_use(self) -> int:

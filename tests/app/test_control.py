@@ -132,6 +132,31 @@ def test_what_a_steward_has_to_ask_for_is_waited_for(tmp_path: Path) -> None:
     assert asyncio.run(main()) == [("restart", ME)]
 
 
+def test_a_command_may_take_longer_than_a_silent_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A reload that compiles, a restart of workers: only who asks nothing is sent away, and nothing ends half done."""
+    monkeypatch.setattr(control, "IDLE_SECONDS", 0.05)
+
+    class Slow(Desk):
+        async def restart(self, by: str) -> dict[str, Any]:
+            await asyncio.sleep(0.3)
+            return await super().restart(by)
+
+    async def main() -> list[tuple[str, ...]]:
+        steward = Slow()
+        server = Control(path, steward)
+        await server.start()
+        try:
+            assert (await asyncio.to_thread(ask, path, "restart"))["leaving"] == [0]
+        finally:
+            await server.stop()
+        return steward.asked
+
+    path = tmp_path / "c.sock"
+    assert asyncio.run(main()) == [("restart", ME)]
+
+
 def test_the_socket_is_private(tmp_path: Path) -> None:
     """0600 from the first moment; 0660 and the group's with control_group."""
     path = tmp_path / "var" / "c.sock"

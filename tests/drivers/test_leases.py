@@ -116,3 +116,36 @@ def test_exhaustion_is_counted() -> None:
 def test_addresses_of_peers(address: str, place: tuple[str, int] | None) -> None:
     """host:port as a decoder wrote it, or nothing."""
     assert endpoint(address) == place
+
+
+def test_leases_that_stand_go_to_the_worker_that_takes_the_place() -> None:
+    """With whom they are for, until when, and who announced them; one whose time is over does not go; a port that is
+    leased is not given again."""
+    old = Leases(lambda: 101.0)
+    told: list[tuple[int, float]] = []
+    old.told = lambda port, until: told.append((port, until))
+    pool = old.make("l", (9400, 9401, 9402), 60.0)
+    old.paths("f1", pool, OWN_HOST, None, "10.0.0.5", "8.8.8.8")
+    assert pool.take(Expect("10.0.0.5:4000", "dcc", flow="f1"), 30.0) == 9400
+    standing = Expect("10.0.0.5:5000", "dcc", flow="f1", client="10.0.0.9")
+    assert pool.take(standing, 100.0) == 9401
+    assert told == [(9400, 90.0), (9401, 160.0)]
+    new = Leases(lambda: 102.0)
+    for one in old.hand_over():
+        new.take_over(*one)
+    taken = new.make("l", (9400, 9401, 9402), 60.0)
+    assert taken.leases(102.0) == [(9401, standing, 160.0)]
+    assert new.refusal(standing, "10.0.0.5", 5000, own) is None
+    assert new.refusal(standing, "10.0.0.6", 5000, own) is not None
+    assert {taken.take(standing, 102.0) for _ in range(3)} == {9400, 9402, None}
+    assert taken.claim(9401, "10.0.0.8", 102.0) is None
+    assert taken.claim(9401, "10.0.0.9", 102.0) == standing
+
+
+def test_a_lease_may_lead_to_one_of_another_worker() -> None:
+    """Two users of one gateway, in two workers: the port is ours, and leased there."""
+    leases, expect = leased(f"{OWN_HOST}:9400", DOWN, "10.0.0.5", "8.8.8.8")
+    assert leases.refusal(expect, OWN_HOST, 9400, own) is not None
+    leases.elsewhere = lambda port, at: port == 9400
+    assert leases.refusal(expect, OWN_HOST, 9400, own) is None
+    assert leases.refusal(expect, OWN_HOST, 1080, own) is not None

@@ -2135,8 +2135,9 @@ class OscarDecoder(Unreleased):
         return acts
 
     def keep(self, frames: Sequence[Frame], index: int) -> bytes | None:
-        """Family and subtype (16 bits each) and the SNAC's body: of messages and of words in a room. A request for the
-        host's acknowledgement (TLV 3 of 04/06) is not kept: it was answered."""
+        """Family and subtype (16 bits each), the room (UTF-8 behind 16 bits of length; empty for a message) and the
+        SNAC's body: of messages and of words in a room. A request for the host's acknowledgement (TLV 3 of 04/06) is
+        not kept: it was answered."""
         frame = frames[-1]
         if len(frames) > 1 or type(frame.events[index]) is not Message or frame.note is _RAW:
             return None
@@ -2145,24 +2146,29 @@ class OscarDecoder(Unreleased):
         if kind not in _KEPT or case.lying or case.offer is not None:
             return None
         body = raw[at:end]
+        room = (self._room or "").encode("utf-8", "surrogatepass") if kind[0] == 0x0E else b""
+        if kind[0] == 0x0E and not 0 < len(room) < 0x10000:
+            return None
         if kind == (4, 6):
             tlvs = at + 11 + raw[at + 10] if end - at > 10 else end
             found, true = walk(raw, tlvs, end)
             if not true:
                 return None
             body = raw[at:tlvs] + b"".join(raw[start - 4:stop] for each, start, stop in found if each != 3)
-        return _KIND.pack(*kind) + body
+        return _KIND.pack(*kind, len(room)) + room + body
 
     def release(self, kept: bytes, way: Way) -> list[Act] | None:
         """The SNAC with this session's numbers; words of a room only in a session of that room."""
-        if not self.ready(way) or len(kept) < 4:
+        if not self.ready(way) or len(kept) < _KIND.size:
             return None
-        family, sub = _KIND.unpack_from(kept)
-        if (family == 0x0E) is not self._chat:
+        family, sub, size = _KIND.unpack_from(kept)
+        body = _KIND.size + size
+        room = kept[_KIND.size:body].decode("utf-8", "surrogatepass")
+        if (family, sub) not in _KEPT or (family == 0x0E) is not self._chat or (self._chat and room != self._room):
             return None
         acts: list[Act] = []
         request = self._asking() if way is UP else self._request()
-        self._say(way, _SNAC.pack(family, sub, 0, request) + kept[4:], acts)
+        self._say(way, _SNAC.pack(family, sub, 0, request) + kept[body:], acts)
         return acts
 
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
@@ -2180,7 +2186,7 @@ class OscarDecoder(Unreleased):
         return acts
 
 
-_KIND = struct.Struct(">HH")
+_KIND = struct.Struct(">HHH")
 _KEPT = frozenset(((4, 6), (4, 7), (0x0E, 5), (0x0E, 6)))
 """What can be sent later."""
 

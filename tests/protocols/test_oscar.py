@@ -468,6 +468,20 @@ def test_a_service_connection_knows_user_and_room() -> None:
     ]
 
 
+def test_words_of_a_room_are_released_in_that_room_only() -> None:
+    """A user may be in several rooms, each with its own connection; what waited from one is not said in another."""
+    room = Session(ROOM[:5])
+    frame, = room.feed(UP, room.write(UP, snac(0x0E, 5, room_words(b"hello you all"), 7)))
+    kept = room.decoder.keep([frame], 0)
+    assert kept is not None
+    assert Session(ROOM[:6]).decoder.release(kept, UP)
+    cellar = down(snac(0x0E, 2, u16(4) + s8("!aol://2719:10-4-cellar") + u16(0) + b"\2" + u16(0)))
+    other = [*ROOM[:3], cellar, *ROOM[4:6]]
+    assert Session(other).decoder.release(kept, UP) is None
+    assert Session().decoder.release(kept, UP) is None
+    assert Session(ROOM[:6]).decoder.release(kept[:5], UP) is None
+
+
 def test_migration_is_a_redirect() -> None:
     """01/12 has a list of families in front of its host and cookie."""
     session = Session()

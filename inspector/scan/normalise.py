@@ -189,6 +189,8 @@ def _visible(text: str) -> str:
     if plain != text and ENCLOSED.search(text) is not None:
         plain = unicodedata.normalize("NFKC", text.translate(_ENCLOSED))
     visible = INVISIBLE.sub("", plain)
+    if "&" in visible and len(visible) != len(plain):
+        visible = _unescape(visible)  # what does not show stood inside a reference
     usual = visible.isprintable() and "  " not in visible and "\u2800" not in visible
     return visible if usual else BLANKS.sub(" ", visible)
 

@@ -64,7 +64,7 @@ def test_a_reference_is_one_cluster() -> None:
 
 @pytest.mark.parametrize("text", [
     "PAY\u202elap\u202c now", "pay\u202e\u202dpal\u202c\u202c", "ⓟᴀʏᴘᴀʟ", "⒫⒜⒴⒫⒜⒧", "🅟🅐🅨🅟🅐🅛", "pаyрal",
-    "p\u05b0a\u05b0y\u05b0pal", "p\U0001bca0aypal", "&#112aypal", "pay\x01pal", "ƥaүpał",
+    "pay&\u200b#112;al", "p\u05b0a\u05b0y\u05b0pal", "p\U0001bca0aypal", "&#112aypal", "pay\x01pal", "ƥaүpał",
 ])
 def test_more_disguised_words(text: str) -> None:
     """Overrides of direction, letters in signs, marks of other scripts, controls, references without semicolon."""

@@ -64,10 +64,12 @@ class _Taken:
 class Covers:
     """Releases that cover the legs which follow them."""
 
-    __slots__ = ("_entries", "_most")
+    __slots__ = ("_entries", "_most", "_readers")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, readers: int = 4096) -> None:
+        """`readers`: sessions that one release covers at most."""
         self._most = most
+        self._readers = readers
         self._entries: dict[int, list[tuple[Cover, set[str]]]] = {}
 
     def __bool__(self) -> bool:
@@ -88,13 +90,18 @@ class Covers:
     def find(self, event: Message | File, digest: str, protocol: str | None, user: str | None, way: Way, flow: str,
              at: float) -> Cover | None:
         """The release that covers this event in this session, once."""
+        if not digest:
+            return None  # what was not read is nothing that was reviewed
         for cover, used in self._entries.get(hash((protocol, digest)), ()):
             if cover.until <= at or flow in used or cover.protocol != protocol or cover.digest != digest:
+                continue
+            if len(used) >= self._readers:
                 continue
             sender, conversation = bare(event.sender or (user if way is UP else None)), bare(event.conversation)
             place = bare(cover.conversation)
             # In a room the reader's leg names the writer by the room.
-            if sender != cover.sender and not (sender and sender == conversation == place):
+            by_room = way is DOWN and sender == conversation == place
+            if not sender or (sender != cover.sender and not by_room):
                 continue
             readers = {bare(name) for name in event.recipients} | ({bare(user)} if way is DOWN else set())
             if (conversation and conversation == place) or not readers.isdisjoint(cover.recipients):
@@ -231,6 +238,11 @@ class Holding:
             held = self._released[0]
             if not session.has_room(held.way):
                 return
+            if self._asked is None and not self._is_his(held):
+                self._released.popleft()
+                self._go = False
+                out.append(Came(held.id, False))
+                continue
             if not self._go:
                 if self._asked is None:
                     self._asked = session.next_id()
@@ -246,7 +258,16 @@ class Holding:
                     out.append(act)
                 else:
                     session.aside(act, out)
-            out.append(Came(held.id, bool(sends)))
+            out.append(Came(held.id, any(act.way is held.way for act in sends)))
+
+    def _is_his(self, held: Held) -> bool:
+        """Whether this is still a session of the item's user: he may have taken another name since the desk looked."""
+        context, flow = self._session.context, self._session.flow
+        if context.protocol != held.protocol or held.user is None or bare(context.user) != bare(held.user):
+            return False
+        if held.identity == "authenticated":
+            return context.identity == "authenticated"
+        return flow.id == held.flow or flow.client.ip == held.client
 
     def end(self, at: float, out: list[Effect]) -> None:
         """The session is over: what was not stored waits for nobody, what was not sent is sent elsewhere."""
@@ -258,8 +279,12 @@ class Holding:
 
 
 def bare(name: str | None) -> str:
-    """A name without its resource, in lower case: how two legs of one message name the same person."""
-    return "" if name is None else name.partition("/")[0].lower()
+    """A name without its resource, in lower case: how two legs of one message name the same person. Only an address
+    has a resource: other names (of channels) may hold a slash."""
+    if name is None:
+        return ""
+    head = name.partition("/")[0]
+    return (head if "@" in head else name).lower()
 
 
 def digest_of(event: Event) -> str:
@@ -278,7 +303,6 @@ def digest_of_texts(texts: tuple[Text, ...]) -> str:
             made.update(b"%d:" % len(data))
             made.update(data)
     return made.hexdigest()
-
 
 
 

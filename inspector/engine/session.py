@@ -847,6 +847,8 @@ class Session:
         tally.actions[name] = tally.actions.get(name, 0) + 1
         verdict = msgspec.structs.replace(verdict, reference=reference)
         notice = did.notice
+        if notice == NOTICE_HOLD and done is not Action.HOLD:
+            notice = NOTICE_BLOCK  # it is refused with what stands beside it, or goes on without its words
         if notice is not None:
             notice = notice.replace("{reference}", reference)
         row = rows.of_verdict(
@@ -1639,6 +1641,9 @@ def _together(frame: Frame, dids: list[Verdict]) -> list[Action]:
         if action >= Action.HOLD:
             # What is refused with what waits is refused: a release would let it go, too.
             refused[unit] = max(action, refused.get(unit, action))
+    for unit, action in zip(frame.units, done, strict=True):
+        if action is Action.REDACT and refused.get(unit) is Action.HOLD:
+            refused[unit] = Action.BLOCK  # as it would the words that are to be masked
     return [refused.get(unit, action) for unit, action in zip(frame.units, done, strict=True)]
 
 

@@ -250,7 +250,7 @@ class World:
         self.redirects: Table[str, Expect] = Table(limits.memory_entries)
         """The same, of connections to another server of the same protocol: they are known by their bytes, too."""
         self.tallies: dict[str, Tally] = {}
-        self.covers = Covers(limits.covers)
+        self.covers = Covers(limits.covers, readers=limits.cover_sessions)
         """Releases that cover the legs which follow them."""
 
     def expect(

@@ -136,6 +136,7 @@ class Limits:
     covers: int = _bound(10000, "releases whose following legs pass; the oldest is forgotten first")
     cover_seconds: float = _bound(600, "a release covers the legs of the same message that follow it so long")
     cover_file_seconds: float = _bound(86400, "a released file may be sent again so long")
+    cover_sessions: int = _bound(4096, "sessions in which one release passes: the readers of a large room")
     releases_waiting: int = _bound(256, "released items that one session is given before they are sent")
     hold_items: int = _bound(10000, "messages and files that wait for a reviewer; above it hold_full")
     hold_bytes: int = _bound(8 << 30, "bytes of them on disk; above it hold_full")

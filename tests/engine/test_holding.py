@@ -9,11 +9,12 @@ import pytest
 
 from inspector.engine.holding import Covers, digest_of_texts
 from inspector.engine.kit import HOLDING
-from inspector.engine.session import Session
+from inspector.engine.session import Session, _together
 from inspector.engine.world import World
 from inspector.model import (
     DOWN,
     UP,
+    Action,
     Address,
     Arrived,
     Came,
@@ -25,6 +26,7 @@ from inspector.model import (
     Effect,
     FileMode,
     FileReport,
+    Frame,
     Held,
     Hold,
     Input,
@@ -37,6 +39,8 @@ from inspector.model import (
     Send,
     Text,
     Unhold,
+    Verdict,
+    Way,
     Woke,
 )
 from tests.engine.toy import FLOW, ToyPolicy, toy_kit
@@ -238,6 +242,56 @@ def test_what_this_session_cannot_send_goes_back() -> None:
     assert talk.out == [Came("h3", False)]
 
 
+@pytest.mark.parametrize("change", [
+    {"user": "bob"}, {"user": None}, {"protocol": "irc"}, {"identity": "claimed", "client": "10.0.0.9"},
+])
+def test_nobody_else_is_given_a_released_item(change: dict[str, Any]) -> None:
+    """Whose session it is may have changed since the desk looked."""
+    talk = Talk()
+    talk(Released(START, held_item(**change)))
+    assert talk.of(Deliver) == []
+    assert talk.of(Came) == [Came("h1", False)]
+    assert talk.sent() == []
+
+
+def test_who_becomes_somebody_else_before_it_is_sent_is_not_given_it() -> None:
+    """The name changes while the state `delivering` is written."""
+    talk = Talk()
+    talk(Released(START, held_item()))
+    deliver, = talk.of(Deliver)
+    talk(down(b"ME bob\n"))
+    talk(Kept(deliver.id, START))
+    assert talk.of(Came) == [Came("h1", False)]
+    assert talk.sent() == []
+
+
+def test_what_says_nothing_to_the_reader_was_not_sent() -> None:
+    """Words of ours to the writer alone are no delivery."""
+    talk = Talk()
+    talk(Released(START, held_item(way=DOWN, raw=b"ANSWERS ONLY\n")))
+    talk(Kept(talk.of(Deliver)[0].id, START))
+    assert talk.of(Came) == [Came("h1", False)]
+
+
+def test_the_sender_of_an_answer_is_not_told_that_it_waits() -> None:
+    """It went on without its words: nothing of it is stored."""
+    talk = Talk()
+    talk(up(b"ANS bob hold\n"))
+    row, = talk.rows("verdict")
+    assert "waits" not in (row["notice"] or "")
+    talk(Kept(talk.durable(), START))
+    assert not any(b"waits" in said for _, said in talk.sent())
+
+
+def test_what_goes_with_something_masked_is_not_held() -> None:
+    """The whole unit would be released later, and the words that were to be masked with it, unseen."""
+    frame = Frame(UP, START, b"x", "toy", (Message(), Message(), Message()), units=(0, 0, 1))
+    given = [Verdict(Action.HOLD), Verdict(Action.REDACT), Verdict(Action.HOLD)]
+    assert _together(frame, given) == [Action.BLOCK, Action.BLOCK, Action.HOLD]
+    given = [Verdict(Action.HOLD), Verdict(Action.WARN), Verdict(Action.PASS)]
+    assert _together(frame, given) == [Action.HOLD, Action.HOLD, Action.PASS]
+
+
 def test_a_sign_on_is_told_to_the_desk() -> None:
     """What was released for him may come now."""
     talk = Talk()
@@ -277,6 +331,52 @@ def test_a_release_covers_nothing_else(change: dict[str, Any]) -> None:
     world = World(Limits())
     world.covers.add(cover(**change), START - 2)
     hold(Talk(world))
+
+
+def covered(covers: Covers, event: Message, user: str = "ann", way: Way = UP, flow: str = "f") -> bool:
+    return covers.find(event, digest_of_texts(event.texts), "toy", user, way, flow, START) is not None
+
+
+HELD_TEXT = (Text("body", "please hold this"),)
+
+
+def test_nobody_is_nobody_s_sender() -> None:
+    """A message without a writer is not covered by a release of one without."""
+    covers = Covers(8)
+    covers.add(cover(sender=""), START)
+    assert not covered(covers, Message(recipients=("bob",), texts=HELD_TEXT), way=DOWN)
+
+
+def test_only_readers_know_a_writer_by_the_room() -> None:
+    """Going up nobody is the room."""
+    covers = Covers(8)
+    covers.add(cover(sender="ann@a", conversation="room@muc", recipients=("room@muc",)), START)
+    message = Message(sender="room@muc/x", conversation="room@muc", recipients=("room@muc",), texts=HELD_TEXT)
+    assert not covered(covers, message, "eve@a")
+    assert covered(covers, message, "eve@a", DOWN)
+
+
+def test_a_slash_is_a_resource_only_behind_an_address() -> None:
+    """Names of channels may hold one: another channel is another conversation."""
+    covers = Covers(8)
+    covers.add(cover(conversation="#plan/open", recipients=("#plan/open",)), START)
+    assert not covered(covers, Message(conversation="#plan/x", recipients=("#plan/x",), texts=HELD_TEXT))
+    assert covered(covers, Message(conversation="#plan/open", recipients=("#plan/open",), texts=HELD_TEXT))
+
+
+def test_a_release_covers_so_many_sessions_only() -> None:
+    """Who signs on again and again does not say it for ever, and the memory of it is bounded."""
+    covers = Covers(8, readers=3)
+    covers.add(cover(), START)
+    message = Message(sender="ann", recipients=("bob",), texts=HELD_TEXT)
+    assert [covered(covers, message, flow=str(n)) for n in range(5)] == [True, True, True, False, False]
+
+
+def test_a_digest_of_nothing_covers_nothing() -> None:
+    """A file that was not read whole has none."""
+    covers = Covers(8)
+    covers.add(cover(digest=""), START)
+    assert covers.find(Message(sender="ann", recipients=("bob",)), "", "toy", "ann", UP, "f", START) is None
 
 
 def test_covers_are_bounded_and_forgotten_in_time() -> None:

@@ -137,7 +137,10 @@ class ToyDecoder(Unreleased):
         return b"".join(frame.raw for frame in frames)
 
     def release(self, kept: bytes, way: Way) -> list[Act] | None:
-        return None if b"elsewhere" in kept else [Send(way, b"LATE " + kept), Send(way.other, b"OK\n")]
+        if b"elsewhere" in kept:
+            return None
+        answer = Send(way.other, b"OK\n")
+        return [answer] if kept == b"ANSWERS ONLY\n" else [Send(way, b"LATE " + kept), answer]
 
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
         return [Send(DOWN, b"BYE " + reason.encode() + b"\n"), Send(UP, b"BYE\n")]

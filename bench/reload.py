@@ -129,6 +129,8 @@ async def once(gateway: Watched, work: Path, rate: float, seed: int, quiet: floa
     port = await chat.listen()
     await asyncio.to_thread(gateway.start, work, port)
     try:
+        # Made before anybody talks: the load is in this process.
+        realistic_rules.write_pack(gateway.place / "new", gateway.rules, seed)
         await chat.connect(gateway.port, SESSIONS)
         chat.talk(rate)
         await asyncio.sleep(2)
@@ -138,7 +140,10 @@ async def once(gateway: Watched, work: Path, rate: float, seed: int, quiet: floa
         still = chat.forget()
         before = await asyncio.to_thread(ask, gateway.pid, gateway.report)
         start = memory(gateway.pid)
-        realistic_rules.write_pack(gateway.place / "signatures", gateway.rules, seed)
+        (gateway.place / "new" / "realistic" / "rules.yar").replace(
+            gateway.place / "signatures" / "realistic" / "rules.yar")
+        (gateway.place / "new" / "realistic" / "pack.yaml").replace(
+            gateway.place / "signatures" / "realistic" / "pack.yaml")
         peak = Peak(gateway.pid)
         began = time.perf_counter()
         await asyncio.to_thread(gateway.reload)

@@ -341,6 +341,7 @@ def test_a_reload_is_for_all_workers_or_for_none(gateway: Crew) -> None:
     gateway.until(lambda: os.listdir(gateway.folder / "var" / "in-force") == [str(before + 2)])
 
 
+@pytest.mark.long
 def test_a_worker_that_hangs_is_killed_and_replaced(gateway: Crew) -> None:
     """One that is stopped answers nothing: after limits.worker_seconds it is treated as dead."""
     gateway.path.write_text(gateway.text.replace("restart_seconds: 1", "restart_seconds: 1, worker_seconds: 3"))
@@ -381,7 +382,7 @@ def test_a_rolling_restart_refuses_nobody(gateway: Crew) -> None:
     thread = threading.Thread(target=come_and_go)
     thread.start()
     try:
-        answer = ask(gateway.control, "restart", seconds=60)
+        answer = ask(gateway.control, "restart", seconds=3 * PATIENCE)
         gateway.until(lambda: not before & {one["pid"] for one in gateway.workers()})
     finally:
         over.set()

@@ -220,6 +220,8 @@ class WebSocketCarrier:
     def rest(self, way: Way) -> bytes:
         data = bytes(self._buffer[way])
         self._buffer[way].clear()
+        self._looked[way] = 0
+        self._fragment[way] = None
         return data
 
     # -- writing

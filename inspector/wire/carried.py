@@ -72,6 +72,8 @@ class CarriedDecoder:
         self._odd: tuple[list[Oddity], list[Oddity]] = ([], [])
         """Its oddities, one of each name."""
         self._edit: list[str | None] = [None, None]
+        self._more = [False, False]
+        """The last unit goes on in the next one."""
         self._frames: tuple[list[Frame], list[Frame]] = ([], [])
         """Inner frames of it."""
         self._out: tuple[list[bytes], list[bytes]] = ([], [])
@@ -92,6 +94,11 @@ class CarriedDecoder:
         if chunk.gap:
             # What was lost may have held half a unit of either: the inner one decides whether it can go on.
             self._take(way, Unit(way, chunk.at, b""), Chunk(way, chunk.at, b"", chunk.gap), frames)
+            lost = b"" if self._broken[way] else self._block(way)[0] + self._carrier.rest(way)
+            if self._frames[way]:
+                self._ended(way, lost, None, (), frames)
+            elif lost:
+                frames.append(Frame(way, chunk.at, lost, f"{self._name}.rest"))
         units = self._carrier.feed(chunk)
         for index, unit in enumerate(units):
             if self._broken[way]:
@@ -117,18 +124,17 @@ class CarriedDecoder:
             elif held:
                 frames.append(Frame(way, chunk.at, held, f"{self._name}.rest"))
         elif chunk.end:
-            self._take(way, Unit(way, chunk.at, b""), Chunk(way, chunk.at, b"", 0, True), frames)
-            raw = self._block(way)[0] + self._carrier.rest(way)
-            if raw and frames and frames[-1].fault is not None:
-                frames[-1] = msgspec.structs.replace(frames[-1], raw=frames[-1].raw + raw)
-            elif raw:
-                frames.append(Frame(way, chunk.at, raw, f"{self._name}.rest"))
+            end = Unit(way, chunk.at, b"", more=self._more[way])
+            self._take(way, end, Chunk(way, chunk.at, b"", 0, True), frames)
+            if self._frames[way] and not self._broken[way]:
+                self._ended(way, b"", None, (), frames)  # the rest was never whole: it stays
         return frames
 
     def _take(self, way: Way, unit: Unit, inner: Chunk, frames: list[Frame]) -> None:
         """One more unit of a block."""
         held, odd = self._held[way], self._odd[way]
         held += unit.raw
+        self._more[way] = unit.more
         for oddity in unit.oddities:
             if all(oddity.name != other.name for other in odd):
                 odd.append(oddity)
@@ -210,7 +216,8 @@ class CarriedDecoder:
             self._out[way].clear()
             self._came[way].clear()
             if sent == came:
-                acts.insert(0, Send(way, frame.raw))
+                if frame.raw:
+                    acts.insert(0, Send(way, frame.raw))
             elif sent:
                 acts.insert(0, Send(way, self._carrier.wrap(way, sent)))
         return acts

@@ -125,6 +125,24 @@ def test_nothing_of_a_fragmented_message_leaves_before_its_end() -> None:
     assert [type(e) for f in found for e in f.events] == [Message]
 
 
+@pytest.mark.parametrize("way", [UP, DOWN])
+def test_fragments_without_an_end_do_not_leave_when_their_way_ends(way: Way) -> None:
+    """Nobody has judged them; the other side might well read what it has."""
+    dec = signed_on()
+    text = b"<message xmlns='jabber:client' to='bob@example.org'><body>in pieces</body></message>"
+    for data in (frame(way, text[:20], whole=False), frame(way, b"p", 9), frame(way, text[20:], 0, whole=False)):
+        assert dec.feed(Chunk(way, 1.0, data)) == []
+    assert dec.feed(Chunk(way, 1.0, b"", 0, True)) == []
+
+
+def test_half_a_frame_is_handed_to_who_reads_on() -> None:
+    """A gap, or a fault of the other way that the policy lets pass: all that was held is given back."""
+    dec = signed_on()
+    data = frame(DOWN, b"<message", whole=False) + frame(DOWN, b"half", 0)[:4]
+    assert dec.feed(Chunk(DOWN, 1.0, data)) == []
+    assert b"".join(each.raw for each in dec.feed(Chunk(DOWN, 1.0, b"", 1))) == data
+
+
 def test_a_refused_message_is_gone_and_its_writer_is_told_in_a_message_of_its_own() -> None:
     """The error stanza comes as one text message to the client, unmasked."""
     dec = signed_on()

@@ -156,12 +156,33 @@ def test_wrapping_without_end_is_a_fault() -> None:
     assert [frame.fault.name for frame in found if frame.fault] == ["boxes.too_long"]
 
 
-def test_what_a_capture_ends_with_is_in_a_frame() -> None:
-    """Half a unit at the end of a way."""
+def test_half_a_unit_does_not_leave_when_its_way_ends() -> None:
+    """Nobody has judged it, and who writes it may end his side on purpose: it stays."""
     dec = made()
-    frames = [*feed(dec, box(b"SAY b") + b"\x05ha"), *dec.feed(Chunk(UP, 1.0, b"", 0, True))]
-    assert b"".join(frame.raw for frame in frames) == box(b"SAY b") + b"\x05ha"
+    assert [*feed(dec, b"\x05ha"), *dec.feed(Chunk(UP, 1.0, b"", 0, True))] == []
+    assert dec.pending(UP) == 3
+    dec = made()
+    one, = [*feed(dec, box(b"SAY b") + b"\x05ha"), *dec.feed(Chunk(UP, 1.0, b"", 0, True))]
+    assert (one.raw, len(one.events), dec.pending(UP)) == (box(b"SAY b"), 1, 3)
+
+
+def test_what_the_inner_stream_says_at_its_end_is_heard() -> None:
+    """A frame without outer bytes; nothing is sent for it."""
+    dec = made()
+    units = box(b"SAY bob one\n")
+    one, = feed(dec, units)
+    assert apply(dec, one) == [Send(UP, units)]
+    dec.feed(Chunk(UP, 1.0, b"", 0, True))
     assert dec.pending(UP) == 0
+
+
+def test_what_was_held_in_front_of_a_gap_is_given_back() -> None:
+    """Half a unit is not joined to what came behind the lost bytes; who reads on anew is handed all of it."""
+    for data in (b"\x09SAY", box(b"SAY b"), box(b"SAY b") + b"\x05ha"):
+        dec = made()
+        assert feed(dec, data) == []
+        assert b"".join(each.raw for each in dec.feed(Chunk(UP, 1.0, b"", 1))) == data
+        assert dec.pending(UP) == 0
 
 
 def test_words_of_ours_and_the_end_are_wrapped() -> None:

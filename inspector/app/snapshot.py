@@ -1,8 +1,8 @@
 """The rules that are in force, as files: what every worker loads, also one that takes another's place later.
 
 The files of a configuration may be edited while the gateway runs; what is edited comes into force with a reload, for
-all workers or for none. So the supervisor takes a copy of policy and packs (`var/in-force/<version>`, 0700) and the text
-of the configuration, and workers read those. Faults are told with the names of the files that were copied.
+all workers or for none. So the supervisor takes a copy of policy and packs (`var/in-force/<version>`, 0700) and the
+text of the configuration, and workers read those. Faults are told with the names of the files that were copied.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ _CONTROLS = frozenset((_CLOSE, _PING, _PONG))
 _CONTROL_BYTES = 125
 _HEAD_END = b"\r\n\r\n"
 _DEPTH = 64
-_PROBED = 2048
+_PROBED = 32 * 1024
+"""Bytes of a head that are waited for: as many as servers take."""
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """What a field's name is made of (RFC 9110 5.6.2)."""
 
@@ -324,23 +325,22 @@ def is_request(first: bytes, fields: dict[bytes, list[bytes]]) -> bool:
 
 
 def probe(up: bytes, down: bytes) -> Match:  # noqa: ARG001 - the contract's shape
-    """A GET that asks for the sub-protocol xmpp. Read as the most forgiving server reads it: what is strange about it
-    is the decoder's to refuse, and must not make it somebody else's."""
-    head = up[:_PROBED * 4].lstrip(b"\r\n")
+    """A GET that asks for the sub-protocol xmpp. Read as the most forgiving server reads it (one opens a WebSocket that
+    no `Upgrade` asks for): what is strange about it is the decoder's to refuse, and does not make it somebody else's.
+    """
+    head = up[:_PROBED].lstrip(b"\r\n")
     if not (head[:4].upper() == b"GET " or b"GET ".startswith(head[:4].upper())):
         return Match.NO
     head, end, _ = head.replace(b"\r", b"").partition(b"\n\n")
     if b"\0" in head and not end:
         return Match.NO
     if not end:
-        return Match.MORE if len(up) < _PROBED * 4 else Match.NO
-    asked = speaks = False
+        return Match.MORE if len(up) < _PROBED else Match.NO
     for line in head.replace(b"\n ", b" ").replace(b"\n\t", b" ").lower().split(b"\n")[1:]:
         name, _, value = line.partition(b":")
-        asked = asked or (name.strip() == b"upgrade" and b"websocket" in value)
-        speaks = speaks or (
-            name.strip() == b"sec-websocket-protocol" and b"xmpp" in [each.strip() for each in value.split(b",")])
-    return Match.STRONG if asked and speaks else Match.NO
+        if name.strip() == b"sec-websocket-protocol" and b"xmpp" in value.replace(b",", b" ").split():
+            return Match.STRONG
+    return Match.NO
 
 
 SPEC = Spec(

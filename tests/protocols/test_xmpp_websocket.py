@@ -237,6 +237,8 @@ def test_what_comes_with_the_reason_is_the_policy_s(action: str, left: bytes) ->
     (b"GET ", b"\r\nGET "),
     (b"GET ", b"get "),
     (b"Upgrade: websocket", b"Upgrade:\r\n websocket"),
+    (b"Upgrade: websocket\r\n", b""),
+    (b"Protocol: xmpp", b"Protocol: mqtt xmpp"),
     (b"Protocol: xmpp", b"Protocol:\r\n\txmpp"),
 ])
 def test_a_request_that_servers_read_in_different_ways_is_recognised_and_refused(change: tuple[bytes, bytes]) -> None:
@@ -330,7 +332,10 @@ def test_frames_that_peers_may_read_otherwise_are_faults(data: bytes, name: str 
 
 @pytest.mark.parametrize(("up", "match"), [
     (REQUEST, Match.STRONG), (REQUEST[:40], Match.MORE), (b"GE", Match.MORE), (b"GET / HTTP/1.1\r\n\r\n", Match.NO),
-    (REQUEST.replace(b": xmpp", b": mqtt"), Match.NO), (b"\x16\x03", Match.NO),
+    (REQUEST.replace(b": xmpp", b": mqtt"), Match.NO),
+    (REQUEST.replace(b"Host", b"X: " + b"x" * 9000 + b"\r\nHost")[:8900], Match.MORE),
+    (REQUEST.replace(b"Host", b"X: " + b"x" * 9000 + b"\r\nHost"), Match.STRONG),
+    (b"GET / HTTP/1.1\r\nX: " + b"x" * 33_000, Match.NO), (b"\x16\x03", Match.NO),
 ])
 def test_it_is_told_by_the_sub_protocol(up: bytes, match: Match) -> None:
     """Other WebSockets, and other HTTP, are not ours."""

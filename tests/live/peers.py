@@ -158,10 +158,13 @@ Name = #test
 class Prosody:
     """Prosody for localhost: plain and STARTTLS on `port` (`require_tls`: STARTTLS only), direct TLS on `tls_port`.
 
-    Users alice, bob and carol, password "secret"; rooms at conference.localhost.
+    Users alice, bob and carol, password "secret"; rooms at conference.localhost. `websocket`: mod_websocket at
+    /xmpp-websocket on `http_port`.
     """
 
-    def __init__(self, folder: Path, servers: Servers, *, require_tls: bool = False) -> None:
+    def __init__(
+        self, folder: Path, servers: Servers, *, require_tls: bool = False, websocket: bool = False,
+    ) -> None:
         need("prosody")
         self.host = "127.0.0.1"
         self.port, self.tls_port = free_port(), free_port()
@@ -172,6 +175,8 @@ class Prosody:
             account.parent.mkdir(parents=True, exist_ok=True)
             account.write_text('return {\n\t["password"] = "secret";\n};\n')
         encrypted = str(require_tls).lower()
+        self.http_port = free_port() if websocket else 0
+        enabled, disabled, http = ('; "websocket"', "", f" {self.http_port} ") if websocket else ("", '; "http"', "")
         config = folder / "prosody.cfg.lua"
         config.write_text(f"""
 daemonize = false
@@ -180,12 +185,12 @@ pidfile = "{folder}/prosody.pid"; data_path = "{data}"; log = {{ info = "{folder
 interfaces = {{ "127.0.0.1" }}
 plugin_paths = {{ "/usr/lib/prosody/modules" }}
 modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "posix"; "ping"; "carbons"; "version"; "time";
-                     "vcard"; "private"; "blocklist"; "smacks" }}
-modules_disabled = {{ "s2s"; "http" }}
+                     "vcard"; "private"; "blocklist"; "smacks"{enabled} }}
+modules_disabled = {{ "s2s"{disabled} }}
 authentication = "internal_plain"
 c2s_require_encryption = {encrypted}; allow_unencrypted_plain_auth = true
 c2s_ports = {{ {self.port} }}; c2s_direct_tls_ports = {{ {self.tls_port} }}; legacy_ssl_ports = {{ }}; s2s_ports = {{}}
-http_ports = {{}}; https_ports = {{}}
+http_ports = {{{http}}}; https_ports = {{}}; http_interfaces = {{ "127.0.0.1" }}; http_default_host = "localhost"
 ssl = {{ key = "{key}"; certificate = "{crt}" }}
 c2s_direct_tls_ssl = ssl
 limits = {{ }}
@@ -196,6 +201,8 @@ Component "conference.localhost" "muc"
         try:
             self.child.wait_port(self.host, self.port)
             self.child.wait_port(self.host, self.tls_port)
+            if websocket:
+                self.child.wait_port(self.host, self.http_port)
         except BaseException:
             self.child.stop()
             raise

@@ -139,7 +139,11 @@ class Holding:
                 taken.rows.append((row, index))
                 return
         context = session.context
-        raw, texts = b"", event.texts
+        raw = b""
+        # All that a release would send is there to be read, what no rule minds, too.
+        units = frame.units or ()
+        beside = [each for each, place in zip(frame.events, units, strict=False) if place == unit and each is not event]
+        texts = [text for each in (event, *beside) for text in each.texts]
         if isinstance(event, Message) and context.user is not None and session.can_hold(event):
             frames = [frame] if item.group is None else [each.frame for each in item.group.items]
             decoder = session.decoder
@@ -288,9 +292,14 @@ def bare(name: str | None) -> str:
 
 
 def digest_of(event: Event) -> str:
-    """What says that two legs have the same content: the file's SHA-256, else one of all texts."""
+    """What says that two legs have the same content: the file's SHA-256, else one of all texts; "": not all of it could
+    be read, and what it looks like others look like, too."""
     if isinstance(event, File):
         return event.sha256 or ""
+    if isinstance(event, Message) and event.encryption.inspectable != "full":
+        return ""
+    if not any(text.plain for text in event.texts):
+        return ""
     return digest_of_texts(event.texts)
 
 

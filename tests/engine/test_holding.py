@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from inspector.engine.holding import Covers, digest_of_texts
+from inspector.engine.holding import Covers, digest_of, digest_of_texts
 from inspector.engine.kit import HOLDING
 from inspector.engine.session import Session, _together
 from inspector.engine.world import World
@@ -24,6 +24,7 @@ from inspector.model import (
     Deliver,
     Discard,
     Effect,
+    Encryption,
     FileMode,
     FileReport,
     Frame,
@@ -283,6 +284,17 @@ def test_the_sender_of_an_answer_is_not_told_that_it_waits() -> None:
     assert not any(b"waits" in said for _, said in talk.sent())
 
 
+@pytest.mark.parametrize("line", [b"TWO bob hold this|bob and that", b"TWO bob and that|bob hold this"])
+def test_a_reviewer_reads_all_that_a_release_would_send(line: bytes) -> None:
+    """The whole unit is kept: words of it that no rule minds are among its texts."""
+    talk = Talk()
+    talk(up(line + b"\n"))
+    effect, = talk.of(Hold)
+    assert {text for _, text in effect.held.texts} == {"hold this", "and that"}
+    assert effect.held.texts[0] == ("body", "hold this")
+    assert effect.held.digest == digest_of_texts((Text("body", "hold this"),))
+
+
 def test_what_goes_with_something_masked_is_not_held() -> None:
     """The whole unit would be released later, and the words that were to be masked with it, unseen."""
     frame = Frame(UP, START, b"x", "toy", (Message(), Message(), Message()), units=(0, 0, 1))
@@ -377,6 +389,16 @@ def test_a_digest_of_nothing_covers_nothing() -> None:
     covers = Covers(8)
     covers.add(cover(digest=""), START)
     assert covers.find(Message(sender="ann", recipients=("bob",)), "", "toy", "ann", UP, "f", START) is None
+
+
+def test_what_could_not_be_read_has_no_digest_and_is_not_covered() -> None:
+    """All encrypted messages show the same words beside what is encrypted: a release of one is none of the next."""
+    secret = Message(sender="ann", recipients=("bob",), texts=HELD_TEXT, encryption=Encryption("none", "omemo"))
+    assert digest_of(secret) == ""
+    assert digest_of(msgspec.structs.replace(secret, encryption=Encryption("metadata", "omemo"))) == ""
+    assert digest_of(Message(sender="ann")) == ""
+    assert digest_of(Message(sender="ann", texts=(Text("body", ""),))) == ""
+    assert digest_of(msgspec.structs.replace(secret, encryption=Encryption())) == digest_of_texts(HELD_TEXT)
 
 
 def test_covers_are_bounded_and_forgotten_in_time() -> None:

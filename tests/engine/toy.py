@@ -88,6 +88,9 @@ class ToyDecoder(Unreleased):
             last = word == b"DONE"
             return Frame(way, at, raw, "toy.PART", (self._message(words),) if last else (), (),
                          "last" if last else "more", group.decode())
+        if word == b"TWO":
+            one, _, two = rest.partition(b"|")
+            return Frame(way, at, raw, "toy.TWO", (self._message(one), self._message(two)), units=(0, 0))
         if word == b"ANS":
             return Frame(way, at, raw, "toy.ANS", (self._message(rest),), stays=True)
         if word == b"ODD":

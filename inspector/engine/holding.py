@@ -100,7 +100,7 @@ class Covers:
             sender, conversation = bare(event.sender or (user if way is UP else None)), bare(event.conversation)
             place = bare(cover.conversation)
             # In a room the reader's leg names the writer by the room.
-            by_room = way is DOWN and sender == conversation == place
+            by_room = way is DOWN and _in_room(event) and sender == conversation == place
             if not sender or (sender != cover.sender and not by_room):
                 continue
             readers = {bare(name) for name in event.recipients} | ({bare(user)} if way is DOWN else set())
@@ -289,6 +289,10 @@ def bare(name: str | None) -> str:
         return ""
     head = name.partition("/")[0]
     return (head if "@" in head else name).lower()
+
+
+def _in_room(event: Message | File) -> bool:
+    return isinstance(event, Message) and event.in_room
 
 
 def digest_of(event: Event) -> str:

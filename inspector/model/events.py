@@ -82,6 +82,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     log. None: no difference."""
     answerable: bool = True
     """False: a notice to the sender of this message must not be sent (errors, history, automatic answers)."""
+    in_room: bool = False
+    """Said in a room that names its writers by itself (XEP-0045): `conversation` is not the writer."""
 
 
 class Presence(msgspec.Struct, frozen=True, kw_only=True):

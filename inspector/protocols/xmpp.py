@@ -1798,7 +1798,7 @@ class XmppDecoder(Unreleased):
                 event = Message(
                     kind=kind, sender=sender, recipients=recipients, conversation=conversation,
                     texts=gather.texts_now(), id=get("id"), copy=copy, encryption=encryption, sent_at=sent_at,
-                    replaces=replaces, answerable=answerable,
+                    replaces=replaces, answerable=answerable, in_room=typed == "groupchat",
                 )
             read.append((event, gather.spots))
         elif typing is not None and not others:

@@ -363,9 +363,20 @@ def test_only_readers_know_a_writer_by_the_room() -> None:
     """Going up nobody is the room."""
     covers = Covers(8)
     covers.add(cover(sender="ann@a", conversation="room@muc", recipients=("room@muc",)), START)
-    message = Message(sender="room@muc/x", conversation="room@muc", recipients=("room@muc",), texts=HELD_TEXT)
+    message = Message(
+        sender="room@muc/x", conversation="room@muc", recipients=("room@muc",), texts=HELD_TEXT, in_room=True)
     assert not covered(covers, message, "eve@a")
     assert covered(covers, message, "eve@a", DOWN)
+
+
+def test_a_reader_is_no_room() -> None:
+    """What was released for one person he cannot send on to others: to them he is both writer and conversation."""
+    covers = Covers(8)
+    covers.add(cover(sender="ann@a", conversation="bob@a", recipients=("bob@a",)), START)
+    message = Message(sender="bob@a/x", conversation="bob@a", recipients=("carol@a",), texts=HELD_TEXT)
+    assert not covered(covers, message, "carol@a", DOWN)
+    leg = Message(sender="ann@a/x", conversation="ann@a", recipients=("bob@a",), texts=HELD_TEXT)
+    assert covered(covers, leg, "bob@a", DOWN)
 
 
 def test_a_slash_is_a_resource_only_behind_an_address() -> None:
@@ -417,7 +428,8 @@ def test_in_a_room_the_reader_s_leg_names_the_writer_by_the_room() -> None:
     """The same conversation says that it is the same message."""
     covers = Covers(8)
     covers.add(cover(sender="ann@example", conversation="room@muc", recipients=("room@muc",)), START)
-    leg = Message(sender="room@muc/Ann", conversation="room@muc", texts=(Text("body", "please hold this"),))
+    leg = Message(
+        sender="room@muc/Ann", conversation="room@muc", texts=(Text("body", "please hold this"),), in_room=True)
     digest = digest_of_texts(leg.texts)
     assert covers.find(leg, digest, "toy", "bob@example", DOWN, "g", START) is not None
     other = msgspec.structs.replace(leg, sender="eve@example", conversation="eve@example")

@@ -518,7 +518,8 @@ class HoldDesk:
             readers.append(bare(held.user))
         cover = Cover(
             hold=held.id, reference=held.reference, protocol=held.protocol, sender=bare(held.sender),
-            digest=held.digest, recipients=tuple(dict.fromkeys(readers)), conversation=held.conversation, until=until)
+            digest=held.digest, recipients=tuple(dict.fromkeys(readers)), conversation=held.conversation,
+            file_name=held.file_name, until=until)
         now = self._clock()
         for old in [old for old, other in self._covers.items() if other.until <= now]:
             del self._covers[old]

@@ -95,7 +95,9 @@ class Covers:
         for cover, used in self._entries.get(hash((protocol, digest)), ()):
             if cover.until <= at or flow in used or cover.protocol != protocol or cover.digest != digest:
                 continue
-            if len(used) >= self._readers:
+            if len(used) >= self._readers or (
+                isinstance(event, File) and _suffix(event.file_name) != _suffix(cover.file_name)
+            ):
                 continue
             sender, conversation = bare(event.sender or (user if way is UP else None)), bare(event.conversation)
             place = bare(cover.conversation)
@@ -289,6 +291,11 @@ def bare(name: str | None) -> str:
         return ""
     head = name.partition("/")[0]
     return (head if "@" in head else name).lower()
+
+
+def _suffix(name: str | None) -> str:
+    """What says how a file is opened: the last part of its name, in lower case."""
+    return (name or "").rpartition(".")[2].strip().lower() if "." in (name or "") else ""
 
 
 def _in_room(event: Message | File) -> bool:

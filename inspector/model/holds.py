@@ -58,8 +58,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cover(msgspec.Struct, frozen=True, kw_only=True):
-    """A release covers the legs that follow it: same protocol, sender and digest, in the same conversation or to the
-    same people, once for each session that reads it."""
+    """A release covers the legs that follow it: same protocol, sender and digest (a file: and kind of name), in the same
+    conversation or to the same people, once for each session that reads it."""
 
     hold: str
     reference: str
@@ -70,6 +70,8 @@ class Cover(msgspec.Struct, frozen=True, kw_only=True):
     recipients: tuple[str, ...] = ()
     """Bare, lower case."""
     conversation: str | None = None
+    file_name: str | None = None
+    """Of a file: what it was called when it was reviewed. None: it had no name, or it is a message."""
     until: float = 0.0
 
 

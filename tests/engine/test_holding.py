@@ -25,6 +25,7 @@ from inspector.model import (
     Discard,
     Effect,
     Encryption,
+    File,
     FileMode,
     FileReport,
     Frame,
@@ -479,6 +480,19 @@ def test_a_released_file_passes_when_it_is_sent_again() -> None:
     assert of(out, Hold) == []
     assert of(out, Came) == [Came("h1", True)]
     assert [note.row["did"] for note in of(out, Note) if note.row["event"] == "verdict"] == ["pass"]
+
+
+def test_a_released_file_is_not_covered_under_another_kind_of_name() -> None:
+    """The reviewer saw a text; the same bytes as a program are another file. Copies with a number are the same."""
+    covers = Covers(8)
+    covers.add(cover(digest="aa", file_name="notes.txt", until=START + 9999), START)
+
+    def find(name: str | None, flow: str) -> bool:
+        event = File(sender="ann", recipients=("bob",), file_name=name, sha256="aa")
+        return covers.find(event, "aa", "toy", "ann", UP, flow, START) is not None
+
+    assert [find(name, "f") for name in ("notes.bat", "notes", None, "notes.txt.exe")] == [False] * 4
+    assert find("notes (1).TXT", "f")
 
 
 def test_what_has_left_in_part_is_not_held() -> None:

@@ -58,8 +58,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cover(msgspec.Struct, frozen=True, kw_only=True):
-    """A release covers the legs that follow it: same protocol, sender and digest (a file: and kind of name), in the same
-    conversation or to the same people, once for each session that reads it."""
+    """A release covers the legs that follow it: same protocol, sender and digest (of a file: and kind of name), in the
+    same conversation or to the same people, once for each session that reads it."""
 
     hold: str
     reference: str

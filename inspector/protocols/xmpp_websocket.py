@@ -41,7 +41,7 @@ class WebSocketCarrier:
     """One connection."""
 
     __slots__ = ("_buffer", "_closed", "_counts", "_edits", "_flow", "_fragment", "_header", "_limits", "_looked",
-                 "_open", "undecryptable")
+                 "_open", "_refused", "undecryptable")
 
     def __init__(self, flow: Flow, limits: Limits, edits: frozenset[str]) -> None:
         self._flow = flow
@@ -57,6 +57,8 @@ class WebSocketCarrier:
         self._header: list[xml.Header | None] = [None, None]
         """The inner header of each way, for what is written anew."""
         self._closed = [False, False]
+        self._refused = False
+        """There is no WebSocket."""
         self._counts = 0
         self.undecryptable: str | None = None
 
@@ -73,6 +75,11 @@ class WebSocketCarrier:
             if self.undecryptable is not None:
                 # What stands behind the reason waits until the engine has heard it: it may be the end of all.
                 if reading and not chunk.end:
+                    break
+                if self._refused and way is UP:
+                    # A second request, of a WebSocket that nobody here would read.
+                    units.append(self._fault(way, at, start, "after_a_refusal"))
+                    start = len(buffer)
                     break
                 units.append(Unit(way, at, bytes(buffer[start:])))
                 start = len(buffer)
@@ -122,6 +129,7 @@ class WebSocketCarrier:
         speaks = fields.get(b"sec-websocket-protocol", [b"xmpp"])
         if status[1] != b"101" or [each.lower() for each in fields.get(b"upgrade", ())] != [b"websocket"]:
             self.undecryptable = "the server did not open the WebSocket"
+            self._refused = True
         elif extended:
             self.undecryptable = "a WebSocket with an extension"
         elif [each.lower() for each in speaks] != [b"xmpp"]:

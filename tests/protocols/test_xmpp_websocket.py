@@ -209,6 +209,16 @@ def test_what_comes_with_the_reason_waits_until_it_was_heard() -> None:
     assert [each.raw for each in dec.feed(Chunk(DOWN, 1.0, b""))] == [b"words"]
 
 
+def test_after_a_refusal_there_is_no_second_request() -> None:
+    """A 404, and then a WebSocket on the same connection that nobody would read, where the policy lets pass what cannot
+    be read."""
+    dec = decoder()
+    play(dec, [(UP, REQUEST), (DOWN, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")])
+    broken, = dec.feed(Chunk(UP, 1.0, REQUEST))
+    assert broken.fault is not None
+    assert broken.fault.name == "xmpp_websocket.after_a_refusal"
+
+
 @pytest.mark.parametrize(("action", "left"), [("cut", b""), ("pass", b"words")])
 def test_what_comes_with_the_reason_is_the_policy_s(action: str, left: bytes) -> None:
     """Cut: nothing of it has left. Pass: it goes on at once, nobody waits for more."""
@@ -302,6 +312,13 @@ def test_an_open_is_one_however_its_namespace_is_written() -> None:
     text = b"<open to='example.org' a='>' version='1.0' xmlns='urn:ietf:params:xml:ns:xmpp-&#x66;raming'/>"
     one, = dec.feed(Chunk(UP, 1.0, frame(UP, text)))
     assert (one.fault, one.kind) == (None, "xmpp.stream")
+
+
+def test_a_client_that_is_sent_elsewhere_is_told_of() -> None:
+    """RFC 7395 3.6.1: it goes on at another address, perhaps not through us."""
+    text = b"<close xmlns='urn:ietf:params:xml:ns:xmpp-framing' see-other-uri='wss://b.example.com/x'/>"
+    found = signed_on().feed(Chunk(DOWN, 1.0, frame(DOWN, text)))
+    assert [odd.name for each in found for odd in each.oddities] == ["xmpp_websocket.sent_elsewhere"]
 
 
 def test_fragments_of_nothing_are_bounded() -> None:

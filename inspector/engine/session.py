@@ -808,8 +808,9 @@ class Session:
         if item.solid and (asked.masks or asked.action is Action.REDACT):
             asked = msgspec.structs.replace(asked, action=max(asked.action, Action.BLOCK), masks=())
         did = self._degrade(asked, event, item)
-        if item.left and did.action >= Action.REDACT:
-            # Half of the unit has left: what keeps it from its reader is that the other half never comes.
+        gone = item.left or (item.group is not None and any(each.left for each in item.group.items))
+        if gone and did.action >= Action.REDACT:
+            # A part of it has left: what keeps it from its reader is that the rest never comes.
             return Verdict(Action.CUT, reason=asked.reason)
         return did
 

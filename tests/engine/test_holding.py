@@ -177,6 +177,19 @@ def test_a_message_of_several_units_is_kept_whole() -> None:
     assert all(way == DOWN for way, _ in talk.sent())
 
 
+def test_a_message_of_which_a_unit_has_left_is_not_held() -> None:
+    """Its first unit left before the protocol was known: what keeps it from its reader is that the rest never comes."""
+    kit = toy_kit(ToyPolicy(), driver_can=HOLDING)
+    world = World(kit.limits)
+    session = Session(FLOW, kit, world)
+    session.step(up(b"PART g bob one\n"), world)
+    out = session.step(up(b"HELLO x\n"), world)
+    out += session.step(down(b"ME ann\n"), world)
+    out += session.step(up(b"DONE g bob hold two\n"), world)
+    assert of(out, Hold) == []
+    assert [note.row["did"] for note in of(out, Note) if note.row["event"] == "verdict"] == ["cut"]
+
+
 def test_a_policy_that_does_not_enforce_holds_nothing() -> None:
     """It says what it would do."""
     talk = Talk(enforce=False)

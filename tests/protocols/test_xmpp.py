@@ -1392,7 +1392,7 @@ class TestProperties:
             assert want
 
     def test_an_idle_session_is_small(self) -> None:
-        """A signed-on session holds no parser and less than 3 KB."""
+        """A signed-on session holds no parser and about 3 KB."""
         import tracemalloc
 
         warm = [signed() for _ in range(5)]
@@ -1404,4 +1404,4 @@ class TestProperties:
         finally:
             tracemalloc.stop()
         assert warm
-        assert each < 3300  # of them 300 for what files may need
+        assert each < 3600  # of them 300 for what files may need, 100 for counted and for servers' streams

@@ -349,9 +349,11 @@ def _released(spec: Spec, said: contract.Said) -> int:
                     hear(act_way, sent)
         for held, kept in taken:
             acts = dec.release(kept, way) if dec.ready(way) else []
-            assert acts is not None, f"not released: {kept!r}"
+            # Between servers a stream may be for another pair of domains by now: it goes to a later one.
+            elsewhere = isinstance(said, contract.Talk) and "server" in said.name
+            assert acts is not None or elsewhere, f"not released: {kept!r}"
             heard: list[Message] = []
-            for act in acts:
+            for act in acts or ():
                 assert isinstance(act, Send)
                 heard += hear(act.way, act.data) if act.way is way else []
             if acts:

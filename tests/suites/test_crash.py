@@ -210,6 +210,7 @@ def rounds(folder: Path, count: int, seed: int, **more: Any) -> None:
         server.close()
 
 
+@pytest.mark.timeout(400)
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     """Twenty times."""
     rounds(tmp_path, 20, 4)

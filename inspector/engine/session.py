@@ -531,13 +531,13 @@ class Session:
             self._enter(rules)
         try:
             findings = rules.scanner.quick(event.texts) if event.texts and not self._unread() else ()
+            if findings is not None and kind is Message:
+                findings = self._joined(event, findings, way, at, world, rules)  # type: ignore[arg-type]
         except ScanFailed:
             findings = None
         if findings is None:
             self._judge(Item(frame, rules, 0), world, out)
             return
-        if kind is Message:
-            findings = self._joined(event, findings, way, at, world, rules)  # type: ignore[arg-type]
         judged = event if not kit.never_inspect or not self._unread() else msgspec.structs.replace(event, texts=())
         if rules.policy.decide(judged, context, way, at, findings) is not None:
             item = Item(frame, rules, 0)
@@ -705,11 +705,12 @@ class Session:
                 self._signing_on(event, at, rules, world)
                 self._note_living(at, out)
             try:
-                findings: tuple[Finding, ...] | str | None = self._quick(event, rules)
+                quick = self._quick(event, rules)
+                if quick is not None and type(event) is Message:
+                    quick = self._joined(event, quick, frame.way, frame.at, world, rules)
+                findings: tuple[Finding, ...] | str | None = quick
             except ScanFailed as failure:
                 findings = str(failure) or "the scan failed"
-            if findings is not None and type(findings) is not str and type(event) is Message:
-                findings = self._joined(event, findings, frame.way, frame.at, world, rules)  # type: ignore[arg-type]
             if findings is None:
                 self._ids += 1
                 if item.scans is None:
@@ -1271,14 +1272,25 @@ class Session:
             for item in queue or ():
                 if item.scans and inp.id in item.scans:
                     index = item.scans.pop(inp.id)
-                    item.findings[index] = inp.findings if inp.failure is None else inp.failure
-                    if inp.failure is not None:
-                        item.trouble = inp.trouble
+                    item.findings[index] = self._answered(item, index, inp, world)
                     if not item.scans:
                         item.deadline = None
                         self._decide(item, inp.at, world, out)
                         self._pump(item.frame.way, world, out, inp.at)
                     return
+
+    def _answered(self, item: Item, index: int, inp: Scanned, world: World) -> tuple[Finding, ...] | str:
+        """What a scan elsewhere has found, and what its message completes of those before it."""
+        event, frame = item.frame.events[index], item.frame
+        if inp.failure is not None:
+            item.trouble = inp.trouble
+            return inp.failure
+        if type(event) is not Message:
+            return inp.findings
+        try:
+            return self._joined(event, inp.findings, frame.way, frame.at, world, item.rules)
+        except ScanFailed as failure:
+            return str(failure) or "the scan failed"
 
     def _kept(self, inp: Kept, world: World, out: list[Effect]) -> None:
         if self._holding is not None and self._holding.kept(inp, out):

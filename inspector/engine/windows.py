@@ -15,7 +15,7 @@ from collections import deque
 
 import msgspec
 
-from inspector.model import Finding, Limits, Message, Rules, ScanFailed, Text, Way
+from inspector.model import Finding, Limits, Message, Rules, Text, Way
 
 _PART = "window"
 _GLUES = ("", " ")
@@ -72,7 +72,7 @@ def telling(text: str) -> bool:
 def look(window: Window, text: str, at: float, rules: Rules, limits: Limits) -> tuple[Finding, ...]:
     """What `text` completes of the pieces before it: findings without a place, whose detail names the pieces.
 
-    Linear in `limits.window_bytes`. A scan that fails here is no verdict on the piece, which was scanned for itself.
+    Linear in `limits.window_bytes`. Raises ScanFailed: what was not looked at together is not clean.
     """
     since = at - limits.window_seconds
     pieces = [piece for piece in window if piece.at >= since]
@@ -84,12 +84,13 @@ def look(window: Window, text: str, at: float, rules: Rules, limits: Limits) -> 
         chains.append(some)  # small talk between the pieces
     forms = [
         (chain, glue, glue.join((*(piece.text for piece in chain), text))) for chain in chains for glue in _GLUES]
-    try:
-        found = rules.scanner.quick(tuple(Text(_PART, form, None, False) for _, _, form in forms))
-    except ScanFailed:
-        return ()
+    texts = tuple(Text(_PART, form, None, False) for _, _, form in forms)
+    found = rules.scanner.quick(texts)
+    if found is None:
+        # Letters of several bytes make it too long for that; it is some ten KiB at most.
+        found = rules.scanner.full(texts)
     out: list[Finding] = []
-    for finding in found or ():
+    for finding in found:
         begun: list[Piece] = []
         for index, start, end in finding.spans:
             chain, glue, form = forms[index]

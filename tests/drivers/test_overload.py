@@ -326,7 +326,10 @@ def asking(scanner: Any) -> Callable[[Script, Input], list[Effect] | None]:
 def test_of_a_client_that_floods_one_session_is_read_in_a_turn(tmp_path: Path, loop: str) -> None:
     """Ten sessions bring as much as they can: after the first read of each, one of them is read in a turn of the loop,
     so that another client waits for one and not for ten; nothing is lost."""
-    factory = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else None
+    factory = None
+    if loop == "uvloop":
+        uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed (make test installs it)")
+        factory = uvloop.new_event_loop
     size, turn, reads = 200_000, 0, []
 
     def on(script: Script, given: Input) -> list[Effect] | None:

@@ -14,12 +14,17 @@ from inspector.model import (
     UP,
     Action,
     Address,
+    Effect,
     Finding,
+    Frame,
     Kept,
     Limits,
     Message,
     Note,
     Rules,
+    Scan,
+    ScanFailed,
+    Scanned,
     Send,
     Text,
     Verdict,
@@ -185,3 +190,60 @@ def test_words_of_those_whose_content_is_not_read_are_not_kept() -> None:
     p.session.context.groups = frozenset({"council"})
     assert said(p, "sec") == []
     assert len(p.world.windows) == 0
+
+
+class Awkward(ToyScanner):
+    """Has no time for what was said before (`busy`), or fails on it (`broken`)."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def quick(self, texts: Sequence[Text]) -> tuple[Finding, ...] | None:
+        if texts[0].part != "window":
+            return None if len(texts) > 1 else ToyScanner.full(self, texts)
+        if self.how == "broken":
+            raise ScanFailed("the rules took too long")
+        return None
+
+    def full(self, texts: Sequence[Text]) -> tuple[Finding, ...]:
+        return tuple(
+            Finding("yara", "toy.secret", "high", spans=((index, at, at + 6),)) for index, text in enumerate(texts)
+            if (at := text.plain.find("secret")) >= 0)
+
+
+def awkward(how: str) -> Play:
+    p = play()
+    p.session._kit.rules = Rules(2, Findings(), Awkward(how))
+    return p
+
+
+def test_pieces_that_are_too_long_together_for_a_quick_scan_are_scanned_all_the_same() -> None:
+    """Letters of several bytes must not hide what they complete."""
+    p = awkward("busy")
+    assert said(p, "sec") == []
+    assert [f["rule"] for f in said(p, "ret:")] == ["toy.secret"]
+
+
+def test_pieces_that_could_not_be_scanned_together_are_a_failed_scan() -> None:
+    """Never clean."""
+    p = awkward("broken")
+    assert said(p, "sec") == []
+    p.last = []
+    p >> up(b"SAY bob ret:\n")
+    rows = [e.row for e in p.last if isinstance(e, Note)]
+    assert [row["name"] for row in rows if row["event"] == "trouble"] == ["scanner_failed"]
+    assert not any(isinstance(e, Send) for e in p.last)
+
+
+def test_a_piece_beside_a_long_text_is_looked_at_when_that_was_scanned() -> None:
+    """A scan elsewhere is of the message alone: the pieces before it are joined to it on the answer."""
+    p = awkward("busy")
+    assert said(p, "sec") == []
+    event = Message(recipients=("bob",), conversation="bob", texts=(Text("body", "ret:"), Text("subject", "x" * 9000)))
+    frame = Frame(UP, START, b"two texts\n", "toy.SAY", (event,))
+    out: list[Effect] = []
+    p.session._take(frame, p.world, out)
+    scan, = [e for e in out if isinstance(e, Scan)]
+    out = p.session.step(Scanned(scan.id, START), p.world)
+    rows = [e.row for e in out if isinstance(e, Note) and e.row["event"] == "verdict"]
+    assert [row["did"] for row in rows] == ["block"]

@@ -13,7 +13,7 @@ import os
 import pwd
 import resource
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,21 @@ def become_user(loaded: config.Config, store: Path) -> None:
     os.initgroups(loaded.user, entry.pw_gid)
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
+
+
+async def drained(work: Coroutine[Any, Any, object], stops: Callable[[], int]) -> None:
+    """Carry out a drain, until it ends or there are two `stops`: a second signal stops at once."""
+
+    async def again() -> None:
+        while stops() < 2:
+            await asyncio.sleep(0.05)
+
+    tasks = {asyncio.ensure_future(work), asyncio.ensure_future(again())}
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 def resident(pid: int) -> int:

@@ -187,19 +187,9 @@ class Supervisor:
         """Polite cuts over limits.drain_seconds; a second signal stops at once."""
         sessions = len(self.gateway.sessions())
         logs.tell("info", f"stopping: {sessions} sessions to end")
-        drain = asyncio.ensure_future(self.gateway.drain(self.config.limits.drain_seconds))
-        again = asyncio.ensure_future(self._again())
-        await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (drain, again):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await process.drained(self.gateway.drain(self.config.limits.drain_seconds), lambda: self._stops)
         self._event("stopped", reason="signal", sessions=sessions)
         return 0
-
-    async def _again(self) -> None:
-        while self._stops < 2:
-            await asyncio.sleep(0.05)
 
     async def _close(self) -> None:
         if self._metrics is not None:

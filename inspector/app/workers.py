@@ -295,19 +295,10 @@ class Crew:
         seconds = self.limits.drain_seconds
         sessions = sum(one or 0 for one in await self._ask_all("ping", None))
         logs.tell("info", f"stopping: {sessions} sessions to end")
-        drain = asyncio.ensure_future(self._ask_all("drain", [seconds, False], seconds + END_SECONDS))
-        again = asyncio.ensure_future(self._again())
-        await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (drain, again):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await process.drained(
+            self._ask_all("drain", [seconds, False], seconds + END_SECONDS), lambda: self._stops)
         self._event("stopped", reason="signal", sessions=sessions)
         return 0
-
-    async def _again(self) -> None:
-        while self._stops < 2:
-            await asyncio.sleep(0.05)
 
     async def _close(self) -> None:
         self._ending = True

@@ -11,7 +11,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-PARTS = ("cpu", "memory", "captures", "files", "scale", "reload", "latency", "workers", "tls", "soak")
+PARTS = ("cpu", "memory", "captures", "files", "scale", "reload", "latency", "workers", "tls", "soak", "mixed")
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=500, help="messages a second (reload, soak)")
     parser.add_argument("--priority", type=int, default=0, help="of all that is started (autogroup), so that "
                         "others' work is less in gaps and waits (root)")
-    parser.add_argument("--minutes", type=float, default=1, help="of the soak")
+    parser.add_argument("--minutes", type=float, default=1, help="of the soak, of the mixed load")
     parser.add_argument("--idle", type=int, default=8000, help="idle plain sessions (soak)")
     parser.add_argument("--idle-tls", type=int, default=2000, help="idle sessions with TLS on both legs (soak)")
     parser.add_argument("--keep", action="store_true", help="keep the work folder (configurations and logs)")
@@ -118,6 +118,16 @@ def main() -> None:
                   f"{options.rate:g} messages a second of 50 others; on the second {options.idle_tls:,} idle ones, "
                   "STARTTLS on both legs.\n")
             soak.run(folder, options.minutes, options.idle, options.idle_tls, options.rate)
+        if "mixed" in parts:
+            from bench import mixed
+
+            plan = mixed.Plan(seconds=60 * options.minutes)
+            print(f"\n## Mixed load for {options.minutes:g} minutes\n\nTwo workers, {plan.rules:,} message rules, "
+                  f"uvloop; {plan.steady} sessions each of XMPP (plain, STARTTLS, WebSocket), IRC and OSCAR that say "
+                  f"{plan.rate:g} messages a second together, {plan.visitors:g} others a second that come and go, "
+                  f"{plan.files:g} files a second.\n")
+            if mixed.run(folder, plan).faults:
+                sys.exit(1)
     finally:
         if options.keep:
             print(f"work folder: {folder}", file=sys.stderr)

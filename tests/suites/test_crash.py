@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,15 @@ class Server:
                     if words.startswith("NICK "):
                         nick = words[5:]
                         sock.sendall(f":irc.test 001 {nick} :Welcome\r\n".encode())
+                    elif words.startswith("PING "):
+                        sock.sendall(f":irc.test PONG irc.test {words[5:]}\r\n".encode())
                     elif words.startswith("PRIVMSG "):
                         with self._lock:
                             self.came[words.partition(" :")[2]] += 1
+
+    def count(self) -> Counter[str]:
+        with self._lock:
+            return self.came.copy()
 
     def close(self) -> None:
         self.listener.close()
@@ -78,31 +84,67 @@ class Server:
 class Client:
     """A user who talks until his connection ends; what he was told of which message."""
 
-    def __init__(self, port: int, nick: str, numbers: Iterator[int], dice: random.Random) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), 30)
+    pause = 0.02
+    """Seconds between two messages."""
+    words = WORDS
+
+    def __init__(
+        self, port: int, nick: str, numbers: Iterator[int], dice: random.Random, host: str = "127.0.0.1",
+    ) -> None:
+        """`host`: the address that he comes from."""
+        self.sock = socket.create_connection(("127.0.0.1", port), 30, (host, 0))
         self.sock.settimeout(30)
-        self.nick, self.numbers, self.dice = nick, numbers, dice
+        self.nick, self.numbers, self.dice, self.host = nick, numbers, dice, host
         self.told: list[str] = []
         """References of refusals and holds that he read."""
-        self.sock.sendall(f"NICK {nick}\r\nUSER {nick} 0 * :{nick}\r\n".encode())
-        self._heard = b""
-        while b" 001 " not in self._heard:
-            self._heard += self.sock.recv(65536)
+        self.heard = b""
+        self.sign_on()
+        self._quiet = threading.Event()
         self._threads = [threading.Thread(target=self._talk), threading.Thread(target=self._listen)]
         for thread in self._threads:
             thread.start()
 
+    def sign_on(self) -> None:
+        self.say(f"NICK {self.nick}\r\nUSER {self.nick} 0 * :{self.nick}\r\n")
+        self.until(b" 001 ")
+
+    def message(self, number: int, words: str) -> str:
+        return f"PRIVMSG bob :no{number}x {words}\r\n"
+
+    def ping(self, token: str) -> str:
+        """What the server answers with the token."""
+        return f"PING :{token}\r\n"
+
+    def say(self, text: str) -> None:
+        self.sock.sendall(text.encode())
+
+    def until(self, words: bytes) -> None:
+        """Read until the server, or the gateway, has said so. Raises ConnectionError: it ended."""
+        while words not in self.heard:
+            data = self.sock.recv(65536)
+            if not data:
+                raise ConnectionError("ended")
+            self.heard += data
+
     def _talk(self) -> None:
         with contextlib.suppress(OSError):
-            while True:
-                words = self.dice.choice(WORDS)
-                self.sock.sendall(f"PRIVMSG bob :no{next(self.numbers)}x {words}\r\n".encode())
-                time.sleep(0.02)
+            while not self._quiet.wait(self.pause):
+                self.say(self.message(next(self.numbers), self.dice.choice(self.words)))
 
     def _listen(self) -> None:
         with contextlib.suppress(OSError):
             while data := self.sock.recv(65536):
-                self._heard += data
+                self.heard += data
+
+    @property
+    def over(self) -> bool:
+        """Whether his connection has ended."""
+        return not self._threads[1].is_alive()
+
+    def hush(self) -> None:
+        """Say no more, and go on listening."""
+        self._quiet.set()
+        self._threads[0].join(20)
 
     def join(self) -> None:
         with contextlib.suppress(OSError):
@@ -111,7 +153,7 @@ class Client:
             thread.join(20)
             assert not thread.is_alive()
         self.sock.close()
-        self.told = re.findall(r"eference ([A-Z0-9]{4}-[A-Z0-9]{4})", self._heard.decode(errors="replace"))
+        self.told = re.findall(r"eference ([A-Z0-9]{4}-[A-Z0-9]{4})", self.heard.decode(errors="replace"))
 
 
 class Reviewer(threading.Thread):
@@ -138,8 +180,14 @@ def quarantined(control: Path) -> list[dict[str, Any]]:
     return found
 
 
-def check(gateway: GatewayChild, server: Server, told: set[str], killed: str) -> None:
-    """The guarantees, on what the log, the quarantine and the server know. `killed`: when, as rows have it."""
+def check(
+    gateway: GatewayChild, count: Callable[[], Counter[str]], told: set[str], killed: str,
+    living: Callable[[], Collection[str]] = tuple,
+) -> dict[str, dict[str, Any]]:
+    """The guarantees, on what the log, the quarantine and the servers know. `count`: words, how often they reached
+    somebody so far; `killed`: when, as rows have it; `living`: flows of sessions that go on. Returns the held items by
+    id."""
+    before, living_before = count(), set(living())
     rows = gateway.rows()
     verdicts = {row["reference"]: row for row in rows if row["event"] == "verdict"}
     messages = {row["id"]: row for row in rows if row["event"] == "message"}
@@ -153,28 +201,43 @@ def check(gateway: GatewayChild, server: Server, told: set[str], killed: str) ->
         assert row["did"] in ("hold", "block"), row
         if row["did"] == "hold":
             assert row["held"] in items, f"{row['held']} is not stored"
+    came = settled(count, {
+        messages[row["message"]]["text"] for row in verdicts.values()
+        if row["did"] == "hold" and items[row["held"]]["state"] == "delivered"})
     # (2) What was refused, or waits, was delivered to nobody; what lived when we were killed is told lost.
-    for words in server.came:
+    for words in came:
         assert "please refuse" not in words, words
     ended = {row["flow"] for row in rows if row["event"] == "flow"}
     lost = {row["flow"] for row in rows if row["event"] == "trouble" and row["name"] == "session_lost"}
-    living = {row["flow"] for row in rows if row["event"] == "verdict" and row["t"] < killed} - ended
-    assert living <= lost, f"{living - lost} lived, and nobody says so"
+    lived = {row["flow"] for row in rows if row["event"] == "verdict" and row["t"] < killed} - ended
+    lived -= living_before
+    assert lived <= lost, f"{lived - lost} lived, and nobody says so"
+    assert not lost & ended, f"{lost & ended} ended, and are told lost"
+    assert not lost & set(living()), f"{lost & set(living())} live, and are told lost"
     # (3) Released at most once.
     for row in verdicts.values():
         if row["did"] != "hold":
             continue
         words = messages[row["message"]]["text"]
-        times, state = server.came[words], items[row["held"]]["state"]
+        times, state = came[words], items[row["held"]]["state"]
         assert times <= 1, f"{words!r} came {times} times"
         if state == "delivered":
             assert times == 1, f"{words!r} is delivered and did not come"
         elif state in ("held", "denied", "expired"):
-            assert times == 0, f"{words!r} came although it is {state}"
-    for words, times in server.came.items():
+            assert before[words] == 0, f"{words!r} came although it is {state}"
+    for words, times in came.items():
         assert times == 1, f"{words!r} came {times} times"
     verified = gateway.inspector("verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr
+    return items
+
+
+def settled(count: Callable[[], Counter[str]], delivered: Collection[str]) -> Counter[str]:
+    """What came, once what was sent has come."""
+    deadline = time.monotonic() + 10
+    while not all((came := count())[words] for words in delivered) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return came
 
 
 def rounds(folder: Path, count: int, seed: int, **more: Any) -> None:
@@ -202,7 +265,7 @@ def rounds(folder: Path, count: int, seed: int, **more: Any) -> None:
                 told.update(client.told)
             gateway = GatewayChild(folder, listeners, policy=POLICY, **more)
             if number % 5 == 4 or number == count - 1:
-                check(gateway, server, told, killed)
+                check(gateway, server.count, told, killed)
         assert told, "nobody was told of anything"
         assert any("please hold" in words for words in server.came), "nothing was released"
     finally:

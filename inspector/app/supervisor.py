@@ -232,7 +232,7 @@ class Supervisor:
         return Session(flow, self.kit, self.world, listener_protocols=protocols, named_im=named, paths=paths)
 
     def _note(self, note: Note, done: Callable[[bool], None] | None) -> None:
-        self.writer.put(note.row, done)
+        self.writer.put(note.row, done, hurry=not note.barrier)
 
     def _event(self, event: str, **fields: Any) -> None:
         """A row of the gateway itself."""

@@ -125,6 +125,35 @@ def _less(counter: Counter[str], key: str) -> None:
         del counter[key]
 
 
+class Waits:
+    """Who waits for a row of trouble to be on disk before he is told of it, in bounds: a flood of bad connections must
+    keep nobody's place for longer than it takes."""
+
+    def __init__(self, limits: Callable[[], Limits]) -> None:
+        self.limits = limits
+        self.number = 0
+        self.lagging = 0
+        """Rows that nobody waited for, at a bound."""
+        self.unwritten = 0
+        """Rows that were not on disk in time: the store failed."""
+        self._clients: Counter[str] = Counter()
+
+    def take(self, client: str) -> bool:
+        """A place for one of this client's (as `client_of` says); False: there is none."""
+        limits = self.limits()
+        if self.number >= limits.trouble_waits or self._clients[client] >= limits.client_trouble_waits:
+            self.lagging += 1
+            return False
+        self.number += 1
+        self._clients[client] += 1
+        return True
+
+    def give(self, client: str) -> None:
+        """It is over."""
+        self.number -= 1
+        _less(self._clients, client)
+
+
 class _Kind:
     """Troubles of one kind and client, within some seconds."""
 
@@ -143,18 +172,28 @@ class _Kind:
 class Troubles:
     """Rows of troubles that are met where there is no session, in bounds."""
 
-    def __init__(self, limits: Callable[[], Limits], note: Callable[[Note], None]) -> None:
+    def __init__(
+        self, limits: Callable[[], Limits], note: Callable[[Note], None],
+        first: Callable[[Note, str, Callable[[], None]], bool] = lambda *_: False,
+    ) -> None:
+        """`first`: (row, client's address, what to call once it is on disk) -> whether it will be called; False: the
+        row is not taken."""
         self.limits = limits
         self._note = note
+        self._first = first
         self._kinds: dict[tuple[str, str], _Kind] = {}
         self._number = 0
 
     def __len__(self) -> int:
         return len(self._kinds)
 
-    def tell(self, name: str, client: str, detail: str, now: float, flow: Callable[[], Flow]) -> None:
+    def tell(
+        self, name: str, client: str, detail: str, now: float, flow: Callable[[], Flow],
+        then: Callable[[], None] | None = None,
+    ) -> None:
         """A trouble of a client (its address): a row at once, or counted for one that tells several. `flow`: its flow,
-        asked for only where a row is made of it."""
+        asked for only where a row is made of it. `then`: called once, when the peer may notice: at once where it only
+        counts or too many wait, else when the row is on disk."""
         key = name, client_of(client)
         kind = self._kinds.get(key)
         if kind is None:
@@ -164,14 +203,17 @@ class Troubles:
             if kind is None:
                 kind = self._kinds[key] = _Kind(now + self.limits().refusal_seconds)
         kind.number += 1
+        waits = False
         if kind.more:
             kind.more += 1
-            return
-        kind.flow, kind.detail = flow(), detail
-        if kind.number <= FULL_ROWS and key[1]:
-            self._row(kind, name, now, 1)
         else:
-            kind.more = 1
+            kind.flow, kind.detail = flow(), detail
+            if kind.number <= FULL_ROWS and key[1]:
+                waits = self._row(kind, name, now, 1, client=client, then=then)
+            else:
+                kind.more = 1
+        if then is not None and not waits:
+            then()
 
     def flush(self, now: float) -> None:
         """Write what was counted, where its time is over."""
@@ -180,14 +222,21 @@ class Troubles:
             if kind.more:
                 self._row(kind, key[0], now, kind.more, one=bool(key[1]))
 
-    def _row(self, kind: _Kind, name: str, now: float, count: int, *, one: bool = True) -> None:
+    def _row(
+        self, kind: _Kind, name: str, now: float, count: int, *, one: bool = True, client: str = "",
+        then: Callable[[], None] | None = None,
+    ) -> bool:
+        """Write a row. True: `then` will be called."""
         self._number += 1
         row = trouble_row(kind.flow, self._number, now, name, kind.detail)
         row["id"] = f"{kind.flow.id}-t{self._number}"
         row["count"] = count
         if not one:
             row["client"] = None
+        if then is not None and self._first(Note(0, row, barrier=True), client, then):
+            return True
         self._note(Note(0, row))
+        return False
 
 
 class Sayings:

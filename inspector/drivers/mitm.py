@@ -13,6 +13,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mitmproxy.connection import Connection, ConnectionState, Server
@@ -50,6 +51,14 @@ class Lookup:
     addresses: list[tuple[str, int]]
     error: str = ""
     refused: bool = False
+
+
+@dataclass
+class RefusedHook(commands.StartHook):  # type: ignore[no-untyped-call]
+    """Have the row of a refusal written before the client is told of it."""
+
+    data: Callable[[Callable[[], None]], None]
+    """Writes the row; calls what it is given once that may go on."""
 
 
 @dataclass
@@ -122,6 +131,9 @@ class Inspect(layer.Layer):
         self.out.append(commands.CloseTcpConnection(peer, half_close=True))
 
     def cut(self) -> None:
+        if self.conversation is not None and self.conversation.securing is not None:
+            self.link.cut()  # other layers are at work: nobody asks us for commands
+            return
         self.out.append(commands.CloseConnection(self.context.server))
         self.out.append(commands.CloseConnection(self.context.client))
 
@@ -201,6 +213,8 @@ class Threshold(layer.Layer):
             return  # after a failure: nothing more is of interest
         if context.server.tls_established:
             conversation: Conversation | None = self.link.conversation
+            if conversation is not None and conversation.ending:
+                return  # it waits for a row only
             if self.effect is not None:
                 assert conversation is not None
                 conversation.securing = None
@@ -215,11 +229,11 @@ class Threshold(layer.Layer):
             return
         detail = context.server.error or "the server ended the connection"
         self.link.hold(client=False, server=False)
+        yield RefusedHook(partial(self.link.host.server_refused, self.link, context, detail))
         if self.effect is not None:
             yield commands.SendData(context.client, self.effect.failure)
         else:
             yield commands.SendData(context.client, HANDSHAKE_FAILURE)
-        self.link.host.server_refused(self.link, context, detail)
         yield commands.CloseConnection(context.client)
 
 
@@ -296,7 +310,8 @@ class Front(layer.Layer):
                 self.link.hold(client=False, server=False)
                 return ""
             outcome, detail = UNREACHABLE, f"{address[0]}: {error}"
-        self.link.host.unreached(self.link, host, port, outcome, detail)
+        told = partial(self.link.host.unreached, self.link, host, port, outcome, detail)
+        yield RefusedHook(told)
         self.link.hold(client=False, server=False)
         return outcome
 
@@ -405,6 +420,9 @@ class StockLink(proxy_server.LiveConnectionHandler):
         self.leases: Any = None
         self.expected: Expect | None = None
         self.since = 0.0
+        self.leaving = False
+        """As of mitm_io.Link."""
+        self.dismissed = asyncio.Event()
         self.done = False
         self.lingering = False
         self.held = (False, False)
@@ -423,6 +441,10 @@ class StockLink(proxy_server.LiveConnectionHandler):
 
     def known(self, client: Any) -> None:
         """The client's connection object is the one mitmproxy made."""
+
+    def dismiss(self) -> None:
+        """The gateway does not take this connection."""
+        self.dismissed.set()
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
         if isinstance(hook, server_hooks.ServerConnectHook):
@@ -454,7 +476,8 @@ class StockLink(proxy_server.LiveConnectionHandler):
             and isinstance(event, events.DataReceived) and event.connection is self.client
         ):
             conversation.receive(UP, event.data)  # an injection: the layers would keep it for later
-            self.cut()
+            if conversation.over:
+                self.cut()
         else:
             await super().server_event(event)
         self.moved.set()
@@ -494,7 +517,6 @@ class StockLink(proxy_server.LiveConnectionHandler):
 
     def _late(self) -> None:
         self.host.late(self)
-        self.abort()
 
     async def drain_writers(self) -> None:
         self.waiting += 1

@@ -74,11 +74,11 @@ class LinkHost(Protocol):
         ...
 
     def accept(self, link: Any) -> bool:
-        """A client's connection stands: give it the layer of its mode, or say False."""
+        """A client's connection stands: give it the layer of its mode, or say False, and dismiss it now or later."""
         ...
 
     def late(self, link: Any) -> None:
-        """Set-up took too long; the link aborts."""
+        """Set-up took too long: note it, and abort the link."""
         ...
 
     def forget(self, link: Any) -> None:
@@ -341,8 +341,8 @@ class Link:
 
     __slots__ = (
         "_queue", "_running", "asked", "client", "client_side", "conversation", "deadline", "done", "expected", "fast",
-        "host", "layer", "leases", "lingering", "listener", "opening", "original", "peer", "server", "server_side",
-        "since",
+        "host", "layer", "leases", "leaving", "lingering", "listener", "opening", "original", "peer", "server",
+        "server_side", "since",
     )
 
     def __init__(self, host: LinkHost, listener: Any) -> None:
@@ -369,6 +369,8 @@ class Link:
         self.expected: Expect | None = None
         """What it was leased for."""
         self.since = 0.0
+        self.leaving = False
+        """It is ended as soon as the row that says why is on disk."""
         self.done = False
         self._running = False
         self._queue: deque[events.Event] | None = None
@@ -379,8 +381,10 @@ class Link:
         """The client's connection stands: the gateway decides whether to take it and with which layer."""
         if self.host.accept(self):
             self.event(events.Start())
-        else:
-            self.abort()
+
+    def dismiss(self) -> None:
+        """The gateway does not take this connection."""
+        self.abort()
 
     def info(self, name: str) -> Any:
         """What asyncio knows of the client's connection."""
@@ -431,7 +435,8 @@ class Link:
         conversation = self.conversation
         if conversation is not None and conversation.securing is not None and side.way is UP:
             conversation.receive(UP, data)  # an injection: the layers would keep it for later
-            self.cut()
+            if conversation.over:
+                self.cut()
         else:
             self.event(events.DataReceived(self.client if side.way is UP else self.server, data))
 
@@ -451,7 +456,7 @@ class Link:
             while True:
                 for command in self.layer.handle_event(event):
                     self._carry_out(command)
-                if not self._queue:
+                if not self._queue or self.layer is None:
                     break
                 event = self._queue.popleft()
         finally:
@@ -666,7 +671,6 @@ class Link:
 
     def _late(self) -> None:
         self.host.late(self)
-        self.abort()
 
     def _end(self) -> None:
         if self.done:

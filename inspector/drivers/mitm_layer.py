@@ -8,7 +8,8 @@ ours must be caught at the top, noted as `trouble internal`, and end the session
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from inspector.drivers.spool import Spool as Disk
@@ -85,6 +86,11 @@ class Host(Protocol):
 
     def note(self, note: Note, done: Callable[[Kept], None] | None) -> None:
         """Hand a row to the event log; `done`, when given, is called on the loop once it is durable or failed."""
+        ...
+
+    def note_first(self, note: Note, client: str, then: Callable[[], None]) -> bool:
+        """Hand a row of trouble to the event log; `then` is called on the loop, later, once it is durable or cannot
+        be. False: too many wait for such rows; it was not taken."""
         ...
 
     @property
@@ -201,8 +207,8 @@ class Conversation:
     """
 
     __slots__ = (
-        "_files", "_host", "_judging", "_notes", "_timer", "_wake_at", "bytes", "ended", "flow", "last", "outlet",
-        "over", "securing", "session", "up", "write",
+        "_before_end", "_behind", "_behind_bytes", "_files", "_host", "_judging", "_notes", "_timer", "_wake_at",
+        "bytes", "ended", "flow", "last", "outlet", "over", "securing", "session", "up", "write",
     )
 
     def __init__(self, flow: Flow, session: SessionLike, host: Host, outlet: Outlet, up: Write, down: Write) -> None:
@@ -222,6 +228,11 @@ class Conversation:
         self.ended = 0
         """Ways whose writer has closed, as bits (1 UP, 2 DOWN)."""
         self._host = host
+        self._behind: deque[Effect] | None = None
+        """Effects behind a barrier: a row of trouble that is not on disk yet. None: there is no barrier."""
+        self._behind_bytes = 0
+        self._before_end: Callable[[], None] | None = None
+        """What layers wait for that open TLS, when it has failed."""
         self._files: dict[str, Spooled] | None = None
         """What is in the spool."""
         self._judging: dict[str, Callable[[], None]] | None = None
@@ -248,8 +259,10 @@ class Conversation:
 
     def injected(self) -> None:
         """Plaintext of the client's behind the agreement to start TLS: CVE-2011-0411 and its kin."""
+        if self.ending:
+            return
         self.step(Troubled(self._host.clock(), "injection", "plaintext from the client behind STARTTLS"))
-        self.end()
+        self._end_behind()
 
     def closed(self, way: Way) -> None:
         """The peer that writes `way` has ended its side."""
@@ -278,33 +291,38 @@ class Conversation:
         are written."""
         if self.over or self.session.over:
             return
-        for effect in self._effects(Killed(self._host.clock(), "both sides have ended")):
-            if isinstance(effect, Note | Unhold | Came):
-                self._carry_out(effect)
+        self._only_news(self._effects(Killed(self._host.clock(), "both sides have ended")))
 
     def splice(self, protocol: str, why: str) -> None:
         """TLS that is left alone: the session will pass it on unread, or cut."""
         self.step(Spliced(self._host.clock(), protocol, why))
 
-    def secured(self, ok: bool, detail: str = "", same: bool = False) -> None:
+    def secured(
+        self, ok: bool, detail: str = "", same: bool = False, then: Callable[[], None] | None = None,
+    ) -> None:
         """TLS that `StartTls` asked for stands on both sides (`same`: with one certificate), or failed (the session
-        then ends)."""
+        then ends). `then`: called when the client may be told that it failed, before the end."""
         self.securing = None
+        self._before_end = then
         self.step(Secured(self._host.clock(), ok, detail, same))
         if not ok:
-            self.end()
+            self._end_behind()
 
     def kill(self, reason: str) -> None:
         """End politely, by an operator's word or the drain."""
         self.outlet.post(Killed(self._host.clock(), reason))
 
-    def ending(self) -> bool:
-        """`over`, read anew: carrying out an effect may have set it."""
-        return self.over
-
     def held(self, way: Way, limit: int) -> bool:
-        """Whether more than `limit` bytes wait in the session that way."""
+        """Whether more than `limit` bytes wait in the session that way; nothing more is read for one that only waits
+        to be ended."""
+        if self._behind is not None and (self.session.over or self._behind_bytes > limit):
+            return True
         return self.session.queued(way) > limit
+
+    @property
+    def ending(self) -> bool:
+        """Whether it is over but for a row that is not on disk yet."""
+        return self._behind is not None and self.session.over
 
     # -- the step
 
@@ -312,18 +330,92 @@ class Conversation:
         """Give `given` to the session and carry out what it answers. Never raises for an error of engine or decoder."""
         if self.over:
             return
-        for effect in self._effects(given):
+        if type(given) is Kept and not given.id:
+            self._pass_barrier()
+            return
+        effects = self._effects(given)
+        if self._behind is not None:
+            self._put_behind(effects)
+        else:
+            self._carry_out_all(effects)
+        self._after()
+
+    def _carry_out_all(self, effects: Iterable[Effect]) -> None:
+        rest = iter(effects)
+        for effect in rest:
             if type(effect) is Send:
                 self.write[effect.way](effect.data)
                 continue
             self._carry_out(effect)
-            if self.ending():
+            if self.over:
                 return
+            if self._behind is not None:
+                self._put_behind(rest)
+
+    def _after(self) -> None:
+        """Whether it is over now. What ends it may stand behind a barrier, unless nobody is left to notice."""
+        if self.over or (self._behind is not None and self.ended != 3):
+            return
         if self.session.over:
             self.end()
         elif self.ended == 3 and not self.busy:
             self._settle()
             self.end()
+
+    # -- rows of trouble that must be on disk before the peers notice
+
+    def _barrier(self, note: Note) -> None:
+        """Nothing behind this row is carried out before it is on disk."""
+        if self.ended != 3 and self._host.note_first(note, self.flow.client.ip, self._written):
+            self._behind = deque()
+            self._behind_bytes = 0
+        else:
+            self._host.note(Note(0, note.row), None)
+
+    def _put_behind(self, effects: Iterable[Effect]) -> None:
+        assert self._behind is not None
+        for effect in effects:
+            self._behind.append(effect)
+            if type(effect) is Send:
+                self._behind_bytes += len(effect.data)
+            elif type(effect) is Spool:
+                self._behind_bytes += len(effect.content) + len(effect.raw)
+
+    def _written(self) -> None:
+        """The row is on disk: go on, along the path that bytes take. Layers that open TLS do not lead here."""
+        if self._behind is None or self.over:
+            return
+        if self.securing is not None or self._before_end is not None:
+            self._pass_barrier()
+        else:
+            self.outlet.post(Kept(0, self._host.clock()))
+
+    def _pass_barrier(self) -> None:
+        behind, self._behind = self._behind, None
+        if behind is not None:
+            self._tell_layers()
+            self._carry_out_all(behind)
+            self._after()
+
+    def _tell_layers(self) -> None:
+        then, self._before_end = self._before_end, None
+        if then is not None:
+            then()
+
+    def _end_behind(self) -> None:
+        """End, behind what waits for a row."""
+        if self._behind is not None:
+            self._behind.append(Cut())
+        else:
+            self.end()
+
+    def _only_news(self, effects: Iterable[Effect]) -> None:
+        """Of what cannot be carried out any more: what others must know."""
+        for effect in effects:
+            if isinstance(effect, Note):
+                self._host.note(Note(0, effect.row, needed=effect.durable or effect.needed), None)
+            elif isinstance(effect, Unhold | Came | Tell):
+                self._carry_out(effect)
 
     def _effects(self, given: Input) -> list[Effect]:
         crashed = ""
@@ -335,13 +427,15 @@ class Conversation:
                 self._host.log(f"session {self.flow.id} is cut because of an internal error: {place}")
                 if crashed:
                     # Not even the engine's own answer to trouble came: say it for it
-                    self.trouble("internal", crashed)
-                    return [Cut("internal")]
+                    return [Note(0, self._row("internal", crashed), barrier=True), Cut("internal")]
                 crashed = place
                 given = Troubled(self._host.clock(), "internal", place)
 
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, Note):
+            if effect.barrier:
+                self._barrier(effect)
+                return
             self._host.note(effect, self.outlet.post if effect.durable and effect.id > 0 else None)
         elif isinstance(effect, Scan):
             self._host.scan(effect, self.outlet.post, self.flow.client.ip)
@@ -467,16 +561,23 @@ class Conversation:
 
     # -- the end
 
-    def trouble(self, name: str, detail: str) -> None:
-        """Note trouble that the driver itself met."""
+    def _row(self, name: str, detail: str) -> dict[str, Any]:
+        """A row of trouble that the driver itself met."""
         self._notes += 1
-        self._host.note(Note(0, trouble_row(self.flow, self._notes, self._host.clock(), name, detail)), None)
+        return trouble_row(self.flow, self._notes, self._host.clock(), name, detail)
 
     def end(self) -> None:
         """Flush and close both sides; nothing more is read or stepped."""
+        if not self.over:
+            self._tell_layers()  # which may end it
+            self._end()
+
+    def _end(self) -> None:
         if self.over:
             return
         self.over = True
+        behind, self._behind = self._behind, None
+        self._only_news(behind or ())
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

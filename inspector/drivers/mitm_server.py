@@ -19,7 +19,7 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 
 from inspector.drivers import mitm
-from inspector.drivers.admission import Admission, Sayings, Troubles
+from inspector.drivers.admission import Admission, Sayings, Troubles, Waits
 from inspector.drivers.clients import client_of
 from inspector.drivers.clock import Clock
 from inspector.drivers.destinations import CLASSES, IP, plain
@@ -92,6 +92,8 @@ _STOP = 5.0
 """Seconds that aborted connections get to be gone."""
 REJECTIONS = 2
 """Rejections of our certificate by one client after which an exception is proposed."""
+_LATER = 1.0
+"""Seconds beyond limits.store_seconds after which a row's answer is not waited for any more."""
 _REJECTED = 4096
 """(client, name) pairs whose rejections are counted."""
 
@@ -258,7 +260,9 @@ class Gateway:
         self.sweep = Sweep(self)
         self.admission.heavy = self.sweep.heavy
         self.admission.spooled = lambda: self.disk.files
-        self.troubles = Troubles(lambda: self.limits, lambda note: self.note(note, None))
+        self.waits = Waits(lambda: self.limits)
+        """Who waits for a row of trouble."""
+        self.troubles = Troubles(lambda: self.limits, lambda note: self.note(note, None), self.note_first)
         self.scans: Turns | None = None
         """Long scans of message texts."""
         self.lookups: Turns | None = None
@@ -352,6 +356,7 @@ class Gateway:
             if self.accept(link):
                 await link.run()
             else:
+                await link.dismissed.wait()
                 link.abort()
                 self.forget(link)
 
@@ -581,9 +586,34 @@ class Gateway:
     def note(self, note: Note, done: Callable[[Kept], None] | None) -> None:
         """Hand a row on; the answer comes back on the loop."""
         if done is None:
-            self._notes(note, None)
+            self._notes(note, _nobody if note.durable or note.needed else None)
             return
         self._notes(note, lambda ok: self._from_thread(lambda: done(Kept(note.id, self.clock(), ok))))
+
+    def note_first(self, note: Note, client: str, then: Callable[[], None]) -> bool:
+        """Hand on a row of trouble; `then` is called on the loop, once, later: when it is on disk, or cannot be within
+        limits.store_seconds. False: too many wait (in all, or of this client), and the row was not taken."""
+        owner = client_of(client)
+        if not self.waits.take(owner):
+            return False
+        waiting = True
+
+        def answered(ok: bool, *, late: bool = False) -> None:
+            nonlocal waiting
+            if not waiting:
+                return
+            waiting = False
+            timer.cancel()
+            self.waits.give(owner)
+            if not ok:
+                self.waits.unwritten += 1
+                if not late:  # given up by the store: it may follow when the store works again
+                    self._notes(Note(0, note.row), None)
+            then()
+
+        timer = self._loop.call_later(self.limits.store_seconds + _LATER, lambda: answered(False, late=True))
+        self._notes(note, lambda ok: self._from_thread(lambda: answered(ok)))
+        return True
 
     def _close_later(self, descriptor: int) -> None:
         """Close a file that may be long, outside of the loop."""
@@ -599,9 +629,11 @@ class Gateway:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(call)
 
-    def _trouble(self, name: str, client: str, detail: str, flow: Callable[[], Flow]) -> None:
-        """A row of trouble met before there is a session."""
-        self.troubles.tell(name, client, detail, self.clock(), flow)
+    def _trouble(
+        self, name: str, client: str, detail: str, flow: Callable[[], Flow], then: Callable[[], None] | None = None,
+    ) -> None:
+        """A row of trouble met before there is a session. `then`: what its peer notices."""
+        self.troubles.tell(name, client, detail, self.clock(), flow, then)
 
     def _say(self, kind: str, sentence: str, key: str = "") -> None:
         """Log, in bounds: a flood of refusals must not flood the log. `key`: what is said once a second."""
@@ -616,10 +648,11 @@ class Gateway:
         self.troubles.flush(self.clock())
         self._looking = self._loop.call_later(max(0.05, min(1.0, self.limits.refusal_seconds / 4)), self._look)
 
-    def slow(self, link: Any, detail: str) -> None:
-        """A link is ended because its peer is slow or silent."""
+    def slow(self, link: Any, detail: str, then: Callable[[], None]) -> None:
+        """A link is ended, by `then`, because its peer is slow or silent."""
+        link.leaving = True
         flow = link.conversation.flow if link.conversation is not None else self._flow(link, None, None, tls=False)
-        self._trouble("timeout", flow.client.ip, detail, lambda: flow)
+        self._trouble("timeout", flow.client.ip, detail, lambda: flow, then)
 
     def problems(self) -> list[str]:
         """What is wrong, for `inspector status`."""
@@ -636,12 +669,14 @@ class Gateway:
         now = self.clock()
         peer, own = link.info("peername"), link.info("sockname")
         if not peer or not own:
-            return False  # gone again before we looked
+            link.dismiss()  # gone again before we looked
+            return False
         client = address_of(peer)
         if link.leases is not None:
             link.expected = link.leases.claim(int(own[1]), client.ip, now)
             if link.expected is None:
                 self.leases.unclaimed += 1
+                link.dismiss()
                 return False
             self.leases.used += 1
         link.since = now
@@ -658,10 +693,12 @@ class Gateway:
         if link.expected is not None:
             target = endpoint(link.expected.address)
             if target is None:
+                link.dismiss()
                 return False
         elif listener.mode == "transparent":
             link.original = target = self._original(link)
             if target is None:
+                link.dismiss()
                 return False
         elif listener.mode == "socks5":
             dialog = SocksDialog()
@@ -672,6 +709,7 @@ class Gateway:
         return True
 
     def _refused(self, link: Any, client: Address) -> bool:
+        """Whether the connection is not taken; it is dismissed, once the row that says so is on disk."""
         listener: ListenerSettings = link.listener
         # Who may use a lease is the lease's affair: it may be for somebody behind the server.
         if link.expected is None and listener.clients and not any(
@@ -679,12 +717,15 @@ class Gateway:
         ):
             self.counters.refused_clients += 1
             self._say("client", f"{client.ip} is not a client of the listener {listener.address}", client.ip)
+            link.dismiss()
             return True
         why = self.admission.refusal(client_of(client.ip), link.since)
         if why is not None:
             self.counters.overload += 1
             self._say("overload", f"a session of {client.ip} was refused: {why}")
-            self._trouble("overload", client.ip, why, lambda: self._flow(link, None, None, tls=False))
+            link.leaving = True
+            link.hold(client=True, server=False)
+            self._trouble("overload", client.ip, why, lambda: self._flow(link, None, None, tls=False), link.dismiss)
             return True
         return False
 
@@ -716,12 +757,17 @@ class Gateway:
     def late(self, link: Any) -> None:
         """Set-up took too long."""
         self.counters.late += 1
+        link.leaving = True
+        link.hold(client=True, server=True)
         self._trouble("timeout", link.peer[0], "the handshake took too long",
-                      lambda: self._flow(link, None, None, tls=False))
+                      lambda: self._flow(link, None, None, tls=False), link.abort)
 
     def hook(self, link: Any, hook: commands.StartHook, done: Callable[[], None]) -> bool:
         if isinstance(hook, mitm.LookupHook):
             self.spawn(self._look_up(link, hook.data, done))
+            return False
+        if isinstance(hook, mitm.RefusedHook):
+            self._loop.call_soon(hook.data, done)  # what it does may end the layers that ask
             return False
         return mitm.answer_hook(self.contexts, hook, self._own_certificate(link))
 
@@ -861,18 +907,20 @@ class Gateway:
         link.asked = host
         link.limit(None)
 
-    def unreached(self, link: Any, host: str, port: int, outcome: str, detail: str) -> None:
-        """No connection: one sentence, and a row where policy refused it."""
+    def unreached(
+        self, link: Any, host: str, port: int, outcome: str, detail: str, then: Callable[[], None],
+    ) -> None:
+        """No connection: one sentence, and a row. `then`: the client may be told."""
         flow = self._flow(link, None, host, tls=False)
         where = f"{host} port {port}"
         if outcome == REFUSED:
             self.counters.refused_destinations += 1
             self._say("refused", f"{flow.client.ip} may not connect to {where}: {detail}", where)
-            self._trouble("refused_destination", flow.client.ip, f"{where}: {detail}", lambda: flow)
+            self._trouble("refused_destination", flow.client.ip, f"{where}: {detail}", lambda: flow, then)
             return
         self.counters.unreached += 1
         self._say("unreached", f"the server {where} cannot be reached: {detail or outcome}", where)
-        self._trouble("unreached", flow.client.ip, f"{where}: {detail or outcome}", lambda: flow)
+        self._trouble("unreached", flow.client.ip, f"{where}: {detail or outcome}", lambda: flow, then)
 
     def handshake_refused(self, link: Any, why: str) -> None:
         """A client spoke no valid SOCKS or CONNECT."""
@@ -955,17 +1003,17 @@ class Gateway:
         link.layer = mitm.secure_layers(context, link, effect)
         link.event(events.Start())
 
-    def server_refused(self, link: Any, context: Context, detail: str) -> None:
-        """TLS with the server failed: nothing is forged, the client gets a failure."""
+    def server_refused(self, link: Any, context: Context, detail: str, then: Callable[[], None]) -> None:
+        """TLS with the server failed: nothing is forged, the client gets a failure, by `then`."""
         self.counters.server_tls_failed += 1
         name = context.server.sni or link.asked or "the server"
         self._say("tls", f"TLS with {name} failed: {detail}", name)
         if link.conversation is not None:
-            link.conversation.secured(False, f"TLS with the server failed: {detail}")
+            link.conversation.secured(False, f"TLS with the server failed: {detail}", then=then)
         else:
             server = context.server.peername
             self._trouble("tls_failed", link.peer[0], f"with the server: {detail}",
-                          lambda: self._flow(link, server, name, tls=False))
+                          lambda: self._flow(link, server, name, tls=False), then)
 
     def client_refused(self, link: Any, context: Context, detail: str) -> None:
         """TLS with the client failed. Rejections of our certificate are counted; they free nobody."""
@@ -1011,6 +1059,10 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _nobody(ok: bool) -> None:
+    """Waits for a row that is durable because of what comes behind it."""
 
 
 def _scan(effect: Scan) -> tuple[tuple[Finding, ...], str | None]:

@@ -46,8 +46,8 @@ class Host(Protocol):
     def links(self) -> Iterable[Any]: ...
     def clock(self) -> float: ...
     def later(self, delay: float, call: Callable[[], None]) -> Timer: ...
-    def slow(self, link: Any, detail: str) -> None:
-        """Note that a link is ended because its peer is slow or silent."""
+    def slow(self, link: Any, detail: str, then: Callable[[], None]) -> None:
+        """Note that a link is ended because its peer is slow or silent; `then` ends it, now or later."""
         ...
 
 
@@ -138,7 +138,7 @@ class Sweep:
     # -- one session
 
     def _look(self, link: Any) -> None:
-        if link.done or link.lingering:
+        if link.done or link.lingering or link.leaving:
             self.forget(link)  # its memory goes within limits.close_seconds
             return
         if self.rounds % CHECK == 0:
@@ -147,8 +147,7 @@ class Sweep:
         if conversation is None:
             if now - link.since >= min(limits.silent_seconds, limits.idle_seconds):
                 self.host.counters.silent_ended += 1
-                self.host.slow(link, "nobody has said a word")
-                link.abort()
+                self.host.slow(link, "nobody has said a word", link.abort)
             return
         mark = self._marks.get(link)
         last = conversation.last
@@ -158,8 +157,7 @@ class Sweep:
                 conversation.kill("idle")
             elif not conversation.bytes and now - last >= limits.silent_seconds:
                 self.host.counters.silent_ended += 1
-                self.host.slow(link, "nobody has said a word")
-                conversation.kill("silent")
+                self.host.slow(link, "nobody has said a word", lambda: conversation.kill("silent"))
             return
         self._measure(link, conversation, mark)
 
@@ -182,15 +180,15 @@ class Sweep:
             if self._too_slow(mark, way, 0 if stopped else pending[way]):
                 self.host.counters.slow_ended += 1
                 whose = "client" if way is UP else "server"
-                self.host.slow(link, f"a unit of the {whose}'s is not whole after {limits.unit_seconds:.0f} s")
-                conversation.kill("too slow")
+                self.host.slow(link, f"a unit of the {whose}'s is not whole after {limits.unit_seconds:.0f} s",
+                               lambda: conversation.kill("too slow"))
                 return
             came = conversation.up if way is UP else conversation.bytes - conversation.up
             if self._takes_nothing(mark, way, unread[way], came):
                 self.host.counters.stalled_ended += 1
                 whose = "server" if way is UP else "client"
-                self.host.slow(link, f"the {whose} takes nothing of what waits for it")
-                conversation.kill("not read")
+                self.host.slow(link, f"the {whose} takes nothing of what waits for it",
+                               lambda: conversation.kill("not read"))
                 return
         if now - conversation.last >= limits.idle_seconds:
             self.host.counters.idle_ended += 1

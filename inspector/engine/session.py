@@ -792,7 +792,7 @@ class Session:
     ) -> Verdict | None:
         action = policy_rules.policy.on_trouble(name, self.context.protocol)
         done = action if policy_rules.policy.enforce else "pass"
-        self._note_trouble(name, failure, done, at, out)
+        self._note_trouble(name, failure, done, at, out, follows=True)
         if action == "pass":
             return policy_rules.policy.decide(event, self.context, way, at, ())
         return Verdict(
@@ -1188,8 +1188,8 @@ class Session:
         self._aside(act, out)
 
     def note_trouble(self, name: str, detail: str, did: str, at: float, out: list[Effect]) -> None:
-        """A row of trouble, counted."""
-        self._note_trouble(name, detail, did, at, out)
+        """A row of trouble, counted, in front of the durable row of a verdict."""
+        self._note_trouble(name, detail, did, at, out, follows=True)
 
     def count_refused(self) -> None:
         """What was to be held is blocked."""
@@ -1463,13 +1463,19 @@ class Session:
             return "cut"
         return rules.policy.on_trouble(name, self.context.protocol) if rules.policy.enforce else "pass"
 
-    def _note_trouble(self, name: str, detail: str, action: str, at: float, out: list[Effect]) -> None:
+    def _note_trouble(
+        self, name: str, detail: str, action: str, at: float, out: list[Effect], *, follows: bool = False,
+    ) -> None:
+        """A row of trouble. What is done about it is noticed by nobody before the row is on disk: it is a barrier, or
+        (`follows`) the durable row of a verdict comes behind it. A store that fails is the exception: no row of that
+        could be waited for."""
         key = (name, action)
         self._tally.troubles[key] = self._tally.troubles.get(key, 0) + 1
         row = rows.head("trouble", self._ident(), at, self.flow)
         row |= {"protocol": self.context.protocol, "user": self.context.user, "name": name, "detail": detail or None,
                 "did": action}
-        out.append(Note(0, row))
+        waits = action != "pass" and not self.dry and name != "store_failed"
+        out.append(Note(0, row, needed=waits and follows, barrier=waits and not follows))
 
     def _oddities(self, frame: Frame, out: list[Effect]) -> None:
         for oddity in frame.oddities:

@@ -130,11 +130,15 @@ class Note(msgspec.Struct, frozen=True):
 
     `row` holds plain values in the shape of docs/events.md, without "schema" and "gateway" (the store adds them); "t"
     (and other times) are float seconds. `durable`: answer with Kept(id) once it is on disk (id > 0 only then).
+    `needed`: left out no sooner than a durable one, which comes behind it. `barrier`: no effect behind it, of this step
+    or of later ones, is carried out before it is on disk (or cannot be); it may wait for others to share a commit.
     """
 
     id: int
     row: dict[str, Any]
     durable: bool = False
+    needed: bool = False
+    barrier: bool = False
 
 
 class Finish(msgspec.Struct, frozen=True):

@@ -48,6 +48,9 @@ class Limits:
     setups: int = _bound(4000, "connections whose set-up is not over (handshakes cost most); new ones are refused")
     client_setups: int = _bound(2000, "of them of one client address: an office that comes back after a power cut")
     refusal_seconds: float = _bound(10, "refused connections of one kind and client are told together, once in so long")
+    trouble_waits: int = _bound(
+        256, "connections ended for a trouble whose row is not on disk yet; above it they are ended before it is")
+    client_trouble_waits: int = _bound(64, "of them of one client address")
     silent_seconds: float = _bound(600, "a connection on which neither side has said a word is kept so long")
     unit_seconds: float = _bound(300, "a unit that is not whole after so long must come faster than slow_bytes")
     stalled_seconds: float = _bound(600, "a peer for whom more waits than write_buffer_bytes must take some in so long")

@@ -155,7 +155,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="event-store", daemon=True)
         self._thread.start()
 
-    def put(self, row: Row, done: Done | None = None) -> None:
+    def put(self, row: Row, done: Done | None = None, *, hurry: bool = True) -> None:
         """Write a row; it must not be changed afterwards.
 
         {"event": "flow", "state": "open"} is remembered until the "end" of its flow and no row of the log: what is
@@ -164,6 +164,8 @@ class Writer:
         With `done` the row is durable: done(True) is called from the writer's thread once it is on disk, done(False)
         when it cannot be within limits.store_seconds (then it never will be), or at once, in this thread, when the
         queue is full. Rows that nobody waits for leave a quarter of the queue to those that somebody waits for.
+        `hurry` False: who waits can wait for the others of GROUP_SECONDS, so that however many such rows come, they
+        make no more than one commit in that time.
         """
         limits = self.limits
         share = 1.0 if done is not None else 0.75
@@ -182,7 +184,7 @@ class Writer:
             return
         self._came += size
         self._queue.append(_Item(row, done, time.monotonic(), size))
-        if done is not None:
+        if done is not None and hurry:
             self._waited.set()
             self._hurry.set()
             self._wake.set()

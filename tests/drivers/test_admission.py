@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from inspector.drivers.admission import FULL_ROWS, KINDS, OWN_FILES, SENTENCES, Admission, Sayings, Troubles, most_files
+from inspector.drivers.admission import (
+    FULL_ROWS,
+    KINDS,
+    OWN_FILES,
+    SENTENCES,
+    Admission,
+    Sayings,
+    Troubles,
+    Waits,
+    most_files,
+)
 from inspector.model import Address, Flow, Limits, Note
 
 
@@ -171,3 +183,41 @@ def test_sentences_of_a_kind_are_few_a_second() -> None:
     sayings.say("refused", "later", 101.0, "host1")
     assert said[-1] == "later"
     assert len(sayings._said) == 2
+
+
+def test_who_waits_for_a_row_is_bounded() -> None:
+    """In all and for each client; beyond, the row is written and nobody is kept; places come back."""
+    waits = Waits(lambda: Limits(trouble_waits=3, client_trouble_waits=2))
+    assert [waits.take(client) for client in "aaabbb"] == [True, True, False, True, False, False]
+    assert (waits.number, waits.lagging) == (3, 3)
+    waits.give("a")
+    assert [waits.take("b"), waits.take("a")] == [True, False]
+    for client in "abb":
+        waits.give(client)
+    assert (waits.number, waits._clients) == (0, {})
+
+
+def test_a_refusal_waits_for_its_own_row_only() -> None:
+    """The first of a kind are told when their rows are on disk; those that are counted together, or that find no place
+    among those who wait, at once."""
+    rows: list[Note] = []
+    waiting: list[tuple[str, Callable[[], None]]] = []
+    told: list[int] = []
+
+    def first(note: Note, client: str, then: Callable[[], None]) -> bool:
+        if len(waiting) == 2:
+            return False
+        assert note.barrier
+        rows.append(note)
+        waiting.append((client, then))
+        return True
+
+    troubles = Troubles(Limits, rows.append, first)
+    for number in range(FULL_ROWS + 3):
+        then = partial(told.append, number)
+        troubles.tell("overload", "2001:db8::1", "", 100.0, lambda: flow("2001:db8::1", 1), then)
+    assert told == list(range(2, FULL_ROWS + 3))
+    assert (len(rows), {client for client, _ in waiting}) == (FULL_ROWS, {"2001:db8::1"})
+    for _, call in waiting:
+        call()
+    assert sorted(told) == list(range(FULL_ROWS + 3))

@@ -79,6 +79,10 @@ class World:
         self.timers: list[Timer] = []
         self.sentences: list[str] = []
         self.over = False
+        self.room = True
+        """For rows that are waited for."""
+        self.thens: list[Callable[[], None]] = []
+        """What is called when they are on disk."""
         self.disk: Disk = None  # type: ignore[assignment]
         self.judged: list[tuple[Spooled, Callable[[Judged], None]]] = []
         self.talk = Conversation(FLOW, self, self, self, self.up, self.down)
@@ -128,6 +132,13 @@ class World:
         self.done.append(note.row.get("name"))
         if done is not None:
             done(Kept(note.id, self.now))
+
+    def note_first(self, note: Note, client: str, then: Callable[[], None]) -> bool:
+        if not self.room:
+            return False
+        self.done.append(f"{note.row.get('name')} first")
+        self.thens.append(then)
+        return True
 
     def judge(self, effect: Judge, file: Spooled, done: Callable[[Judged], None]) -> Callable[[], None]:
         self.judged.append((file, done))
@@ -281,7 +292,9 @@ def test_an_error_in_the_answer_to_an_error_cuts_too() -> None:
     """If not even the engine's own ending works, the row is written for it."""
     world = World(KeyError("a"), KeyError("b"))
     world.talk.receive(UP, b"x")
-    assert world.done == ["internal", "cut"]
+    assert world.done == ["internal first"]
+    world.thens.pop()()
+    assert world.done[1:] == ["cut"]
 
 
 def test_held() -> None:
@@ -432,3 +445,96 @@ def test_words_for_another_session_are_handed_on() -> None:
     world = World([Tell("f99", notice)])
     world.talk.receive(UP, b"x")
     assert world.done == [("f99", notice)]
+
+
+# -- rows of trouble that must be on disk before the peers notice (decision 85)
+
+
+def barrier(name: str = "malformed") -> Note:
+    return Note(0, {"name": name}, barrier=True)
+
+
+def test_nothing_behind_a_row_of_trouble_leaves_before_it_is_on_disk() -> None:
+    """Last words and the cut wait; what stood in front has left; what is read meanwhile reaches nobody."""
+    world = World([Send(UP, b"1"), barrier(), Send(DOWN, b"bye"), Note(0, {"name": "flow"}), Cut("malformed")])
+    world.talk.receive(UP, b"bad")
+    world.over = True
+    world.talk.receive(UP, b"more")
+    assert world.done == [("up", b"1"), "malformed first"]
+    assert world.talk.ending
+    assert world.talk.held(UP, 1 << 20)
+    assert world.talk.held(DOWN, 1 << 20)
+    world.thens.pop()()
+    assert world.done[2:] == [("down", b"bye"), "flow", "cut"]
+    assert world.talk.over
+
+
+def test_what_comes_behind_the_row_keeps_its_order() -> None:
+    """A row of trouble that refuses something holds up its session, not for good: later steps come behind it, a second
+    such row is waited for by itself."""
+    world = World([barrier("hold_full"), Send(DOWN, b"refused")], [Send(UP, b"next")],
+                  [barrier("scan"), Send(DOWN, b"2")], [Send(UP, b"last")])
+    for data in (b"a", b"b", b"c", b"d"):
+        world.talk.receive(UP, data)
+    assert world.done == ["hold_full first"]
+    assert not world.talk.held(UP, 16)
+    assert world.talk.held(UP, 9)
+    world.thens.pop()()
+    assert world.done[1:] == [("down", b"refused"), ("up", b"next"), "scan first"]
+    world.thens.pop()()
+    assert world.done[4:] == [("down", b"2"), ("up", b"last")]
+    assert not world.talk.over
+
+
+def test_where_too_many_wait_the_row_follows() -> None:
+    """At the bound nothing waits: the row is written as others are."""
+    world = World([barrier(), Send(DOWN, b"bye"), Cut("malformed")])
+    world.room = False
+    world.talk.receive(UP, b"bad")
+    assert world.done == ["malformed", ("down", b"bye"), "cut"]
+
+
+def test_when_both_peers_are_gone_nobody_can_notice() -> None:
+    """What waits behind the row is done at once: its rows are written, its words are nobody's."""
+    world = World([barrier(), Send(DOWN, b"bye"), Note(0, {"name": "flow"}), Came("h1", False), Cut("malformed")])
+    world.talk.receive(UP, b"bad")
+    world.over = True
+    world.talk.closed(UP)
+    assert world.done == ["malformed first"]
+    world.talk.closed(DOWN)
+    assert world.done[1:] == ["flow", ("f00", Came("h1", False)), "cut"]
+    world.thens.pop()()
+    assert world.done[-1] == "cut"
+
+
+def test_an_ending_from_outside_loses_no_row_that_waits() -> None:
+    """The link is aborted while the row is on its way."""
+    world = World([barrier(), Send(DOWN, b"bye"), Note(0, {"name": "flow"}), Cut("malformed")])
+    world.talk.receive(UP, b"bad")
+    world.talk.end()
+    assert world.done == ["malformed first", "flow", "cut"]
+
+
+def test_tls_that_failed_is_told_when_its_row_is_on_disk() -> None:
+    """The layers that open TLS wait, and speak before the end; without a session that notes anything, at once."""
+    world = World([barrier("tls_failed"), Note(0, {"name": "flow"}), Cut("tls")])
+    world.talk.secured(False, "no", then=lambda: world.done.append("layers"))
+    assert world.done == ["tls_failed first"]
+    world.thens.pop()()
+    assert world.done[1:] == ["layers", "flow", "cut"]
+    world = World()
+    world.talk.secured(False, "no", then=lambda: world.done.append("layers"))
+    assert world.done == ["layers", "cut"]
+
+
+def test_what_is_said_behind_starttls_is_told_when_its_row_is_on_disk() -> None:
+    """An injection ends the session; more of it changes nothing."""
+    start = StartTls("x", b"proceed", b"failure")
+    world = World([start], [barrier("injection"), Cut("injection")])
+    world.talk.receive(UP, b"starttls")
+    for _ in range(2):
+        world.talk.receive(UP, b"injected")
+        world.over = True
+    assert world.done == [start, "injection first"]
+    world.thens.pop()()
+    assert world.done[2:] == ["cut"]

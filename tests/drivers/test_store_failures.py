@@ -110,7 +110,8 @@ async def scene(
         sessions=make,
     ) as gateway:
         writer.start()
-        gateway.gateway._notes = lambda note, done: writer.put(note.row, done)
+        gateway.gateway._notes = lambda note, done: writer.put(
+            note.row, done, hurry=not note.barrier)
         try:
             yield Scene(gateway, server, writer, limits)
         finally:
@@ -222,6 +223,72 @@ def test_a_flood_against_a_store_that_stands_still_is_bounded(tmp_path: Path) ->
             assert await talk.say("SAY bob words") == "GOT SAY bob words"
             assert it.server.heard == [b"SAY bob words\n"]
             talk.writer.close()
+
+    run(scenario)
+
+
+def test_who_is_cut_for_a_trouble_sees_it_when_its_row_is_on_disk(tmp_path: Path) -> None:
+    """Neither last words nor the end reach anybody before; what is sent meanwhile reaches nobody."""
+
+    async def scenario() -> None:
+        async with scene(tmp_path, replace(LIMITS, store_seconds=30)) as it:
+            talk = await it.talk()
+            with locked(it.store.path):
+                talk.writer.write(b"BAD\nSAY bob more\n")
+                await until(lambda: it.gateway.gateway.waits.number == 1)
+                await until(lambda: it.store.counters.failures)
+                talk.writer.write(b"SAY bob still more\n")
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(talk.reader.read(1), 0.2)
+                assert not it.store.counters.durable
+            assert await talk.reader.readline() == b"BYE malformed\n"
+            with Reader(it.store.path) as reader:
+                rows = [msgspec.json.decode(line) for _, line in reader.select(events=("trouble",))]
+            assert [(row["name"], row["did"]) for row in rows] == [("malformed", "cut")]
+            assert (await talk.reader.read(), it.server.heard) == (b"", [b"BYE\n"])
+            waits = it.gateway.gateway.waits
+            assert (waits.number, waits.lagging, waits.unwritten) == (0, 0, 0)
+            talk.writer.close()
+
+    run(scenario)
+
+
+def test_a_trouble_whose_row_cannot_be_written_cuts_all_the_same(tmp_path: Path) -> None:
+    """After limits.store_seconds nobody is kept any longer; that is counted, and the row follows when it can."""
+
+    async def scenario() -> None:
+        async with scene(tmp_path) as it:
+            talk = await it.talk()
+            with locked(it.store.path):
+                assert await talk.say("BAD") == "BYE malformed"
+                assert it.gateway.gateway.waits.unwritten == 1
+            rows = await it.written("trouble", name="malformed", did="cut")
+            assert len(rows) == 1
+            talk.writer.close()
+
+    run(scenario)
+
+
+def test_a_refused_connection_is_closed_when_its_row_is_on_disk(tmp_path: Path) -> None:
+    """One beyond the bound of sessions stays open, unread, for as long; those beyond the bound of waits do not."""
+
+    async def scenario() -> None:
+        limits = replace(LIMITS, store_seconds=30, client_sessions=1, client_trouble_waits=1)
+        async with scene(tmp_path, limits) as it:
+            talk = await it.talk()
+            with locked(it.store.path):
+                first, second = await it.gateway.connect(), await it.gateway.connect()
+                assert await asyncio.wait_for(second[0].read(), 5) == b""
+                assert it.gateway.gateway.waits.number == 1
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(first[0].read(1), 0.2)
+            assert await asyncio.wait_for(first[0].read(), 10) == b""
+            with Reader(it.store.path) as reader:
+                assert len(list(reader.select(events=("trouble",)))) >= 1
+            assert it.gateway.gateway.waits.lagging == 1
+            assert await talk.say("SAY bob words") == "GOT SAY bob words"
+            for each in (talk.writer, first[1], second[1]):
+                each.close()
 
     run(scenario)
 

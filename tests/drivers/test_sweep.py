@@ -263,7 +263,8 @@ class Place:
 
     def cancel(self) -> None: ...
 
-    def slow(self, link: Any, detail: str) -> None: ...
+    def slow(self, link: Any, detail: str, then: Callable[[], None]) -> None:
+        then()
 
     def turn(self) -> None:
         """One turn of the loop."""
@@ -275,7 +276,7 @@ class Place:
 class Heavy:
     """A link, its conversation, its session and its outlet in one, with a weight."""
 
-    done = lingering = False
+    done = leaving = lingering = False
     bytes = up = 1
     transports: dict[object, object] = {}
 

@@ -98,6 +98,17 @@ def test_rows_are_kept_in_their_order(path: Path, writer: Writer) -> None:
     assert writer.counters.commits < 1201 / 2
 
 
+def test_rows_that_are_in_no_hurry_share_a_commit(path: Path, writer: Writer) -> None:
+    """However many are waited for so, they are a few commits in all, each of them synced; one that is in a hurry takes
+    them along."""
+    answers = Answers()
+    for n in range(200):
+        writer.put(message(n), answers, hurry=False)
+    assert set(answers.wait(200)) == {True}
+    assert (writer.counters.durable, writer.counters.commits < 20) == (200, True)
+    assert len(lines(path)) == 200
+
+
 def test_a_row_that_nobody_waits_for_is_written_soon(path: Path, writer: Writer) -> None:
     """Without a durable row the batch goes out by itself."""
     writer.put(message(1))

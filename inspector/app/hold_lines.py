@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Any, Protocol
+from collections import OrderedDict
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 KEEP_SECONDS = 300.0
 """A large file is encrypted and synced within this; the session's own bounds end it before."""
+T = TypeVar("T")
+COVERS = 10_000
+"""Releases that a worker which comes later is told of; the oldest is forgotten."""
 FLOWS = 100_000
 """Flows of which it is known where they live; the one heard of least recently is forgotten."""
 
@@ -129,12 +133,15 @@ class Lines:
         self._workers: dict[Talk, int] = {}
         """The channels of the living, and the process behind each."""
         self._flows: OrderedDict[str, Talk] = OrderedDict()
-        self._covers: deque[Cover] = deque(maxlen=10_000)
+        self._covers: OrderedDict[str, Cover] = OrderedDict()
+        """By hold: what was taken back is none."""
+        self.busy: set[asyncio.Task[Any]] = set()
+        """What the desk does for workers at this moment."""
 
     # -- workers come and go
 
     def serve(self, line: Talk, pid: int) -> None:
-        """Answer a worker from now on; tell it which releases cover what follows."""
+        """Answer a worker from now on."""
         self._workers[line] = pid
 
         async def keep(payload: Any) -> str | None:
@@ -145,12 +152,12 @@ class Lines:
                 except OSError:
                     return "store_failed"
             self._lives(held.flow, line)
-            return await self.desk.keep(held, content)
+            return await self._whole(self.desk.keep(held, content))
 
         async def deliver(payload: Any) -> bool:
             hold, flow = payload
             self._lives(flow, line)
-            return await self.desk.deliver(hold, flow)
+            return await self._whole(self._deliver(line, hold, flow))
 
         def arrived(payload: Any) -> None:
             flow, arrived = payload
@@ -167,9 +174,28 @@ class Lines:
         line.handle("hold.came", lambda payload: self.desk.came(*payload))
         line.handle("hold.arrived", arrived)
         line.handle("hold.ended", ended)
-        for cover in self._covers:
-            if cover.until > self._now():
+
+    def ready(self, line: Talk) -> None:
+        """A worker listens: tell it which releases cover what follows. What was told before reached nobody."""
+        now = self._now()
+        for cover in self._covers.values():
+            if cover.until > now:
                 line.tell("hold.cover", cover)
+
+    async def _deliver(self, line: Talk, hold: str, flow: str) -> bool:
+        may = await self.desk.deliver(hold, flow)
+        if may and line not in self._workers:
+            # Its session has ended before it heard that it may send: nobody else will say that it did not.
+            self.desk.came(hold, flow, False)
+        return may
+
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Have the desk finish what it has begun, though the channel on which it was asked ends meanwhile."""
+        # It begins here and now: what is said of an item later comes to the desk later.
+        task: asyncio.Task[T] = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+        self.busy.add(task)
+        task.add_done_callback(self.busy.discard)
+        return await asyncio.shield(task)
 
     def gone(self, line: Talk) -> None:
         """A worker is gone, and its sessions with it."""
@@ -197,7 +223,11 @@ class Lines:
             asyncio.get_running_loop().call_soon(self.desk.came, given.held.id, flow, False)
 
     def cover(self, cover: Cover) -> None:
-        self._covers.append(cover)
+        self._covers.pop(cover.hold, None)
+        if cover.until > self._now():
+            while len(self._covers) >= COVERS:
+                self._covers.popitem(last=False)
+            self._covers[cover.hold] = cover
         for line in self._workers:
             line.tell("hold.cover", cover)
 

@@ -406,6 +406,7 @@ class Crew:
             hand.line.abort()
             raise ChannelError("supervisor and worker are of different releases: restart the gateway")
         hand.state, hand.release, hand.version = "ready", ready.release, ready.rules.version
+        self.lines.ready(hand.line)
         self.rules = ready.rules
 
     async def _greeted(self, hand: Hand) -> None:

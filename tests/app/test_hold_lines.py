@@ -39,9 +39,13 @@ class Desk:
 
     def __init__(self) -> None:
         self.said: list[Any] = []
+        self.gate: asyncio.Event | None = None
+        """What is asked is not answered before this is set."""
 
     async def keep(self, held: Held, content: int) -> str | None:
         data = None
+        if self.gate is not None:
+            await self.gate.wait()
         if content >= 0:
             data = os.pread(content, 100, 0)
             os.close(content)
@@ -50,6 +54,8 @@ class Desk:
         return "hold_full" if held.size > 100 else None
 
     async def deliver(self, hold: str, flow: str) -> bool:
+        if self.gate is not None:
+            await self.gate.wait()
         self.said.append(("deliver", hold, flow))
         return hold == "h1"
 
@@ -103,6 +109,7 @@ class Floor:
         worker = Sessions(places)
         serve(its, worker)
         self.lines.serve(ours, os.getpid())
+        self.lines.ready(ours)
         self.ends.append(ours)
         self.workers.append(worker)
         return worker
@@ -197,6 +204,82 @@ def test_releases_cover_in_all_workers_also_in_one_that_comes_later() -> None:
         later = floor.join([])
         await settle()
         assert later.covers == []
+
+    run(work)
+
+
+def test_a_worker_hears_of_releases_when_it_can() -> None:
+    """Before it is ready nobody there would listen."""
+    async def work(floor: Floor) -> None:
+        ours, its = channel.pair()
+        floor.lines.serve(ours, os.getpid())
+        floor.lines.cover(COVER)
+        await settle()
+        late = Sessions([])
+        serve(its, late)
+        floor.lines.ready(ours)
+        await settle()
+        assert late.covers == [COVER]
+
+    run(work)
+
+
+def test_a_release_that_was_taken_back_covers_in_no_later_worker() -> None:
+    """Denied after it was released: also who comes later lets nothing pass for it. A release that is told again, with
+    another end, is told to him once."""
+    async def work(floor: Floor) -> None:
+        floor.lines.cover(COVER)
+        other = msgspec.structs.replace(COVER, hold="h2")
+        floor.lines.cover(other)
+        longer = msgspec.structs.replace(other, until=200.0)
+        floor.lines.cover(longer)
+        floor.lines.cover(msgspec.structs.replace(COVER, until=0.0))
+        late = floor.join([])
+        await settle()
+        assert late.covers == [longer]
+
+    run(work)
+
+
+class Socketed:
+    """A worker behind a real channel, which can end."""
+
+    async def join(self, floor: Floor) -> None:
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.line = await channel.attach(
+            ours, lambda: floor.lines.gone(self.line), lambda line: floor.lines.serve(line, os.getpid()))
+        self.its = await channel.attach(its, lambda: None)
+        self.holds = RemoteHolds(self.its)
+
+
+def test_what_a_dying_worker_began_is_finished(tmp_path: Path) -> None:
+    """An item that is being stored is stored, from its own content; one that was to be delivered in its sessions was
+    not, and the desk is told so."""
+    async def work(floor: Floor) -> None:
+        worker = Socketed()
+        await worker.join(floor)
+        floor.desk.gate = asyncio.Event()
+        (tmp_path / "f").write_bytes(b"content")
+        number = os.open(tmp_path / "f", os.O_RDONLY)
+        held = msgspec.structs.replace(HELD, about="file", file_name="f")
+        asked = [
+            asyncio.ensure_future(worker.holds.keep(held, number)),
+            asyncio.ensure_future(worker.holds.deliver("h1", "f1")),
+            asyncio.ensure_future(worker.holds.deliver("h2", "f1")),
+        ]
+        while len(floor.lines.busy) < 3:
+            await asyncio.sleep(0)
+        worker.its.abort()
+        assert await asyncio.gather(*asked) == ["store_failed", False, False]
+        while worker.line.open:
+            await asyncio.sleep(0)
+        floor.desk.gate.set()
+        while floor.lines.busy:
+            await asyncio.sleep(0)
+        assert floor.desk.said == [
+            ("ended", "f1"), ("keep", held, b"content"), ("deliver", "h1", "f1"), ("came", "h1", "f1", False),
+            ("deliver", "h2", "f1"),
+        ]
 
     run(work)
 

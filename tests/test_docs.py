@@ -77,3 +77,20 @@ def test_the_rules_that_the_page_calls_refused_are_refused(pack: Path, tmp_path:
         with pytest.raises(scan.PackError) as error:
             scan.load(folder.parent)
         assert any(fault.line > 1 and "lures.yar" in str(fault) for fault in error.value.faults), wrong
+
+
+def test_the_tests_that_the_guarantees_name_are_there() -> None:
+    """Each guarantee points at the tests that prove it, by their names in italics: none of them is gone, and the
+    reviewers' page says the same guarantees word for word."""
+    page = (HOUSE / "docs" / "guarantees.md").read_text()
+    named = [" ".join(name.split()) for name in re.findall(r"(?<!\*)\*([a-z][^*]{12,}?)\*(?!\*)", page)]
+    assert len(named) >= 10
+    there = {
+        name.replace("_", " ") for path in (HOUSE / "tests").rglob("test_*.py")
+        for name in re.findall(r"def test_(\w+)\(", path.read_text())
+    }
+    assert [name for name in named if name not in there] == []
+    promised = [" ".join(line.split()) for line in re.findall(r"(?m)^[123]\. (?:.+\n)(?:   .+\n)*", page)]
+    review = " ".join((HOUSE / "docs" / "review.md").read_text().split())
+    assert len(promised) == 3
+    assert [line for line in promised if line not in review] == []

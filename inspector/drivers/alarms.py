@@ -228,6 +228,13 @@ def of_bounds(gateway: Gateway) -> Source:
                 yield one(f"inspector_{name}s_waiting", "gauge", f"Wait for a thread: {name}s.", turns.waiting)
                 yield one(f"inspector_{name}_threads_stuck", "gauge", f"Threads whose {name} does not end.",
                           turns.stuck)
+        waits = gateway.waits
+        yield one("inspector_trouble_rows_waiting", "gauge", "Connections whose row of trouble is not on disk yet.",
+                  waits.number)
+        yield one("inspector_trouble_rows_lagging_total", "counter",
+                  "Rows of trouble that were not waited for: too many waited.", waits.lagging)
+        yield one("inspector_trouble_rows_unwritten_total", "counter",
+                  "Rows of trouble that were not on disk in time.", waits.unwritten)
         yield Family("inspector_refused_sessions_total", "counter", "Connections refused, by the bound.", [
             ((None, None, bound), count) for bound, count in sorted(gateway.admission.refused.items())])
     return source

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from inspector.drivers.alarms import RESERVE, Alarms, free_bytes, keep
+from inspector.drivers.admission import Admission, Waits
+from inspector.drivers.alarms import RESERVE, Alarms, free_bytes, keep, of_bounds
 from inspector.drivers.metrics import Metrics
 from inspector.model import Limits
 from inspector.store.sqlite import Writer
@@ -201,3 +203,14 @@ def test_free_bytes_are_asked_of_the_kernel(tmp_path: Path) -> None:
     """Of a folder that is not there yet, too: of where it would be made."""
     assert free_bytes(tmp_path / "not" / "yet") // 2 <= free_bytes(tmp_path)
     assert free_bytes(tmp_path) > 0
+
+
+def test_who_waits_for_a_row_of_trouble_is_counted() -> None:
+    """The metrics say how many wait, and of how many rows nobody did."""
+    gateway = SimpleNamespace(
+        admission=Admission(Limits, 1000), sweep=SimpleNamespace(held=0, longest=0.0), scans=None, lookups=None,
+        waits=Waits(lambda: Limits(client_trouble_waits=1)))
+    assert [gateway.waits.take("10.0.0.1") for _ in range(3)] == [True, False, False]
+    families = {family.name: list(family.samples) for family in of_bounds(gateway)()}  # type: ignore[arg-type]
+    assert [families[f"inspector_trouble_rows_{name}"] for name in ("waiting", "lagging_total", "unwritten_total")] == [
+        [((), 1)], [((), 2)], [((), 0)]]

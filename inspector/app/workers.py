@@ -27,7 +27,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -187,6 +187,9 @@ class Crew:
         self._rows = 0
         self._loaded_at = self.started
         self._reloading = asyncio.Lock()
+        self._entering = asyncio.Lock()
+        self._replacing = 0
+        """Workers that are being replaced at this moment."""
         self._fails: dict[int, int] = {}
         """Seat -> deaths soon after the start, in a row."""
         self._stop = asyncio.Event()
@@ -468,7 +471,7 @@ class Crew:
             self._fails[seat] = fails + 1
             if fails:
                 await asyncio.sleep(min(SLOWEST, 0.1 * 2.0**fails))
-            async with self._reloading:
+            async with self._undisturbed():
                 if self._ending or any(one.seat == seat and one.state in ("ready", "serving") for one in self.hands):
                     return
                 try:
@@ -480,6 +483,20 @@ class Crew:
                     continue
             logs.tell("info", f"{hand} takes the place of worker {dead.number}")
             return
+
+    @contextlib.asynccontextmanager
+    async def _undisturbed(self) -> AsyncIterator[None]:
+        """No reload and no restart meanwhile; other workers may be replaced at the same time."""
+        async with self._entering:
+            if not self._replacing:
+                await self._reloading.acquire()
+            self._replacing += 1
+        try:
+            yield
+        finally:
+            self._replacing -= 1
+            if not self._replacing:
+                self._reloading.release()
 
     async def _exit(self, hand: Hand, seconds: float) -> str:
         """Wait for its process to end, then make it; how it ended, in words."""

@@ -311,6 +311,20 @@ def test_a_worker_that_is_killed_is_replaced_and_nobody_else_notices(gateway: Cr
     gateway.verify()
 
 
+def test_workers_that_die_together_are_replaced_together(gateway: Crew) -> None:
+    """Nobody's clients wait for another worker's start; a reload waits until both are there, and is for both."""
+    before = (gateway.status() or {})["rules"]["version"]
+    victims = [one["pid"] for one in gateway.serving().values()]
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    gateway.until(lambda: [one["seat"] for one in gateway.workers() if one["state"] == "starting"] in ([0, 1], [1, 0]))
+    assert ask(gateway.control, "reload", 3 * PATIENCE)["version"] == before + 1
+    assert not {one["pid"] for one in gateway.serving().values()} & set(victims)
+    assert [one["rules"] for one in gateway.workers()] == [before + 1] * 2
+    for client in gateway.spread().values():
+        assert client.talk().endswith(b"hello\r\n")
+
+
 def test_a_reload_is_for_all_workers_or_for_none(gateway: Crew) -> None:
     """New rules judge on both; what is wrong changes nothing on either; a worker that is replaced later has what is in
     force, not what lies in the folder by then."""

@@ -176,8 +176,9 @@ class Crew:
     def finish(self) -> None:
         """All that waits is released, and comes."""
         self.gather()
-        for client in self.clients.values():
+        for user, client in self.clients.items():
             client.hush()
+            self.hear(client, f"last-{user}")  # all that he has said is judged
         try:
             self.until(lambda: not waiting(self.control), "not all that waits is delivered")
         except AssertionError:
@@ -185,13 +186,17 @@ class Crew:
             raise
         for user in list(self.clients):
             self.part(user)
+        self.until(lambda: not self.living(), "sessions are not over")
         items = self.check(now())
         states = Counter(item["state"] for item in items.values())
         assert set(states) <= {"delivered", "uncertain"}, states
         assert states["delivered"] > states["uncertain"]
         assert self.told, "nobody was told of anything"
+
+    def living(self) -> int:
+        """Sessions that the log waits for the end of."""
         with contextlib.closing(sqlite3.connect(self.folder / "events.db")) as base:
-            assert base.execute("SELECT count(*) FROM living").fetchone() == (0,)
+            return int(base.execute("SELECT count(*) FROM living").fetchone()[0])
 
 
 KILLS = "wwswwgwwswwg"

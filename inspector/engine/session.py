@@ -27,6 +27,7 @@ from typing import Any
 import msgspec
 
 from inspector.engine import rows, windows
+from inspector.engine.coded import Coded
 from inspector.engine.files import FileDesk, Transfer, named_file
 from inspector.engine.holding import NOTICE_FILE_HOLD, NOTICE_HOLD, Holding, digest_of
 from inspector.engine.kit import Kit
@@ -44,6 +45,7 @@ from inspector.model import (
     Can,
     Chunk,
     Closed,
+    Coding,
     Context,
     Cover,
     Cut,
@@ -73,6 +75,7 @@ from inspector.model import (
     Notice,
     Opaque,
     PeerError,
+    Recode,
     Released,
     Rules,
     Scan,
@@ -185,9 +188,9 @@ class Session:
     """One flow. `step` takes one input and returns the finished list of its effects."""
 
     __slots__ = (
-        "_away", "_bytes", "_closed", "_decoder", "_desk", "_ended", "_finished", "_groups", "_guess", "_holding",
-        "_ids", "_kit", "_late", "_leasing", "_n", "_named_im", "_offered", "_paths", "_probe", "_queued", "_queues",
-        "_signed", "_spec", "_state", "_tally", "_told", "_wake", "context", "dry", "flow",
+        "_away", "_bytes", "_closed", "_coded", "_decoder", "_desk", "_ended", "_finished", "_groups", "_guess",
+        "_holding", "_ids", "_kit", "_late", "_leasing", "_n", "_named_im", "_offered", "_paths", "_probe", "_queued",
+        "_queues", "_signed", "_spec", "_state", "_tally", "_told", "_wake", "context", "dry", "flow",
     )
 
     def __init__(
@@ -205,6 +208,8 @@ class Session:
         self._paths = paths
         self._desk: FileDesk | None = None
         self._holding: Holding | None = None
+        self._coded: Coded | None = None
+        """What both sides write in, once they have agreed on it."""
         self._offered: tuple[tuple[FileOffer, str], ...] | None = None
         """Offers whose rows have just been made, and their ids."""
         self._leasing: LeasingMemory | None = None
@@ -274,12 +279,15 @@ class Session:
         if type(inp) is Chunk:
             self._bytes += len(inp.data)
             if self._state == DECODING:
-                self._feed(inp, world, out)
+                if self._coded is None:
+                    self._feed(inp, world, out)
+                else:
+                    self._feed_coded(inp, world, out)
             elif self._state == PROBING:
                 self._probing(inp, world, out)
             elif self._state == PASSING and inp.data:
                 out.append(Send(inp.way, inp.data))
-            return out
+            return out if self._coded is None else self._coded.written(out)
         if self._state == OVER:
             if type(inp) is Released:
                 out.append(Came(inp.held.id, False))
@@ -315,7 +323,7 @@ class Session:
                 self._be_told(inp, out)
             case Released():
                 self._be_released(inp, out)
-        return out
+        return out if self._coded is None else self._coded.written(out)
 
     # -- probing
 
@@ -476,11 +484,64 @@ class Session:
             self._holding.speak(out)
         reason = getattr(decoder, "undecryptable", None)
         if reason and self._state == DECODING and (self._told is None or "undecryptable" not in self._told):
+            if self._recoded(decoder, chunk.at, world, out):
+                return
             self._tell("undecryptable")
             self._trouble("undecryptable", reason, chunk.at, world, out)
             if self._state == DECODING and not chunk.end:
                 # What a decoder kept back behind the reason goes on now.
                 self._feed(Chunk(chunk.way, chunk.at, b""), world, out)
+
+    def _feed_coded(self, chunk: Chunk, world: World, out: list[Effect]) -> None:
+        """Bytes in the coding that both sides have agreed on."""
+        coded = self._coded
+        assert coded is not None
+        if chunk.gap:
+            coded.lose(chunk.way)
+            self._feed(Chunk(chunk.way, chunk.at, b"", chunk.gap), world, out)
+            if self._state == DECODING:
+                self._note_trouble("undecryptable", "bytes of a compressed stream were lost", "cut", chunk.at, out)
+                self._cut(chunk.at, world, out, reason="undecryptable")
+        for piece in coded.read(chunk):
+            if self._state != DECODING:
+                return
+            if isinstance(piece, PeerError):
+                # Whatever the policy says: it cannot be passed on, as the other side has a stream of ours.
+                self._note_trouble("malformed", str(piece), "cut", chunk.at, out)
+                self._cut(chunk.at, world, out, reason="malformed", fault=piece)
+                return
+            self._feed(piece, world, out)
+
+    def _recoded(self, decoder: Decoder, at: float, world: World, out: list[Effect]) -> bool:
+        """What comes from here on is read in another coding. False: nobody can (see Recode)."""
+        take = getattr(decoder, "recoded", None)
+        if take is None or not self._may_recode() or (taken := take()) is None:
+            return False
+        coding, kept = taken
+        if self._coded is None:
+            # The server writes in it already, whatever waits on its way to the client.
+            self._coded = Coded(coding)
+            self._coded.begin(UP, len(out))
+        for way, data in zip((UP, DOWN), kept, strict=True):
+            if data and self._state == DECODING:
+                self._feed_coded(Chunk(way, at, data), world, out)
+        return True
+
+    def _may_recode(self) -> bool:
+        """Not where bytes in the coding have left already, as somebody else's."""
+        return self.dry or not any(self._late)
+
+    def _begin_coding(self, coding: Coding, at: float, world: World, out: list[Effect]) -> None:
+        """What is sent from here on is written in it."""
+        if self._coded is None and self._may_recode():
+            self._coded = Coded(coding)
+        coded = self._coded
+        if coded is not None and not coded.is_of(coding):
+            self._note_trouble("malformed", "a coding inside another", "cut", at, out)
+            self._cut(at, world, out, reason="malformed")
+        elif coded is not None:
+            for way in (UP, DOWN):
+                coded.begin(way, len(out))
 
     def _take(self, frame: Frame, world: World, out: list[Effect]) -> None:
         """One frame: judge it; send it at once if nothing has to wait."""
@@ -489,8 +550,9 @@ class Session:
             self._oddities(frame, out)
         left = self._late[way]
         if left:
-            left = min(left, len(frame.raw))
-            self._late[way] -= left
+            # A frame whose bytes stand in one behind it (of the same body) may have left with them.
+            left = min(left, len(frame.raw)) or (1 if frame.events and not frame.raw else 0)
+            self._late[way] -= min(left, len(frame.raw))
         if frame.fault is not None:
             self._fault(frame, left, world, out)
             return
@@ -673,6 +735,8 @@ class Session:
     def _logged(self, event: Event) -> bool:
         """Whether an event that passes has rows of its own."""
         kind = type(event)
+        if kind is SignOn and event.again:  # type: ignore[union-attr]
+            return False
         return kind in _ALWAYS_LOGGED or (self._kit.archive != "none" and kind is not Typing)
 
     def _judge(self, item: Item, world: World, out: list[Effect]) -> None:
@@ -1013,7 +1077,7 @@ class Session:
         if self.flow.expected is not None and verdicts and not self.dry:
             self._tell_conversation(frame, verdicts, out)
         if self.dry or left:
-            self._look(acts, frame, left, out)
+            self._look(acts, frame, left, world, out)
         else:
             self._act(acts, frame, world, out)
         if not self._signed and any(type(event) is SignOn for event in frame.events):
@@ -1035,6 +1099,11 @@ class Session:
                     self._aside(act, out)
             elif isinstance(act, Cut):
                 self._cut(frame.at, world, out, polite=False, reason=act.reason)
+                return
+            elif isinstance(act, Recode):
+                self._begin_coding(act.coding, frame.at, world, out)
+            elif isinstance(act, StartTls) and self._coded is not None:
+                self._cut(frame.at, world, out, reason="TLS inside a compressed stream")
                 return
             else:
                 out.append(act)
@@ -1060,7 +1129,7 @@ class Session:
         spec, events = self._spec, frame.events
         return bool(events) and spec is not None and spec.parent is not None and isinstance(events[-1], FILE_CONTENT)
 
-    def _look(self, acts: list[Act], frame: Frame, left: int, out: list[Effect]) -> None:
+    def _look(self, acts: list[Act], frame: Frame, left: int, world: World, out: list[Effect]) -> None:
         """A frame of a capture, or one that had left (in part) before its protocol was known."""
         for act in acts:
             if isinstance(act, StartTls):
@@ -1071,6 +1140,9 @@ class Session:
                     return
         if not self.dry and left < len(frame.raw):
             out.append(Send(frame.way, frame.raw[left:]))
+        for act in acts:
+            if isinstance(act, Recode):
+                self._begin_coding(act.coding, frame.at, world, out)
 
     def _arranged(self, acts: list[Act], at: float, world: World, out: list[Effect]) -> bool:
         """Remember what a frame announces, before any of it leaves: a side connection that we could not lead through us

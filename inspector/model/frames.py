@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Final, Literal, Protocol
 
@@ -100,6 +100,35 @@ class StartTls(msgspec.Struct, frozen=True):
     failure: bytes
 
 
+class Coding(Protocol):
+    """How both sides write from some byte on (a compression): made by the decoder that sees them agree on it.
+
+    One for a session. What it writes refers to what it wrote before, so it must be given the bytes in the order in
+    which they leave: that only the engine knows, and the engine alone calls it (docs/decisions/0084).
+    """
+
+    def read(self, way: Way, data: bytes) -> Iterator[bytes | PeerError]:
+        """What the peer that writes `way` has said with these bytes, in pieces of a bounded size, made as they are
+        asked for. A PeerError is the last: nothing more can be read of that way, now or later."""
+        ...
+
+    def write(self, way: Way, data: bytes) -> bytes:
+        """These bytes for the peer that reads `way`, who can read all of them as soon as he has them."""
+        ...
+
+
+class Recode(msgspec.Struct, frozen=True):
+    """Both sides agreed to write in `coding` from here on: so does what is sent behind this act, either way.
+
+    The decoder makes it in `apply`. In `feed` it stops at the same place: it says `undecryptable`, keeps what stands
+    behind, and has a method `recoded() -> tuple[Coding, tuple[bytes, bytes]] | None`, by which the engine takes the
+    coding and what was kept of each way. From then on the decoder is fed what the coding reads, and is not
+    undecryptable any more. Nobody takes it: nothing more can be read.
+    """
+
+    coding: Coding
+
+
 class Cut(msgspec.Struct, frozen=True):
     """End the session: nothing more is read; what was sent before is flushed."""
 
@@ -123,7 +152,7 @@ class Tell(msgspec.Struct, frozen=True):
     notice: Notice
 
 
-Act = Send | StartTls | Expect | Cut | Tell
+Act = Send | StartTls | Recode | Expect | Cut | Tell
 
 
 class Can(msgspec.Struct, frozen=True):

@@ -66,6 +66,7 @@ from inspector.model import (
     Opaque,
     PeerError,
     Presence,
+    Recode,
     Send,
     SignOn,
     Spec,
@@ -80,6 +81,7 @@ from inspector.model import (
 )
 from inspector.wire import urls, xml
 from inspector.wire.counts import Counts
+from inspector.wire.deflated import Deflated
 from inspector.wire.xml import LANG, STREAMS, Place, Reader, Splitter, XmlFault, escape
 
 _C = "{jabber:client}"
@@ -201,8 +203,14 @@ STRIP_RTT = "xmpp.strip_rtt"
 REFUSE_BLOCKS = "xmpp.refuse_blocks"
 
 EDITS = (
-    Edit(STRIP_COMPRESSION, "XEP-0138 compression is taken out of the stream features"),
-    Edit(REFUSE_COMPRESSION, "<compress/> that was not offered is answered <unsupported-method/>"),
+    Edit(
+        STRIP_COMPRESSION, "XEP-0138 compression is taken out of the stream features. Off: streams compressed by zlib "
+        "are read, and compressed anew",
+    ),
+    Edit(
+        REFUSE_COMPRESSION, "<compress/> that was not offered, or asks for another method than zlib, is answered "
+        "<unsupported-method/>",
+    ),
     Edit(
         TRANSLATE_SM, "counts of stanzas (XEP-0198 stream management) are translated, so that they stay right when "
         "one is refused or said by us; a session that we know nothing of is not resumed",
@@ -569,7 +577,8 @@ class XmppDecoder(Unreleased):
     """Reads and writes one connection of a client, or of a server, to a server."""
 
     __slots__ = (
-        "_authcid", "_bare", "_bind_id", "_binding", "_bound_to", "_cb_offered", "_count", "_counting", "_domain",
+        "_authcid", "_bare", "_bind_id", "_binding", "_bound_to", "_cb_offered", "_coding", "_count", "_counting",
+        "_deflating", "_domain",
         "_edits", "_files", "_flow", "_identity", "_layer", "_legacy", "_limits", "_max_depth", "_mechanism", "_memory",
         "_offered", "_ours", "_plain", "_rooms", "_same", "_servers", "_sides", "_signed", "_sm", "_small",
         "_stanza_bytes", "_tls", "_to", "_user", "undecryptable",
@@ -616,6 +625,11 @@ class XmppDecoder(Unreleased):
         self._legacy: tuple[str | None, str, str] | None = None
         self._offered: frozenset[str] = frozenset()
         """Of "sm" and "compression" what the client was offered, edits considered."""
+        self._deflating = 0
+        """0: nothing; 1: <compress/> was seen, and waits for its answer; 2: <compressed/> was seen; 3: what is fed was
+        compressed."""
+        self._coding: Deflated | None = None
+        """What was agreed on, for who can undo it."""
         self._sm = False
         """Stanzas are counted, and nobody translates."""
         self._counting: _Counting | None = None
@@ -675,7 +689,7 @@ class XmppDecoder(Unreleased):
                     return frames
             if at:
                 data = data[at:]
-        if data or chunk.gap:
+        if data or chunk.gap or (self.undecryptable is not None and side.split.pending):
             self._feed(way, side, chunk.at, data, chunk.gap, frames)
         return frames
 
@@ -751,7 +765,7 @@ class XmppDecoder(Unreleased):
         split = side.split
         side.quick = False
         if side.broken or self._blind():
-            self._fill(way, at, data, frames)
+            self._fill(way, at, split.rest() + data if split.pending else data, frames)
             return
         if gap:
             held = split.rest()
@@ -761,6 +775,13 @@ class XmppDecoder(Unreleased):
         split.push(data)
         while True:
             if self._tls and split.pending and self._stopped(way, side, at, frames):
+                return
+            if self._deflating == 1 and way is UP and split.pending:
+                # It may be read as it stands, or as compressed: nobody says so before the answer (XEP-0138 4).
+                side.broken = True
+                fault = PeerError(
+                    "xmpp.compress_injection", "bytes behind the client's <compress/>", "policy-violation")
+                frames.append(Frame(way, at, split.rest(), BROKEN, fault=fault))
                 return
             if side.skipping and not self._skip(way, side, at, frames):
                 return
@@ -780,10 +801,12 @@ class XmppDecoder(Unreleased):
             if files is not None and files.due[way]:
                 frames += self._endings(way, at, files)
             if self._blind():
-                self._fill(way, at, split.rest(), frames)
+                if self._deflating != 2:
+                    self._fill(way, at, split.rest(), frames)
                 return
         side.quick = (
-            self._signed and split.opened and not split.pending and not side.closed and self._servers is None)
+            self._signed and split.opened and not split.pending and not side.closed and self._servers is None
+            and self._deflating != 1)
 
     def _fill(self, way: Way, at: float, data: bytes, frames: list[Frame]) -> None:
         size = self._limits.part_bytes
@@ -945,7 +968,8 @@ class XmppDecoder(Unreleased):
             return Frame(way, at, raw, "xmpp.server_stream", (event,), (Oddity(f"xmpp.{oddity}"),), note=_NO_NOTE)
         if content not in ("jabber:client", _SERVER):
             raise XmlFault("invalid-namespace", "stanzas of no known namespace")
-        if any(each.started and not each.loose for each in self._sides) and (servers is None) is (content == _SERVER):
+        begun = self._deflating == 3 or any(each.started and not each.loose for each in self._sides)
+        if begun and (servers is None) is (content == _SERVER):
             raise XmlFault("invalid-namespace", "stanzas of one namespace, and then of another")
         side.started = True
         namespaces = header.namespaces
@@ -1104,7 +1128,7 @@ class XmppDecoder(Unreleased):
                 left += self._post(act.data, frame.at)
             else:
                 left.append(act)
-        if frame.way is UP and self._signed:
+        if frame.way is UP and self._signed and self._deflating != 1 and self._sides[UP].open:
             left += self._posted(frame.at)
         return left
 
@@ -1135,7 +1159,7 @@ class XmppDecoder(Unreleased):
     # -- what is not a stanza
 
     def _starttls(self, at: float, raw: bytes, _element: Element) -> Frame:
-        if self._signed:
+        if self._signed or self._deflating:
             return Frame(UP, at, raw, "xmpp.starttls", (), (Oddity("xmpp.late_starttls"),))
         self._tls = 1
         return Frame(UP, at, raw, "xmpp.starttls")
@@ -1343,14 +1367,43 @@ class XmppDecoder(Unreleased):
                     return Frame(DOWN, at, raw, "xmpp.error", edit=KEEP_PATH, note=note)
         return Frame(DOWN, at, raw, "xmpp.error")
 
-    def _compress(self, at: float, raw: bytes, _element: Element) -> Frame:
-        if REFUSE_COMPRESSION in self._edits and "compression" not in self._offered:
+    # -- compression (XEP-0138)
+
+    def _compress(self, at: float, raw: bytes, element: Element) -> Frame:
+        """The client asks for it. What is compressed is not compressed again."""
+        methods = [(child.text or "").strip() for child in element if child.tag == _COMPRESS + "method"]
+        known = methods == ["zlib"] and not self._deflating
+        if REFUSE_COMPRESSION in self._edits and not (known and "compression" in self._offered):
             return Frame(UP, at, raw, "xmpp.compress", edit=REFUSE_COMPRESSION)
+        if known:
+            self._deflating = 1
         return Frame(UP, at, raw, "xmpp.compress")
 
+    def _not_compressed(self, at: float, raw: bytes, _element: Element) -> Frame:
+        """All stays as it was (XEP-0138 4)."""
+        if self._deflating == 1:
+            self._deflating = 0
+        return Frame(DOWN, at, raw, "xmpp.failure")
+
     def _compressed(self, at: float, raw: bytes, _element: Element) -> Frame:
+        """Behind it both write in zlib streams, and begin anew (XEP-0138 4)."""
         self._cannot("compression (XEP-0138)")
+        if self._deflating == 1:
+            self._deflating = 2
+            self._coding = Deflated(self._limits, "xmpp")
         return Frame(DOWN, at, raw, "xmpp.compressed")
+
+    def recoded(self) -> tuple[Deflated, tuple[bytes, bytes]] | None:
+        """See Recode: what both have agreed on, and what came behind it."""
+        if self._deflating != 2 or self._coding is None:
+            return None
+        self._deflating, self.undecryptable = 3, None
+        up, down = self._sides
+        kept = up.split.rest(), down.split.rest()
+        for side in self._sides:
+            side.split = Splitter(side.split.limit, self._max_depth)
+            side.started = side.closed = side.loose = side.skipping = False
+        return self._coding, kept
 
     # -- stream management (XEP-0198)
 
@@ -2770,6 +2823,8 @@ class XmppDecoder(Unreleased):
             # A new stream begins behind it, both ways (RFC 6120 §6.4.6).
             for each in self._sides:
                 each.open = False
+            if kind == "xmpp.compressed" and self._coding is not None:
+                return [Send(way, frame.raw), Recode(self._coding)]
         return [Send(way, frame.raw)]
 
     def _edited(self, frame: Frame) -> list[Act]:
@@ -3131,6 +3186,7 @@ class XmppDecoder(Unreleased):
         return (
             self._signed and (side.started or side.loose) and not side.closed and not side.broken
             and not side.skipping and self.undecryptable is None and not (self._sm and way is DOWN)
+            and self._deflating != 1
         )
 
     def inject(self, message: Notice, way: Way) -> list[Act]:
@@ -3947,7 +4003,7 @@ _OTHER_STREAMS = {
 _KINDS = {
     f"{{{STREAMS}}}error": "xmpp.error", _SASL + "challenge": "xmpp.challenge", _SASL + "failure": "xmpp.failure",
     _SASL + "abort": "xmpp.abort", _SASL2 + "challenge": "xmpp.challenge", _SASL2 + "failure": "xmpp.failure",
-    _SASL2 + "continue": "xmpp.continue", _COMPRESS + "failure": "xmpp.failure",
+    _SASL2 + "continue": "xmpp.continue",
     _DIALBACK + "verify": "xmpp.db:verify",
     "{urn:xmpp:csi:0}active": "xmpp.active", "{urn:xmpp:csi:0}inactive": "xmpp.inactive",
 }
@@ -3967,6 +4023,7 @@ _NONZAS: dict[tuple[Way, str], _Handler] = {
     (UP, _BIDI): XmppDecoder._bidi,
     (UP, _COMPRESS + "compress"): XmppDecoder._compress,
     (DOWN, _COMPRESS + "compressed"): XmppDecoder._compressed,
+    (DOWN, _COMPRESS + "failure"): XmppDecoder._not_compressed,
 }
 
 
@@ -4076,7 +4133,7 @@ SPEC = Spec(
         "in-band bytestreams between servers: refused",
         "pictures inside stanzas (XEP-0084, 0153, 0231)",
         "files over Jingle's ICE and data channels, over Google Talk's own transport",
-        "compressed streams (XEP-0138), SASL security layers",
+        "streams compressed by another method than zlib (XEP-0138, 0229), SASL security layers",
         "attributes of extensions that are not known",
     ),
 )

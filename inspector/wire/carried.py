@@ -31,6 +31,7 @@ from inspector.model import (
     Notice,
     Oddity,
     PeerError,
+    Recode,
     Send,
     Spec,
     StartTls,
@@ -41,6 +42,7 @@ from inspector.model.carriers import Carrier, Unit
 
 CarrierFactory = Callable[[Flow, Limits, frozenset[str]], Carrier]
 DecoderFactory = Callable[[Flow, Limits, Memory, frozenset[str]], Decoder]
+Builder = Callable[[Flow, Limits, Memory, frozenset[str], DecoderFactory], Decoder]
 
 
 class _Inner(msgspec.Struct, frozen=True):
@@ -206,8 +208,8 @@ class CarriedDecoder:
         for act in self._inner.apply(inner, verdicts):
             if isinstance(act, Send) and act.way is way:
                 self._out[way].append(act.data)
-            elif isinstance(act, StartTls):
-                acts.append(Cut("TLS inside a carrier"))
+            elif isinstance(act, StartTls | Recode):
+                acts.append(Cut("TLS or compression inside a carrier"))
             else:
                 acts += self._wrapped([act])
         self._came[way].append(inner.raw)
@@ -274,12 +276,28 @@ class Carried:
             self.carrier(flow, limits, edits), self.inner(flow, limits, memory, edits), limits, self.name)
 
 
+class CarriedApart:
+    """The same, of a carrier whose inner streams outlive its connections: it makes their decoders itself. `build` is
+    given their factory beside what every decoder is given."""
+
+    def __init__(self, build: Builder, inner: DecoderFactory | None = None) -> None:
+        self.build = build
+        self.inner = inner
+
+    def within(self, inner: DecoderFactory) -> CarriedApart:
+        return CarriedApart(self.build, inner)
+
+    def __call__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> Decoder:
+        assert self.inner is not None, "a carrier is used before the registry knows what it carries"
+        return self.build(flow, limits, memory, edits, self.inner)
+
+
 def filled(spec: Spec, inner: Spec) -> Spec:
     """The Spec of a carrier with what it carries: its decoder, and what can be done with its events."""
-    assert isinstance(spec.decoder, Carried)
+    assert isinstance(spec.decoder, Carried | CarriedApart)
     return msgspec.structs.replace(
         spec, decoder=spec.decoder.within(inner.decoder), can=inner.can, signs_on=inner.signs_on,
         applications=inner.applications, names_messages=inner.names_messages)
 
 
-__all__ = ["Carried", "CarriedDecoder", "CarrierFactory", "filled"]
+__all__ = ["Carried", "CarriedApart", "CarriedDecoder", "CarrierFactory", "filled"]

@@ -1209,11 +1209,16 @@ class TestHostile:
             assert dec.close("x") == []
 
     def test_compression_that_was_not_prevented(self) -> None:
-        """Behind <compressed/> nothing can be read, and it is said."""
+        """Behind <compressed/> nothing can be read where nobody takes the coding, and it is said; what stood behind it
+        in the same bytes leaves with the next."""
         dec = signed(())
-        frames = read(dec, [(UP, TALKS["strays"][10][1]), (
-            DOWN, b"<compressed xmlns='http://jabber.org/protocol/compress'/>\x78\x9c\x00"), (UP, b"\x78\x9c")])
+        frames = read(dec, [
+            (UP, TALKS["strays"][10][1]),
+            (DOWN, b"<compressed xmlns='http://jabber.org/protocol/compress'/>\x78\x9c\x00"), (UP, b"\x78\x9c"),
+            (DOWN, b""),
+        ])
         assert [f.kind for f in frames] == ["xmpp.compress", "xmpp.compressed", "xmpp.raw", "xmpp.raw"]
+        assert frames[-1].raw == b"\x78\x9c\x00"
         assert dec.undecryptable is not None
 
     def test_a_security_layer_is_told(self) -> None:

@@ -115,7 +115,7 @@ class Covers:
 class Holding:
     """The held and the released items of one session. A part of the Session."""
 
-    __slots__ = ("_asked", "_go", "_released", "_session", "_taken")
+    __slots__ = ("_asked", "_go", "_owed", "_released", "_session", "_taken")
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -126,6 +126,8 @@ class Holding:
         """The id of the Deliver effect for the first of them."""
         self._go = False
         """It may be sent."""
+        self._owed: list[Held] = []
+        """What the decoder was given and has not written yet."""
 
     # -- out
 
@@ -240,6 +242,8 @@ class Holding:
     def speak(self, out: list[Effect]) -> None:
         """Send what may be sent now."""
         session = self._session
+        if self._owed:
+            self._paid(out)
         while self._released:
             held = self._released[0]
             if not session.has_room(held.way):
@@ -259,12 +263,22 @@ class Holding:
             decoder = session.decoder
             acts = decoder.release(held.raw, held.way) if decoder is not None and held.raw else None
             sends = [act for act in acts or () if isinstance(act, Send)]
+            if sends and not any(act.data for act in sends):
+                self._owed.append(held)
+                continue
             for act in sends:
                 if act.way is held.way:
                     out.append(act)
                 else:
                     session.aside(act, out)
             out.append(Came(held.id, any(act.way is held.way for act in sends)))
+
+    def _paid(self, out: list[Effect]) -> None:
+        """Some decoders write when their peer asks (BOSH): what they were given is delivered when it has left."""
+        owes = getattr(self._session.decoder, "owes", None)
+        left = [held for held in self._owed if owes is not None and owes(held.way)]
+        out.extend(Came(held.id, True) for held in self._owed if held not in left)
+        self._owed = left
 
     def _is_his(self, held: Held) -> bool:
         """Whether this is still a session of the item's user: he may have taken another name since the desk looked."""
@@ -278,8 +292,9 @@ class Holding:
     def end(self, at: float, out: list[Effect]) -> None:
         """The session is over: what was not stored waits for nobody, what was not sent is sent elsewhere."""
         self.give_up(None, at, out)
-        for held in self._released:
+        for held in (*self._owed, *self._released):
             out.append(Came(held.id, False))
+        self._owed.clear()
         self._released.clear()
         self._asked, self._go = None, False
 

@@ -482,6 +482,9 @@ class Session:
             self._desk.speak(chunk.way, chunk.at, world, out)
         if self._holding is not None and self._state == DECODING:
             self._holding.speak(out)
+        spec = self._spec
+        if spec is not None and spec.carries is not None and (due := getattr(decoder, "due", None)) is not None:
+            self._wake_at(due, out)
         reason = getattr(decoder, "undecryptable", None)
         if reason and self._state == DECODING and (self._told is None or "undecryptable" not in self._told):
             if self._recoded(decoder, chunk.at, world, out):
@@ -1424,6 +1427,12 @@ class Session:
                 self._give_up()
             else:
                 self._wake_at(over, out)
+        due = getattr(self._decoder, "due", None)
+        if due is not None and self._state == DECODING:
+            if due <= at:
+                self._feed(Chunk(UP, at, b""), world, out)
+            else:
+                self._wake_at(due, out)
         if self._desk is not None and self._state == DECODING:
             self._desk.woke(at, world, out)
             for item in self._desk.beside() if self._desk is not None else ():

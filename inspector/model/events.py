@@ -56,6 +56,8 @@ class SignOn(msgspec.Struct, frozen=True, kw_only=True):
     """"none", "offered", "used", "stripped": what was seen of SASL channel binding; None where it does not exist."""
     account: str | None = None
     """The account where it differs from `user` (an IRC services account)."""
+    again: bool = False
+    """He signed on in another connection of the same session (BOSH), which has the row of it."""
     texts: tuple[Text, ...] = ()
 
 

@@ -239,6 +239,9 @@ class Decoder(Protocol):
 
         As if it had come just now (sequence numbers, counters, request ids of this session), with a stamp of when it
         was written where the protocol has one. None: not in this session (a room that was left).
+
+        A decoder that may write only when its peer asks (BOSH) keeps it for then, gives Sends without data, and has a
+        method `owes(way)`: whether something that it was given so has not been written yet.
         """
         ...
 

@@ -201,6 +201,8 @@ STRIP_PLUS = "xmpp.strip_plus"
 KEEP_BINDING = "xmpp.keep_binding"
 STRIP_RTT = "xmpp.strip_rtt"
 REFUSE_BLOCKS = "xmpp.refuse_blocks"
+REFUSE_STREAMS = "xmpp.refuse_streams"
+"""No edit to be chosen: a carrier asks for it whose sessions use several connections (BOSH)."""
 
 EDITS = (
     Edit(
@@ -2330,7 +2332,7 @@ class XmppDecoder(Unreleased):
         peer, sid = self._peer_of(way, element), child.get("sid", "")
         note = _Block(child.tag[len(_IBB):], name, element.get("id"), peer, None, sid)
         who = _jid(peer)
-        if self._servers is not None:
+        if self._servers is not None or REFUSE_STREAMS in self._edits:
             # Its answers go another way, and nobody could be kept waiting.
             return self._stray(way, at, raw, note, "not-acceptable")
         if not sid or len(sid) > _SID or len(child) or any("}" in each for each in child.attrib) or len(who) > _NAME:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from inspector.engine import rows
 from inspector.engine.world import offer_key
 from inspector.model import (
     FILE_CONTENT,
@@ -493,8 +494,10 @@ class FileDesk:
         if found or inp.failure is None:
             # What one judge has found counts although another one has failed.
             said = rules.policy.decide(event, context, way, inp.at, found)
-            if said is not None and (asked is None or said.action > asked.action):
+            if said is not None and (asked is None or asked.action is Action.PASS or said.action > asked.action):
                 asked = said
+        if inp.failure is not None or report is None:
+            found = (*found, rows.UNSCANNED)
         cover = None
         if asked is not None and asked.action is Action.HOLD:
             cover = session._cover(event, way, inp.at, world)

@@ -26,6 +26,9 @@ from inspector.model import (
     Way,
 )
 
+UNSCANNED = Finding("engine", "unscanned", "low")
+"""In the row of what was not scanned, or not whole: what is not named there was not looked for."""
+
 _WAYS = ("up", "down")
 
 

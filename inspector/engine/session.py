@@ -814,10 +814,11 @@ class Session:
         covers: dict[int, Cover] = {}
         for event, findings in zip(frame.events, item.findings, strict=True):
             event = self._marked(event, way, frame.at, world)
+            asked: Verdict | None
             if type(findings) is str:
                 asked = self._failed_scan(event, findings, way, frame.at, policy_rules=rules, out=out,
                                           name=item.trouble)
-                found: tuple[Finding, ...] = ()
+                found: tuple[Finding, ...] = (rows.UNSCANNED,)
             else:
                 assert isinstance(findings, tuple)
                 found = findings
@@ -856,12 +857,14 @@ class Session:
     def _failed_scan(
         self, event: Event, failure: str, way: Way, at: float, *, policy_rules: Rules, out: list[Effect],
         name: str = "scanner_failed",
-    ) -> Verdict | None:
+    ) -> Verdict:
+        """The verdict on what was not scanned: it has its row whatever comes of it."""
         action = policy_rules.policy.on_trouble(name, self.context.protocol)
         done = action if policy_rules.policy.enforce else "pass"
         self._note_trouble(name, failure, done, at, out, follows=True)
         if action == "pass":
-            return policy_rules.policy.decide(event, self.context, way, at, ())
+            said = policy_rules.policy.decide(event, self.context, way, at, ())
+            return said or Verdict(Action.PASS, reason=f"{name}: {failure}")
         return Verdict(
             {"cut": Action.CUT, "hold": Action.HOLD}.get(action, Action.BLOCK), rule=None,
             reason=f"{name}: {failure}", notice=None if action == "hold" else NOTICE_FAILED,

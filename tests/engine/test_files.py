@@ -477,6 +477,19 @@ def test_what_one_judge_has_found_counts_though_another_failed() -> None:
     rows = [e.row for e in p.last if isinstance(e, Note)]
     assert [r["event"] for r in rows] == ["trouble", "file", "verdict"]
     assert (rows[1]["complete"], rows[2]["did"], rows[2]["rule"]) == (False, "block", "bad files")
+    assert rows[2]["findings"][-1]["rule"] == "unscanned"
+
+
+def test_a_file_that_passes_unjudged_says_so() -> None:
+    """scanner_failed: pass: its verdict's row names it, and that not all judges have seen it."""
+    p = play(trouble={"scanner_failed": "pass"})
+    p >> up(b"FILE t a.txt 3\nPART t abc\nCLOSE t\n")
+    p.last = []
+    p >> Judged(FID, START, None, "the worker died")
+    rows = [e.row for e in p.last if isinstance(e, Note)]
+    assert [r["event"] for r in rows] == ["trouble", "file", "verdict"]
+    assert (rows[2]["message"], rows[2]["did"], [f["rule"] for f in rows[2]["findings"]]) == (
+        rows[1]["id"], "pass", ["unscanned"])
 
 
 def test_a_finding_of_the_second_judge_alone_has_no_digest() -> None:

@@ -524,3 +524,32 @@ def test_a_refused_answer_is_logged_as_what_it_is_without_its_words() -> None:
     p >> down(b"ANS ann block this\n")
     [row] = [e.row for e in p.last if isinstance(e, Note) and e.row["event"] == "verdict"]
     assert (row["asked"], row["did"], row["action"]) == ("block", "redact", "redact")
+
+
+@pytest.mark.parametrize("trouble", ["overload", "scanner_failed"])
+def test_what_passes_unscanned_has_its_row(trouble: str) -> None:
+    """A policy that lets pass what could not be scanned: each such message has its row, its verdict's row names it and
+    says that nobody looked, and it is counted."""
+    play = signed_on(Play(*toy_session(toy_kit(ToyPolicy(trouble={trouble: "pass"})))))
+    for number in (1, 2):
+        said = f"SAY bob long words {number}\n".encode()
+        play >> up(said) << Scanning()
+        play >> Scanned(play.scans[-1].id, START, failure="no room", trouble=trouble) << [
+            Row("trouble", name=trouble, did="pass"), Row("message"), Row("verdict", asked="pass", did="pass"),
+            sent_up(said)]
+        message, verdict = play.notes[-2].row, play.notes[-1].row
+        assert verdict["message"] == message["id"]
+        assert [(f["detector"], f["rule"]) for f in verdict["findings"]] == [("engine", "unscanned")]
+        assert verdict["reason"] == f"{trouble}: no room"
+        assert message["spans"] is None  # with privacy.text: masked nothing of it may be shown
+    assert play.session._tally.troubles[trouble, "pass"] == 2
+    assert play.session._tally.actions["pass"] == 2
+
+
+def test_what_a_rule_says_of_a_message_that_was_not_scanned_is_done() -> None:
+    """overload: pass lets the rules speak that need no finding; the row says all the same that nobody looked."""
+    play = signed_on(Play(*toy_session(toy_kit(ToyPolicy(trouble={"overload": "pass"})))))
+    play >> up(b"SAY bob long block\n") << Scanning()
+    play >> Scanned(play.scans[-1].id, START, failure="no room", trouble="overload") << [
+        Row("trouble", name="overload", did="pass"), Row("message"), Row("verdict", durable=True, did="block")]
+    assert [f["rule"] for f in play.notes[-1].row["findings"]] == ["unscanned"]

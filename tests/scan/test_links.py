@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from inspector.scan import links
+from inspector.scan import linear, links
 
 
 def hosts(text: str) -> list[str]:
@@ -79,3 +81,19 @@ def test_finding_is_linear(piece: str) -> None:
         return time.process_time() - start
 
     assert seconds(64_000) < 12 * max(seconds(16_000), 0.004)
+
+
+_TAIL = linear.pattern(rb"(?::([0-9]{1,12})?)?([/\\?#][^\s<>\"\x00-\x1f]*)?")
+
+
+@given(st.lists(st.sampled_from([
+    b":", b"/", b"\\", b"?", b"#", b"80", b"0" * 13, b"a", b" ", b"\x0b", b"\t", b"<", b'"', b"\xc2\xa0", b"\x1f",
+    b"x" * 2100,
+]), max_size=8).map(b"".join))
+def test_the_tail_of_a_link_is_what_its_grammar_says(tail: bytes) -> None:
+    """Port, path and query are cut out by hand as an expression would cut them out, whatever follows the host."""
+    found = next(links.find(b"see evil.example" + tail), None)
+    if found is None or found.host != "evil.example":
+        return
+    match = _TAIL.match(tail[:links.LINK_BYTES])
+    assert (found.port.encode(), found.tail) == (match.group(1) or b"", match.group(2) or b"")

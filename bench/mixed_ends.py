@@ -449,7 +449,7 @@ class Client:
         unit = self.compose("and then there was nothing more to be")
         self.wire.put(unit[:len(unit) // 2])
         self.ledger.end(self.session, "cut")
-        if self.dice.random() < 0.5:
+        if self.dice.random() < 0.5 and not self.wire.writer.transport.is_closing():
             self.wire.writer.transport.abort()
         self.drop()
 
@@ -833,7 +833,10 @@ class Servers:
             wire.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
 
     def taken(self, way: str, content: bytes) -> None:
-        """A whole file has come."""
+        """A whole file has come; one without a byte is what is left of one that was refused."""
+        if not content:
+            self.ledger.counts[f"files came empty {way}"] += 1
+            return
         kind = self.ledger.files.get(hashlib.sha256(content).hexdigest())
         if kind == "harmless":
             self.ledger.counts[f"files came {way}"] += 1

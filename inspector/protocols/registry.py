@@ -15,6 +15,7 @@ MODULES = (
     "oft",
     "oscar",
     "xmpp",
+    "xmpp_bosh",
     "xmpp_websocket",
 )
 

@@ -1,0 +1,229 @@
+"""Whole HTTP/1.1 messages with exact bytes, read as strictly as all readers of them agree (RFC 9112 3, 5, 6, 7.1).
+
+For streams in which each request and each response holds something that is read whole (BOSH). What two readers might
+take differently is an HttpFault: bare CR or LF, NUL, folded lines, blanks around a name, two lengths, a length beside
+`Transfer-Encoding`, any transfer coding but `chunked`, chunk extensions, trailers, fields that some take for a length.
+Each byte is looked at a bounded number of times, however the bytes are cut; at most `limit` bytes are held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+CRLF = b"\r\n"
+_END = b"\r\n\r\n"
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""What a field's name is made of (RFC 9110 5.6.2)."""
+_LENGTH, _CODING = b"content-length", b"transfer-encoding"
+_OF_BODY = frozenset((_LENGTH, _CODING, b"content-md5", b"digest", b"content-digest", b"repr-digest", b"etag"))
+"""Fields that say something of the bytes of a body: wrong for another one."""
+_HEX = b"0123456789abcdefABCDEF"
+_DIGITS = 15
+_CHUNK_DIGITS = 8
+
+Fields = dict[bytes, list[bytes]]
+"""Name in lower case -> its values, without white space around them."""
+
+
+class HttpFault(Exception):
+    """Bytes that readers take differently. `name` says which."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class HttpUnit:
+    """One message: `raw` all its bytes, `head` those up to the empty line, `body` what its framing holds."""
+
+    __slots__ = ("body", "fields", "first", "head", "raw")
+
+    def __init__(self, raw: bytes, head: bytes, first: bytes, fields: Fields, body: bytes) -> None:
+        self.raw = raw
+        self.head = head
+        self.first = first
+        """The request line or the status line."""
+        self.fields = fields
+        self.body = body
+
+    def words(self, name: bytes) -> list[bytes]:
+        """The comma-separated words of a field, in lower case, without empty ones."""
+        said = b",".join(self.fields.get(name, ())).lower().split(b",")
+        return [word for each in said if (word := each.strip(b" \t"))]
+
+    def written(self, body: bytes | None, without: Iterable[bytes] = ()) -> bytes:
+        """The message with another body (None: its own, framed as it came), fields named in `without` left out."""
+        gone = frozenset(without)
+        lines = self.head[:-len(_END)].split(CRLF)
+        kept = [lines[0]]
+        for line in lines[1:]:
+            name = line.partition(b":")[0].lower()
+            if name not in gone and (body is None or name not in _OF_BODY):
+                kept.append(line)
+        if body is None:
+            return CRLF.join(kept) + _END + self.raw[len(self.head):]
+        kept.append(b"Content-Length: %d" % len(body))
+        return CRLF.join(kept) + _END + body
+
+
+class HttpUnits:
+    """One way of a connection. Feed with `push`, take with `take` until it gives None."""
+
+    __slots__ = ("_body", "_buffer", "_chunk", "_fields", "_first", "_head", "_head_limit", "_left", "_limit", "_seen")
+
+    def __init__(self, head_limit: int, limit: int) -> None:
+        """`head_limit`, `limit`: bytes of the longest head, and of the longest message with it."""
+        self._head_limit = min(head_limit, limit)
+        self._limit = limit
+        self._buffer = bytearray()
+        self._renew()
+
+    def _renew(self) -> None:
+        self._head = 0
+        """Bytes of the head of the message under way; 0: it is not whole."""
+        self._first = b""
+        self._fields: Fields = {}
+        self._seen = 0
+        """Bytes of the buffer that need no second look."""
+        self._left: int | None = None
+        """Length of the body; None: it comes in chunks."""
+        self._chunk = -1
+        """Bytes to come of the chunk and of the line end behind it; -1: a size line is due."""
+        self._body = bytearray()
+
+    @property
+    def pending(self) -> int:
+        """Bytes held that are not yet a message."""
+        return len(self._buffer)
+
+    @property
+    def fields(self) -> Fields | None:
+        """The fields of the message under way, once its head is whole."""
+        return self._fields if self._head else None
+
+    def push(self, data: bytes) -> None:
+        """Take in bytes."""
+        self._buffer += data
+
+    def rest(self) -> bytes:
+        """All bytes held, which leave; reading begins anew."""
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        self._renew()
+        return data
+
+    def take(self, *, request: bool) -> HttpUnit | None:
+        """The next whole message, None when more bytes are needed. Raises HttpFault; `rest()` then has all the bytes.
+
+        A response without a body (RFC 9112 6.3) is one to a request that this reader would not have let go (HEAD), or
+        has a status that says so.
+        """
+        if not self._head and not self._read_head(request):
+            return None
+        end = self._read_body()
+        if end is None:
+            return None
+        raw = bytes(self._buffer[:end])
+        head = raw[:self._head]
+        unit = HttpUnit(raw, head, self._first, self._fields, bytes(self._body) if self._left is None else
+                        raw[self._head:])
+        del self._buffer[:end]
+        self._renew()
+        return unit
+
+    def _read_head(self, request: bool) -> bool:
+        buffer = self._buffer
+        end = buffer.find(_END, max(0, self._seen - 3), self._head_limit)
+        if end < 0:
+            if len(buffer) >= self._head_limit:
+                raise HttpFault("head_too_long")
+            self._seen = len(buffer)
+            return False
+        lines = bytes(buffer[:end]).split(CRLF)
+        self._fields = read_fields(lines)
+        self._first = lines[0]
+        length, chunked = framing(self._fields)
+        if chunked:
+            self._left = None
+        elif length is not None:
+            self._left = length
+        elif request or lines[0].split(b" ")[1:2] in ([b"100"], [b"204"], [b"304"]):
+            self._left = 0
+        else:
+            raise HttpFault("no_length")
+        if not request and self._left != 0 and lines[0].split(b" ")[1:2] in ([b"100"], [b"204"], [b"304"]):
+            raise HttpFault("framing")  # a body that most readers do not read as one
+        self._head = self._seen = end + len(_END)
+        if self._left is not None and self._head + self._left > self._limit:
+            raise HttpFault("too_long")
+        return True
+
+    def _read_body(self) -> int | None:
+        """Index behind the message, None when more is needed."""
+        buffer, size = self._buffer, len(self._buffer)
+        if self._left is not None:
+            return end if size >= (end := self._head + self._left) else None
+        while True:
+            if self._seen > self._limit:
+                raise HttpFault("too_long")
+            if self._chunk < 0:
+                line = buffer.find(CRLF, self._seen, self._seen + _CHUNK_DIGITS + 2)
+                if line < 0:
+                    if size - self._seen >= _CHUNK_DIGITS + 2 or bytes(
+                        buffer[self._seen:]).rstrip(b"\r").translate(None, _HEX):
+                        raise HttpFault("chunk")
+                    return None
+                digits = bytes(buffer[self._seen:line])
+                if not digits or digits.translate(None, _HEX):
+                    raise HttpFault("chunk")
+                length = int(digits, 16)
+                if line + length > self._limit:
+                    raise HttpFault("too_long")
+                self._seen = line + 2
+                self._chunk = length
+            end = self._seen + self._chunk
+            if size < end + 2:
+                if size > end and buffer[end] != 0x0D:
+                    raise HttpFault("chunk")
+                return None
+            if buffer[end:end + 2] != CRLF:
+                raise HttpFault("chunk")    # behind the last one: a trailer
+            self._body += buffer[self._seen:end]
+            last = not self._chunk
+            self._seen, self._chunk = end + 2, -1
+            if last:
+                return end + 2
+
+
+def read_fields(lines: list[bytes]) -> Fields:
+    """The fields of a head (its first line is not looked at but for line ends). Raises HttpFault."""
+    fields: Fields = {}
+    for line in lines:
+        if b"\r" in line or b"\n" in line or b"\0" in line:
+            raise HttpFault("head")
+    for line in lines[1:]:
+        name, colon, value = line.partition(b":")
+        if not colon or not name or name.translate(None, _TOKEN):
+            raise HttpFault("head")
+        name = name.lower()
+        if name.replace(b"_", b"-") in (_LENGTH, _CODING) and b"_" in name:
+            raise HttpFault("framing")
+        fields.setdefault(name, []).append(value.strip(b" \t"))
+    return fields
+
+
+def framing(fields: Fields) -> tuple[int | None, bool]:
+    """(length, chunked) as a head says it; (None, False): it says nothing. Raises HttpFault."""
+    lengths, codings = fields.get(_LENGTH), fields.get(_CODING)
+    if codings is not None:
+        if lengths is not None or len(codings) > 1 or codings[0].lower() != b"chunked":
+            raise HttpFault("framing")
+        return None, True
+    if lengths is None:
+        return None, False
+    if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > _DIGITS:
+        raise HttpFault("framing")
+    return int(lengths[0]), False
+
+
+__all__ = ["Fields", "HttpFault", "HttpUnit", "HttpUnits", "framing", "read_fields"]

@@ -13,9 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from inspector.drivers.clients import client_of
 from inspector.drivers.mitm_layer import trouble_row
-from inspector.model import Flow, Limits, Note
+from inspector.model import Flow, Limits, Note, client_of
 
 OWN_FILES = 512
 """Files that the process may open for itself: stores, workers, listeners, control socket, metrics, libraries."""

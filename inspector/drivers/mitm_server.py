@@ -20,7 +20,6 @@ from mitmproxy.proxy.context import Context
 
 from inspector.drivers import mitm
 from inspector.drivers.admission import Admission, Sayings, Troubles, Waits
-from inspector.drivers.clients import client_of
 from inspector.drivers.clock import Clock
 from inspector.drivers.destinations import CLASSES, IP, plain
 from inspector.drivers.leases import Leases, Pool, endpoint
@@ -70,6 +69,7 @@ from inspector.model import (
     StartTls,
     Told,
     Unhold,
+    client_of,
     flow_id,
 )
 

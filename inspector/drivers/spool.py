@@ -17,8 +17,7 @@ from array import array
 from collections.abc import Callable
 from pathlib import Path
 
-from inspector.drivers.clients import client_of
-from inspector.model import Limits
+from inspector.model import Limits, client_of
 
 BATCH = 64 * 1024
 """Raw bytes after which a batch ends; a batch never ends inside a record."""

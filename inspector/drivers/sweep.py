@@ -18,9 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from inspector.drivers.clients import client_of
 from inspector.drivers.mitm_layer import Timer
-from inspector.model import DOWN, UP, Limits, Troubled, Way
+from inspector.model import DOWN, UP, Limits, Troubled, Way, client_of
 
 ROUND = 1.0
 """Seconds between two rounds."""

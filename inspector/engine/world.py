@@ -9,7 +9,7 @@ import msgspec
 
 from inspector.engine.holding import Covers
 from inspector.engine.windows import Window
-from inspector.model import DOWN, Address, Expect, FileOffer, Flow, Limits, Way
+from inspector.model import DOWN, Address, Expect, FileOffer, Flow, Limits, Way, client_of
 
 _encode = msgspec.msgpack.Encoder().encode
 _SHARE = 4
@@ -71,6 +71,7 @@ class Expectations(Table[str, Expect]):
 
     def add(self, key: str, value: Expect, until: float, owner: str, at: float) -> bool:
         """Put an entry of `owner` (a client's address); False: there is no room for it."""
+        owner = client_of(owner)
         while self._entries:
             oldest = next(iter(self._entries))
             if self._entries[oldest][1] >= at:
@@ -91,7 +92,7 @@ class Expectations(Table[str, Expect]):
         return None if entry is None or entry[1] < at else entry[0]
 
     def owner(self, key: str) -> str:
-        """Whose entry it is; "" where there is none."""
+        """Whose entry it is (a client, as `client_of` says); "" where there is none."""
         return self._owners.get(key, "")
 
     def _remove(self, key: str) -> None:

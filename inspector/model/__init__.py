@@ -5,6 +5,7 @@ May import: msgspec and the standard library's pure parts.
 Never: anything of ours, I/O, clocks, chance.
 """
 
+from inspector.model.clients import client_of
 from inspector.model.effects import (
     Closed,
     Discard,
@@ -109,6 +110,6 @@ __all__ = [
     "Memory", "Message", "Note", "Notice", "Oddity", "Opaque", "Part", "PeerError", "Place", "Policy", "Presence",
     "Recode", "Released", "Rules", "Scan", "ScanFailed", "Scanned", "Scanner", "Secured", "Send", "Severity", "SignOn",
     "Span", "Spec", "Spliced", "Spool", "StartTls", "Tell", "Text", "Told", "Troubled", "Typing", "Unhold",
-    "Unreleased", "Unspool", "Unspooled", "Verdict", "WakeAt", "Way", "Woke", "Wordless", "community_id", "expect_key",
-    "flow_id",
+    "Unreleased", "Unspool", "Unspooled", "Verdict", "WakeAt", "Way", "Woke", "Wordless", "client_of", "community_id",
+    "expect_key", "flow_id",
 ]

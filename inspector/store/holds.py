@@ -36,7 +36,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from inspector.model import Held, Limits
+from inspector.model import Held, Limits, client_of
 
 SCHEMA = 1
 """Version of the tables; a store of a newer one is refused."""
@@ -253,7 +253,7 @@ class HoldStore:
             length = os.fstat(content).st_size if content >= 0 else 0
             chunks = 1 + -(-length // CHUNK)
             size = _BEGIN + len(plain) + length + chunks * (_LENGTH.size + _TAG_BYTES)
-            client = self.keys.masked(held.client)
+            client = self.keys.masked(client_of(held.client))
             with self._room(size, client) as gone:
                 key = AESGCM.generate_key(bit_length=8 * _KEY_BYTES)
                 self._write(held.id, key, plain, content, length, chunks)

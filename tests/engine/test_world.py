@@ -138,3 +138,12 @@ def test_an_announcement_is_found_by_name_and_by_ipv6_address() -> None:
     assert world.expected(named, 1.0) is not None
     assert world.expected(six, 1.0) is not None
     assert world.expected(six, 101.0) is None
+
+
+def test_a_host_of_many_addresses_has_one_share_of_the_announcements() -> None:
+    """A quarter of the room is for one network of 64 bits, whichever of its addresses announces."""
+    world = World(Limits(memory_entries=8))
+    taken = [
+        world.expect(expectation(f"192.0.2.{number}:4000"), 100.0, f"2001:db8::{number + 1:x}") for number in range(4)]
+    assert taken == [True, True, False, False]
+    assert world.expect(expectation("192.0.2.9:4000"), 100.0, "2001:db8:0:1::1")

@@ -247,6 +247,17 @@ def test_an_id_is_kept_once(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_host_of_many_addresses_has_one_quota(tmp_path: Path) -> None:
+    """A host may take as many IPv6 addresses of its network of 64 bits as it likes; another network has its own."""
+    store = made(tmp_path / "q", hold_client_items=2)
+    for number in range(2):
+        store.keep(held(f"h{number}", client=f"2001:db8::{number + 1:x}"), 1.0)
+    with pytest.raises(HoldFull, match="client"):
+        store.keep(held("h2", client="2001:db8::99:1"), 1.0)
+    store.keep(held("h2", client="2001:db8:0:1::1"), 1.0)
+    store.close()
+
+
 def test_quotas(tmp_path: Path) -> None:
     """Of all and of one client; what has ended counts for neither, and gives way, the oldest first."""
     store = made(tmp_path / "q", hold_items=4, hold_client_items=3)

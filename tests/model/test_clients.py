@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inspector.drivers.clients import client_of
+from inspector.model import client_of
 
 
 @pytest.mark.parametrize(("ip", "client"), [

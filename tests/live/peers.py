@@ -159,11 +159,11 @@ class Prosody:
     """Prosody for localhost: plain and STARTTLS on `port` (`require_tls`: STARTTLS only), direct TLS on `tls_port`.
 
     Users alice, bob and carol, password "secret"; rooms at conference.localhost. `websocket`: mod_websocket at
-    /xmpp-websocket on `http_port`.
+    /xmpp-websocket on `http_port`; `bosh`: mod_bosh at /http-bind there.
     """
 
     def __init__(
-        self, folder: Path, servers: Servers, *, require_tls: bool = False, websocket: bool = False,
+        self, folder: Path, servers: Servers, *, require_tls: bool = False, websocket: bool = False, bosh: bool = False,
     ) -> None:
         need("prosody")
         self.host = "127.0.0.1"
@@ -175,8 +175,9 @@ class Prosody:
             account.parent.mkdir(parents=True, exist_ok=True)
             account.write_text('return {\n\t["password"] = "secret";\n};\n')
         encrypted = str(require_tls).lower()
-        self.http_port = free_port() if websocket else 0
-        enabled, disabled, http = ('; "websocket"', "", f" {self.http_port} ") if websocket else ("", '; "http"', "")
+        self.http_port = free_port() if websocket or bosh else 0
+        enabled = ('; "websocket"' if websocket else "") + ('; "bosh"' if bosh else "")
+        disabled, http = ("", f" {self.http_port} ") if enabled else ('; "http"', "")
         config = folder / "prosody.cfg.lua"
         config.write_text(f"""
 daemonize = false
@@ -201,7 +202,7 @@ Component "conference.localhost" "muc"
         try:
             self.child.wait_port(self.host, self.port)
             self.child.wait_port(self.host, self.tls_port)
-            if websocket:
+            if self.http_port:
                 self.child.wait_port(self.host, self.http_port)
         except BaseException:
             self.child.stop()

@@ -14,6 +14,7 @@ Errors: StoreError, one sentence that names the store; sqlite3.Error from what r
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import stat
@@ -101,12 +102,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """Open for writing; the file (0600), its folder (0700) and the tables are made where missing. Raises StoreError."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if stat.S_IMODE(os.fstat(handle).st_mode) & 0o077:
-                os.fchmod(handle, 0o600)
-        finally:
-            os.close(handle)
+        _made_ours(path)
     except OSError as fault:
         raise StoreError(f"event store {path}: {(fault.strerror or str(fault)).lower()}") from None
     try:
@@ -122,6 +118,25 @@ def connect(path: Path) -> sqlite3.Connection:
         base.close()
         raise
     return base
+
+
+def _made_ours(path: Path) -> None:
+    """See that the file is there, that it may be written and that it is ours alone. Raises OSError.
+
+    No descriptor of it may be opened and closed here: with it every POSIX lock of this process on the file would go,
+    those of SQLite's connections, too. Another process that closes the store would then take itself for the last one
+    and remove the WAL that ours go on writing to, which ends in a damaged file (sqlite.org/howtocorrupt.html, 2.2).
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mknod(path, 0o600 | stat.S_IFREG)
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        why = errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(why, os.strerror(why))
+    if stat.S_IMODE(mode) & 0o077:
+        path.chmod(0o600)
 
 
 def _prepare(base: sqlite3.Connection, path: Path) -> None:

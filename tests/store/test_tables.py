@@ -261,3 +261,35 @@ def test_all_names_of_a_chain_taken_is_one_sentence(
         claim(base, "0", names[3])
     for one in names:
         tables.disown(one)
+
+
+def test_a_store_opened_twice_by_one_process_stays_open_for_others(base: sqlite3.Connection, tmp_path: Path) -> None:
+    """Who opens a store takes no lock from those who have it open in the same process (a POSIX lock goes with any
+    descriptor of its file that is closed): another process that comes and goes does not take itself for the last one
+    and removes the log of commits (WAL) under them. What is written then is read by everybody."""
+    place = tmp_path / "events.db"
+    put(base, "one", 2)
+    connect(place).close()
+    log = place.with_name("events.db-wal").stat().st_ino
+    program = ("import sys; from pathlib import Path; from inspector.store.tables import connect; "
+               "connect(Path(sys.argv[1])).close()")
+    subprocess.run([sys.executable, "-c", program, str(place)], check=True)
+    assert place.with_name("events.db-wal").stat().st_ino == log
+    put(base, "one", 2, 2)
+    with Reader(place) as reader:
+        assert len(list(reader.select())) == 4
+    assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_store_is_ours_alone_however_it_was_made(tmp_path: Path) -> None:
+    """A new file is 0600, and one that others could read is closed to them."""
+    place = tmp_path / "events.db"
+    mask = os.umask(0)
+    try:
+        connect(place).close()
+        assert place.stat().st_mode & 0o777 == 0o600
+        place.chmod(0o644)
+        connect(place).close()
+    finally:
+        os.umask(mask)
+    assert place.stat().st_mode & 0o777 == 0o600

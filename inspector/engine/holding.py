@@ -115,12 +115,14 @@ class Covers:
 class Holding:
     """The held and the released items of one session. A part of the Session."""
 
-    __slots__ = ("_asked", "_go", "_owed", "_released", "_session", "_taken")
+    __slots__ = ("_asked", "_beside", "_go", "_owed", "_released", "_session", "_taken")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._taken: dict[int, _Taken] = {}
         """By the id of the Hold effect."""
+        self._beside: list[tuple[int, dict[str, Any]]] = []
+        """Rows of the item that is being decided whose events wait with a held one, and the index of each."""
         self._released: deque[Held] = deque()
         self._asked: int | None = None
         """The id of the Deliver effect for the first of them."""
@@ -173,6 +175,22 @@ class Holding:
         taken.rows.append((row, index))
         session.wait_for(item, ident, at, out)
         out.append(Hold(ident, held, item.file.id if file is not None and item.file is not None else None))
+
+    def wait_beside(self, index: int, row: dict[str, Any]) -> None:
+        """A row of an event that waits with a held one of its unit."""
+        self._beside.append((index, row))
+
+    def beside(self, item: Item, out: list[Effect]) -> None:
+        """All events of `item` are decided: such rows are written with those of what their events wait with."""
+        rows, self._beside = self._beside, []
+        units = item.frame.units
+        for index, row in rows:
+            unit = units[index] if units is not None else index
+            taken = next((each for each in self._taken.values() if each.item is item and each.unit == unit), None)
+            if taken is not None:
+                taken.rows.append((row, index))
+            else:
+                out.append(Note(0, row))
 
     def kept(self, inp: Kept, out: list[Effect]) -> bool:
         """An answer to a Hold or a Deliver. False: it is about something else."""

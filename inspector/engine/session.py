@@ -828,7 +828,6 @@ class Session:
                 cover = self._cover(event, way, at, world)
                 if cover is not None:
                     covers[len(judged_all)] = cover
-                    out.append(Came(cover.hold, True))  # of what its writer had to send again, that is its delivery
             judged_all.append((event, asked, found))
         dids = [
             PASSED if asked is None or index in covers else self._did(item, event, asked)
@@ -853,11 +852,19 @@ class Session:
                 other.kept = item.kept
                 if other is not item:
                     other.deadline = None
+        for index in tuple(covers):
+            if done[index] < Action.HOLD:
+                # Of what its writer had to send again, that is its delivery.
+                out.append(Came(covers[index].hold, True))
+            else:
+                del covers[index]  # it is kept by what stands beside it
 
     def _failed_scan(
         self, event: Event, failure: str, way: Way, at: float, *, policy_rules: Rules, out: list[Effect],
         name: str = "scanner_failed",
     ) -> Verdict:
+        if self._holding is not None:
+            self._holding.beside(item, out)
         """The verdict on what was not scanned: it has its row whatever comes of it."""
         action = policy_rules.policy.on_trouble(name, self.context.protocol)
         done = action if policy_rules.policy.enforce else "pass"
@@ -900,7 +907,7 @@ class Session:
             tally.passed += 1
             if self._logged(event):
                 late = 0 < item.left == len(frame.raw)
-                self._archive(event, frame, rules, findings, at, out, late=late, done=done)
+                self._archive(event, frame, rules, findings, at, out, late=late, done=done, item=item, index=index)
             return PASSED
         noted = self._note_event(event, frame, findings, out)
         verdict = asked
@@ -934,9 +941,11 @@ class Session:
                 self._holding = Holding(self)
             self._holding.take(item, index, event, asked, row, reference, at, out, findings)
         elif did.action >= Action.REDACT and not self.dry:
+        elif did.action <= Action.WARN and done >= Action.HOLD:
+            notice = None  # it is not delivered, and what stands beside it says so
             self.note_durably(item, row, at, out)
         else:
-            out.append(Note(0, row))
+            self._note_verdict(item, index, row, done, out)
         if did.action is Action.HOLD:
             # To the decoder it is a refusal: what becomes of it is not its concern.
             did = msgspec.structs.replace(did, action=Action.BLOCK)
@@ -958,6 +967,17 @@ class Session:
             kept = item.kept = set()
             if item.group is not None:
                 for other in item.group.items:
+    def _note_verdict(
+        self, item: Item | None, index: int, row: dict[str, Any], done: Action, out: list[Effect],
+    ) -> None:
+        """A row that nothing waits for, unless its event waits with what is held beside it."""
+        if done is Action.HOLD and item is not None and not self.dry:
+            if self._holding is None:
+                self._holding = Holding(self)
+            self._holding.wait_beside(index, row)
+        else:
+            out.append(Note(0, row))
+
                     other.kept = kept
         kept.add(ident)
         item.deadline = at + self._kit.limits.store_seconds
@@ -965,7 +985,7 @@ class Session:
 
     def _archive(
         self, event: Event, frame: Frame, rules: Rules, findings: tuple[Finding, ...], at: float, out: list[Effect],
-        *, late: bool = False, done: Action = Action.PASS,
+        *, late: bool = False, done: Action = Action.PASS, item: Item | None = None, index: int = 0,
     ) -> None:
         """The rows of an event that no rule has a say of."""
         noted = self._note_event(event, frame, findings, out, said=False)
@@ -975,7 +995,7 @@ class Session:
             event, self._ident(), noted, at, frame.way, self.context, PASSED, done, rules, findings,
             late=late, mode="enforce", notice=None, latency=None if self.dry else round(max(0.0, at - frame.at), 6),
         )
-        out.append(Note(0, row))
+        self._note_verdict(item, index, row, done, out)
 
     def _degrade(self, asked: Verdict, event: Event, item: Item) -> Verdict:
         """What is not possible becomes the next safe thing (design section 5, Outcome)."""

@@ -525,3 +525,49 @@ def test_the_offer_of_a_file_that_would_be_held_passes_only_where_its_content_is
         out = session.step(up(b"FILE t hold_it 3\n"), world)
         verdicts = [note.row for note in of(out, Note) if note.row["event"] == "verdict"]
         assert [row["did"] for row in verdicts] == [did]
+
+
+@pytest.mark.parametrize("line", [b"TWO bob hold this|bob and warn", b"TWO bob and warn|bob hold this"])
+def test_what_waits_with_a_held_event_has_its_id_in_its_row(line: bytes) -> None:
+    """Events of one unit wait together: the row of each says under which id, none before the store has it. Nobody is
+    told that something was delivered."""
+    talk = Talk()
+    effect = hold(talk, line + b"\n")
+    assert talk.rows("verdict") == []
+    talk(Kept(effect.id, START))
+    assert sorted((row["asked"], row["did"], row["held"]) for row in talk.rows("verdict")) == [
+        ("hold", "hold", effect.held.id), ("warn", "hold", effect.held.id)]
+    for ident in [note.id for note in talk.of(Note) if note.durable]:
+        talk(Kept(ident, START))
+    (way, said), = talk.sent()
+    assert (way, b"waits for review" in said) == (DOWN, True)
+
+
+def test_what_waits_with_a_held_event_is_refused_with_it() -> None:
+    """The store does not take it: both rows say block."""
+    talk = Talk()
+    effect = hold(talk, b"TWO bob and warn|bob hold this\n")
+    talk(Kept(effect.id, START, False, "hold_full"))
+    assert [(row["did"], row["held"]) for row in talk.rows("verdict")] == [("block", None)] * 2
+    assert talk.session._tally.actions == {"hold": 0, "block": 2}
+
+
+def test_what_is_archived_of_a_held_unit_has_its_id() -> None:
+    """No rule has a say of the other event: with an archive it has a row, and waits all the same."""
+    talk = Talk()
+    talk.session._kit.archive = "full"
+    effect = hold(talk, b"TWO bob words|bob hold this\n")
+    talk(Kept(effect.id, START))
+    assert [(row["asked"], row["held"]) for row in talk.rows("verdict")] == [
+        ("hold", effect.held.id), ("pass", effect.held.id)]
+
+
+def test_a_release_that_covers_one_of_two_held_events_is_not_used_up() -> None:
+    """The other event keeps both: nothing was delivered, and nobody says so."""
+    talk = Talk()
+    talk.world.covers.add(cover(digest=digest_of_texts((Text("body", "hold this"),))), START)
+    effect = hold(talk, b"TWO bob hold this|bob hold that\n")
+    assert talk.of(Came) == []
+    talk(Kept(effect.id, START))
+    assert [(row["asked"], row["did"], row["held"]) for row in talk.rows("verdict")] == [
+        ("hold", "hold", effect.held.id)] * 2

@@ -113,7 +113,7 @@ class ToyDecoder(Unreleased):
                 return []
             return [Send(frame.way, frame.raw)]
         acts: list[Act] = []
-        verdict = verdicts[0]
+        verdict = verdicts[0] if frame.units is None else max(verdicts, key=lambda one: one.action)
         if verdict.action is Action.BLOCK:
             if verdict.placeholder:
                 acts.append(Send(frame.way, b"SAY " + verdict.placeholder.encode() + b"\n"))

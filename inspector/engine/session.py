@@ -839,11 +839,19 @@ class Session:
         for (event, _, _), action in zip(judged_all, done, strict=True):
             if type(event) is Message and action < Action.REDACT:
                 self._remember(event, way, frame.at, world)
+        for index in tuple(covers):
+            if done[index] < Action.HOLD:
+                # Of what its writer had to send again, that is its delivery.
+                out.append(Came(covers[index].hold, True))
+            else:
+                del covers[index]  # it is kept by what stands beside it
         verdicts = [
             self._outcome(item, event, asked, found, at, out, did, action, index, covers.get(index))
             for index, ((event, asked, found), did, action) in enumerate(zip(judged_all, dids, done, strict=True))
         ]
         item.verdicts = verdicts
+        if self._holding is not None:
+            self._holding.beside(item, out)
         if self._offered is not None:
             self._link_offers(world, frame.at)
         if item.group is not None:
@@ -852,19 +860,11 @@ class Session:
                 other.kept = item.kept
                 if other is not item:
                     other.deadline = None
-        for index in tuple(covers):
-            if done[index] < Action.HOLD:
-                # Of what its writer had to send again, that is its delivery.
-                out.append(Came(covers[index].hold, True))
-            else:
-                del covers[index]  # it is kept by what stands beside it
 
     def _failed_scan(
         self, event: Event, failure: str, way: Way, at: float, *, policy_rules: Rules, out: list[Effect],
         name: str = "scanner_failed",
     ) -> Verdict:
-        if self._holding is not None:
-            self._holding.beside(item, out)
         """The verdict on what was not scanned: it has its row whatever comes of it."""
         action = policy_rules.policy.on_trouble(name, self.context.protocol)
         done = action if policy_rules.policy.enforce else "pass"
@@ -928,6 +928,8 @@ class Session:
         notice = did.notice
         if notice == NOTICE_HOLD and done is not Action.HOLD:
             notice = NOTICE_BLOCK  # it is refused with what stands beside it, or goes on without its words
+        elif did.action <= Action.WARN and done >= Action.HOLD:
+            notice = None  # it is not delivered, and what stands beside it says so
         if notice is not None:
             notice = notice.replace("{reference}", reference)
         row = rows.of_verdict(
@@ -941,8 +943,6 @@ class Session:
                 self._holding = Holding(self)
             self._holding.take(item, index, event, asked, row, reference, at, out, findings)
         elif did.action >= Action.REDACT and not self.dry:
-        elif did.action <= Action.WARN and done >= Action.HOLD:
-            notice = None  # it is not delivered, and what stands beside it says so
             self.note_durably(item, row, at, out)
         else:
             self._note_verdict(item, index, row, done, out)
@@ -953,6 +953,17 @@ class Session:
         if placeholder is not None:
             placeholder = placeholder.replace("{reference}", reference)
         return msgspec.structs.replace(did, reference=reference, notice=notice, placeholder=placeholder)
+
+    def _note_verdict(
+        self, item: Item | None, index: int, row: dict[str, Any], done: Action, out: list[Effect],
+    ) -> None:
+        """A row that nothing waits for, unless its event waits with what is held beside it."""
+        if done is Action.HOLD and item is not None and not self.dry:
+            if self._holding is None:
+                self._holding = Holding(self)
+            self._holding.wait_beside(index, row)
+        else:
+            out.append(Note(0, row))
 
     def note_durably(self, item: Item, row: dict[str, Any], at: float, out: list[Effect]) -> None:
         """A row that `item` waits for."""
@@ -967,17 +978,6 @@ class Session:
             kept = item.kept = set()
             if item.group is not None:
                 for other in item.group.items:
-    def _note_verdict(
-        self, item: Item | None, index: int, row: dict[str, Any], done: Action, out: list[Effect],
-    ) -> None:
-        """A row that nothing waits for, unless its event waits with what is held beside it."""
-        if done is Action.HOLD and item is not None and not self.dry:
-            if self._holding is None:
-                self._holding = Holding(self)
-            self._holding.wait_beside(index, row)
-        else:
-            out.append(Note(0, row))
-
                     other.kept = kept
         kept.add(ident)
         item.deadline = at + self._kit.limits.store_seconds

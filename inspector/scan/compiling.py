@@ -30,7 +30,7 @@ from inspector.model.limits import Limits
 from inspector.model.verdicts import Severity
 from inspector.scan import atoms, conditions, linearity, mapped, prefilter
 from inspector.scan.atoms import Atoms
-from inspector.scan.detectors import DETECTORS
+from inspector.scan.detectors import DETECTORS, HASHES, HOSTS, SHARDS
 from inspector.scan.filerules import FileRow, pack_rules
 from inspector.scan.indicators import (
     HASH_KINDS,
@@ -54,12 +54,6 @@ _FILE_SHARD = 1024
 """File rules compiled into one object: each object reads the whole file anew, one of 10,000 takes long to make."""
 _ATOMS = 4096
 """Most atoms of one rule (256 keys of an xor string, in a few strings); a rule with more runs always."""
-
-HOSTS = len(DETECTORS)
-"""Number that the prefilter reports when a host may be in a text; below it are the detectors."""
-HASHES = HOSTS + 1
-SHARDS = HOSTS + 2
-"""Number of the first shard; phrases come behind the last."""
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):

@@ -499,3 +499,9 @@ DETECTORS: tuple[Detector, ...] = (
     Detector("dlp.api_token", "token of a service", _SECRET, tuple(test for _, test, _ in _TOKENS), api_tokens),
 )
 """All detectors, in the order of their findings."""
+
+HOSTS = len(DETECTORS)
+"""Number that the prefilter reports when a host may be in a text; below it are the detectors."""
+HASHES = HOSTS + 1
+SHARDS = HOSTS + 2
+"""Number of the first shard of message rules; phrases come behind the last."""

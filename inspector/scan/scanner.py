@@ -22,8 +22,8 @@ from inspector.model.limits import Limits
 from inspector.model.ports import ScanFailed
 from inspector.model.verdicts import Finding, Severity, Span
 from inspector.scan import prefilter
-from inspector.scan.compiling import HOSTS, SHARDS, Built, Row, Shard, Unit, all_entries, compile_units
-from inspector.scan.detectors import DETECTORS
+from inspector.scan.compiling import Built, Row, Shard, Unit, all_entries, compile_units
+from inspector.scan.detectors import DETECTORS, HOSTS, SHARDS
 from inspector.scan.filerules import FileRules
 from inspector.scan.indicators import Indicator, Table
 from inspector.scan.normalise import SEPARATOR, Layout, single

@@ -150,6 +150,13 @@ class Limits:
     file_workers: int = _bound(2, "processes that judge files", reload=False)
     file_worker_memory: int = _bound(1 << 30, "address space of one file worker", reload=False)
     file_worker_files: int = _bound(1000, "files after which a worker is replaced: leaks of parsers stay small")
+    file_text_bytes: int = _bound(
+        256 << 20, "text in one file, all that is inside it together, in which words, links and numbers are looked for")
+    file_text_seconds: float = _bound(10, "time for that, of archive_seconds: the rest is for opening and file rules")
+    file_text_window: int = _bound(
+        128 * 1024, "characters of a file's text that are looked at together: a few milliseconds, a few MB")
+    file_text_overlap: int = _bound(
+        4096, "characters that two such windows share: a phrase of 200 with 15 that do not show behind each, a link")
     archive_depth: int = _bound(6, "archives inside archives that are opened")
     archive_members: int = _bound(2000, "files of all archives of one file that are looked at")
     archive_bytes: int = _bound(256 << 20, "unpacked bytes of one file, all depths together")

@@ -257,10 +257,13 @@ class Session:
     def queued(self, way: Way) -> int:
         """Bytes of that way that wait for a verdict: above `limits.way_bytes` the driver stops reading that way.
 
-        More than `limits.waiting_frames` frames count as too many bytes: tiny frames cost memory by their number.
+        More than `limits.waiting_frames` frames count as too many bytes: tiny frames cost memory by their number. So do
+        compressed bytes of which not all is read.
         """
-        queue = self._queues[way]
-        if queue is not None and len(queue) > self._kit.limits.waiting_frames:
+        queue, coded = self._queues[way], self._coded
+        if (queue is not None and len(queue) > self._kit.limits.waiting_frames) or (
+            coded is not None and coded.waits(way)
+        ):
             return max(self._queued[way], self._kit.limits.way_bytes + 1)
         if self._desk is not None:
             return self._queued[way] + self._desk.held(way)
@@ -505,15 +508,25 @@ class Session:
             if self._state == DECODING:
                 self._note_trouble("undecryptable", "bytes of a compressed stream were lost", "cut", chunk.at, out)
                 self._cut(chunk.at, world, out, reason="undecryptable")
-        for piece in coded.read(chunk):
-            if self._state != DECODING:
-                return
+        coded.add(chunk.way, chunk.data)
+        self._read_on(coded, chunk.way, chunk.at, world, out)
+
+    def _read_on(self, coded: Coded, way: Way, at: float, world: World, out: list[Effect]) -> None:
+        """One piece of what has come; of a capture all."""
+        while self._state == DECODING and (piece := coded.take(way)) is not None:
             if isinstance(piece, PeerError):
                 # Whatever the policy says: it cannot be passed on, as the other side has a stream of ours.
-                self._note_trouble("malformed", str(piece), "cut", chunk.at, out)
-                self._cut(chunk.at, world, out, reason="malformed", fault=piece)
+                self._note_trouble("malformed", str(piece), "cut", at, out)
+                self._cut(at, world, out, reason="malformed", fault=piece)
+                break
+            self._feed(Chunk(way, at, piece), world, out)
+            if not self.dry and coded.goes_on(way):
+                if self._state == DECODING:
+                    self._wake_at(at, out)
                 return
-            self._feed(piece, world, out)
+        if coded.closing[way]:
+            coded.closing[way] = False
+            self._close(Closed(way, at), world, out)
 
     def _recoded(self, decoder: Decoder, at: float, world: World, out: list[Effect]) -> bool:
         """What comes from here on is read in another coding. False: nobody can (see Recode)."""
@@ -1456,6 +1469,9 @@ class Session:
                 self._feed(Chunk(UP, at, b""), world, out)
             else:
                 self._wake_at(due, out)
+        for way in (UP, DOWN) if self._coded is not None else ():
+            if self._coded is not None and self._coded.waits(way):
+                self._read_on(self._coded, way, at, world, out)
         if self._desk is not None and self._state == DECODING:
             self._desk.woke(at, world, out)
             for item in self._desk.beside() if self._desk is not None else ():
@@ -1618,8 +1634,11 @@ class Session:
         self._state = PASSING
 
     def _close(self, inp: Closed, world: World, out: list[Effect]) -> None:
-        way = inp.way
+        way, coded = inp.way, self._coded
         if self._closed[way]:
+            return
+        if coded is not None and coded.waits(way) and self._state == DECODING:
+            coded.closing[way] = True
             return
         self._closed[way] = True
         if self._state == PROBING:

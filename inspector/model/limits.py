@@ -94,13 +94,6 @@ class Limits:
         5, "a request ahead of others, or sent again before it was judged, waits this long; then it is refused")
     bosh_turns: int = _bound(32, "numbers of a session that are remembered, for requests that are sent again")
     bosh_kept_bytes: int = _bound(64 * 1024, "bytes of a session's changed bodies that can be sent again as they went")
-    bosh_seconds: float = _bound(
-        3600, "a session of BOSH of which nothing is heard so long is forgotten; servers keep them for a minute or two")
-    bosh_ahead: int = _bound(16, "numbers that a request may be ahead of the last one read; servers allow 2 to 10")
-    bosh_wait_seconds: float = _bound(
-        5, "a request ahead of others, or sent again before it was judged, waits this long; then it is refused")
-    bosh_turns: int = _bound(32, "numbers of a session that are remembered, for requests that are sent again")
-    bosh_kept_bytes: int = _bound(64 * 1024, "bytes of a session's changed bodies that can be sent again as they went")
     # -- OSCAR
     oscar_events: int = _bound(1000, "events of one frame (contacts, presence); each costs a row")
     oscar_leases: int = _bound(8, "ports leased for one session's proposals at a time; further ones are refused")
@@ -111,7 +104,9 @@ class Limits:
     http_decoded_bytes: int = _bound(4 << 20, "bytes that one read may become when its content coding is undone")
     # -- compressed streams
     deflated_ratio: int = _bound(
-        64, "bytes that a compressed one may become: chat becomes 3 to 10, the same stanza again and again 30")
+        32, "bytes that a compressed one may become: chat becomes 3 to 10, the same stanza again and again 30")
+    deflated_piece_bytes: int = _bound(
+        16 * 1024, "bytes of a compressed read that are looked at in one turn: many become much, and others wait")
     deflated_burst_bytes: int = _bound(
         1 << 20, "bytes beyond that which one way may become at a time; who becomes more is a bomb")
     deflated_empty_bytes: int = _bound(16 * 1024, "compressed bytes in a row that may become nothing: empty flushes")

@@ -49,13 +49,13 @@ class Deflated:
         self._fault: list[PeerError | None] = [None, None]
 
     def read(self, way: Way, data: bytes) -> Iterator[bytes | PeerError]:
-        """See Coding.read: pieces of `part_bytes` at most."""
+        """See Coding.read: pieces of `deflated_piece_bytes` at most."""
         limits, inflate = self._limits, self._inflate[way]
         fault = self._fault[way]
         if fault is not None:
             yield fault
             return
-        size = limits.part_bytes
+        size = limits.deflated_piece_bytes
         credit = min(self._credit[way], limits.deflated_burst_bytes) + limits.deflated_ratio * len(data)
         came, empty = 0, self._empty[way] + len(data)
         while data or came:

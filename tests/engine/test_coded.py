@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import msgspec
+import pytest
 
 from inspector.classify.probes import classifier
 from inspector.engine.coded import Coded
@@ -34,7 +35,9 @@ from inspector.model import (
     Spec,
     StartTls,
     Verdict,
+    WakeAt,
     Way,
+    Woke,
 )
 from tests.engine import toy
 from tests.playbook import START, Play, Scanning, down, sent_down, sent_up, up
@@ -43,16 +46,18 @@ from tests.playbook import START, Play, Scanning, down, sent_down, sent_up, up
 class Rot:
     """A coding that shows in which order it was asked: letters wander by a number that grows with each word of ours."""
 
+    size = 1000
+    """Bytes of a piece."""
+
     def __init__(self) -> None:
         self.count = [0, 0]
 
     def read(self, way: Way, data: bytes) -> Iterator[bytes | PeerError]:
-        for at in range(0, len(data), 4):
-            piece = data[at:at + 4]
-            if b"\xff" in piece:
-                yield PeerError("toy.coding")
-                return
-            yield bytes(byte ^ 0x80 for byte in piece)
+        good, fault, _ = data.partition(b"\xff")
+        for at in range(0, len(good), self.size):
+            yield bytes(byte ^ 0x80 for byte in good[at:at + self.size])
+        if fault:
+            yield PeerError("toy.coding")
 
     def write(self, way: Way, data: bytes) -> bytes:
         self.count[way] += 1
@@ -83,14 +88,22 @@ def test_only_what_stands_behind_the_switch_is_written_in_the_coding() -> None:
 def test_behind_a_fault_and_behind_a_gap_nothing_is_read() -> None:
     """A fault is the last thing of its way; the other one goes on."""
     made = Coded(Rot())
-    said = list(made.read(Chunk(UP, START, coded(b"abcd") + b"\xff" + coded(b"efgh"))))
-    assert said[0] == Chunk(UP, START, b"abcd")
-    assert isinstance(said[1], PeerError)
-    assert len(said) == 2
-    assert list(made.read(Chunk(UP, START, coded(b"more")))) == []
-    assert list(made.read(Chunk(DOWN, START, coded(b"more")))) == [Chunk(DOWN, START, b"more")]
+    made.add(UP, coded(b"abcd") + b"\xff" + coded(b"efgh"))
+    made.add(UP, coded(b"more"))
+    assert made.take(UP) == b"abcd"
+    assert made.waits(UP)
+    assert isinstance(made.take(UP), PeerError)
+    made.add(UP, coded(b"more"))
+    assert not made.waits(UP)
+    assert made.take(UP) is None
+    made.add(DOWN, coded(b"more"))
+    made.add(DOWN, b"")
+    made.add(DOWN, coded(b"word"))
+    assert (made.take(DOWN), made.waits(DOWN), made.take(DOWN), made.waits(DOWN)) == (b"more", True, b"word", False)
+    made.add(DOWN, coded(b"more"))
     made.lose(DOWN)
-    assert list(made.read(Chunk(DOWN, START, coded(b"more")))) == []
+    made.add(DOWN, coded(b"more"))
+    assert made.take(DOWN) is None
 
 
 class Switching(toy.ToyDecoder):
@@ -223,7 +236,7 @@ def test_bytes_that_the_coding_cannot_read_end_the_session() -> None:
     made = play(trouble={"malformed": "pass"})
     made >> down(b"CODE\n") << sent_down(b"CODE\n")
     made >> up(coded(b"SAY bob x\nSAY") + b"\xff" + coded(b"SAY bob y\n"))
-    assert sent(made, UP) == b"[1:SAY bob x\nBYE\n]" or sent(made, UP) == b"[1:SAY bob x\n][2:BYE\n]"
+    assert sent(made, UP) == b"[1:SAY bob x\n][2:BYE\n]"
     assert sent(made, DOWN) == b"[1:BYE malformed\n]"
     assert [note.row["detail"] for note in made.notes if note.row["event"] == "trouble"] == ["toy.coding"]
     assert isinstance(made.last[-1], Cut)
@@ -302,6 +315,35 @@ def test_a_coding_that_nobody_can_take_is_told() -> None:
     assert [note.row["name"] for note in made.notes if note.row["event"] == "trouble"] == ["undecryptable"]
     assert made.session.over
     made._open = False
+
+
+def test_much_is_read_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A piece a turn: the way is not read meanwhile, the other one goes on, what comes and closes stays behind."""
+    monkeypatch.setattr(Rot, "size", 4)
+    made = play()
+    made >> down(b"CODE\n") << sent_down(b"CODE\n")
+    assert made.session.queued(UP) == 0
+    made >> up(coded(b"a\nb\nc\nd\ne\n")) << [sent_up(b"[1:a\nb\n]"), WakeAt(START)]
+    assert made.session.queued(UP) > made.session.limits.way_bytes
+    made >> down(coded(b"x\n")) << sent_down(b"[1:x\n]")
+    made >> Closed(UP, START) << []
+    made >> Woke(START) << [sent_up(b"[2:c\nd\n]"), WakeAt(START)]
+    made >> Woke(START) << [sent_up(b"[3:e\n]"), Finish(UP)]
+    assert made.session.queued(UP) == 0
+    made >> Closed(DOWN, START)
+    made._open = False
+    assert made.session.over
+
+
+def test_a_cut_ends_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the rest is read when the session has ended."""
+    monkeypatch.setattr(Rot, "size", 4)
+    made = play()
+    made >> down(b"CODE\n") << sent_down(b"CODE\n")
+    made >> up(coded(b"BAD\nSAY bob x\n"))
+    assert made.session.over
+    made._open = False
+    made >> Woke(START) << []
 
 
 def test_no_tls_and_no_second_coding_inside_a_coding() -> None:

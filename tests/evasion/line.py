@@ -35,6 +35,7 @@ from inspector.model import (
     Spool,
     Unspool,
     Unspooled,
+    WakeAt,
     Way,
     Woke,
 )
@@ -116,6 +117,9 @@ class Line:
                 elif isinstance(effect, Unspool):
                     held = b"".join(record.raw for record in self.spools.pop(effect.file, []))
                     waiting.append(Unspooled(effect.file, self.at, held, end=True))
+                elif isinstance(effect, WakeAt):
+                    if effect.at <= self.at:
+                        waiting.append(Woke(self.at))
                 elif isinstance(effect, Cut):
                     self.over = True
 

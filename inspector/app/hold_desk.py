@@ -28,7 +28,7 @@ import msgspec
 
 from inspector.app.errors import UserError
 from inspector.drivers.metrics import Family, one
-from inspector.engine.holding import bare
+from inspector.engine.holding import SEALED, bare
 from inspector.model import DOWN, STEPS, UP, Arrived, Cover, Held, Limits, Notice, Place, Released, Told
 from inspector.store.holds import WAITING, Damaged, HoldError, HoldFull, HoldStore, Item, Opened
 from inspector.store.lines import shown
@@ -866,7 +866,7 @@ class HoldDesk:
 def _head(held: Held) -> Held:
     """All that is remembered of a released item. A digest of nothing that was read is none: it would cover whatever
     else cannot be read."""
-    read = held.about == "file" or any(plain for _, plain in held.texts)
+    read = held.about == "file" or held.digest.startswith(SEALED) or any(plain for _, plain in held.texts)
     return msgspec.structs.replace(
         held, raw=b"", texts=(), user=_owner(held), digest=held.digest if read else "")
 

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from inspector.engine.session import Item, Session
 
 NOTICE_HOLD = "Your message waits for review. Reference {reference}."
+SEALED = "sealed:"
+"""Begins the digest of a message that could not be read: of its ciphertext."""
 NOTICE_FILE_HOLD = "The file {name} waits for review. Reference {reference}."
 
 
@@ -336,15 +338,20 @@ def _in_room(event: Message | File) -> bool:
 
 
 def digest_of(event: Event) -> str:
-    """What says that two legs have the same content: the file's SHA-256, else one of all texts; "": not all of it could
-    be read, and what it looks like others look like, too."""
+    """What says that two legs have the same content: the file's SHA-256, else one of all texts, and of the ciphertext
+    where there is one; "": not all of it could be read or told apart, and what it looks like others look like, too."""
     if isinstance(event, File):
         return event.sha256 or ""
+    sealed = event.sealed if isinstance(event, Message) else None
     if isinstance(event, Message) and event.encryption.inspectable != "full":
+        if sealed is None:
+            return ""
+    else:
+        sealed = None
+    if not sealed and not any(text.plain for text in event.texts):
         return ""
-    if not any(text.plain for text in event.texts):
-        return ""
-    return digest_of_texts(event.texts)
+    digest = digest_of_texts(event.texts)
+    return digest if sealed is None else f"{SEALED}{sealed}{digest}"
 
 
 def digest_of_texts(texts: tuple[Text, ...]) -> str:
@@ -359,4 +366,4 @@ def digest_of_texts(texts: tuple[Text, ...]) -> str:
 
 
 
-__all__ = ["NOTICE_FILE_HOLD", "NOTICE_HOLD", "Covers", "Holding", "bare", "digest_of", "digest_of_texts"]
+__all__ = ["NOTICE_FILE_HOLD", "NOTICE_HOLD", "SEALED", "Covers", "Holding", "bare", "digest_of", "digest_of_texts"]

@@ -924,7 +924,7 @@ class IrcDecoder(Unreleased):
             kind=kind, sender=sender, recipients=recipients, conversation=conversation,
             texts=texts, id=case.tags.get("msgid") or case.tags.get("label"),
             copy=case.copy, encryption=encryption, sent_at=_when(case.tags.get("time")), answerable=answerable,
-            written=written(data, texts),
+            written=written(data, texts), sealed=None if encryption is CLEAR else "",
         ), (place, None)[:len(texts)], unit)
 
     def _cipher(self, way: Way, sender: str | None, target: str, plain: str) -> Encryption:

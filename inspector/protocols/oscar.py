@@ -1081,7 +1081,7 @@ class OscarDecoder(Unreleased):
         case.add(Message(
             kind=kind, sender=who.sender, recipients=who.recipients, conversation=who.peer, texts=texts,
             id=cookie.hex(), encryption=encryption, sent_at=sent_at, written=written,
-            answerable=kind != "auto_response",
+            answerable=kind != "auto_response", sealed=None if encryption is CLEAR else "",
         ), places)
 
     def _rendezvous(

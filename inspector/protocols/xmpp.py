@@ -1703,6 +1703,7 @@ class XmppDecoder(Unreleased):
         typing: str | None = None
         room: str | None = None
         keys_only = False
+        sealed: list[Element] = []
         signed = False
         bodies = 0
         for child in element:
@@ -1730,6 +1731,7 @@ class XmppDecoder(Unreleased):
                 _read_xhtml(child, gather)
             elif tag in _ENCRYPTED:
                 encryption = Encryption("metadata", _ENCRYPTED[tag])
+                sealed.append(child)
                 if encryption.scheme == "omemo" and not any(c.tag == f"{{{namespace}}}payload" for c in child):
                     keys_only = True
             elif tag == _SIGNED:
@@ -1854,6 +1856,7 @@ class XmppDecoder(Unreleased):
                     kind=kind, sender=sender, recipients=recipients, conversation=conversation,
                     texts=gather.texts_now(), id=get("id"), copy=copy, encryption=encryption, sent_at=sent_at,
                     replaces=replaces, answerable=answerable, in_room=typed == "groupchat",
+                    sealed=_sealed(sealed) if sealed else "" if encryption.scheme == "otr" else None,
                 )
             read.append((event, gather.spots))
         elif typing is not None and not others:
@@ -3899,6 +3902,23 @@ def _host(address: str) -> tuple[str, int]:
     if not host or len(host) > 255 or not 0 < number < 65536 or any(c.isspace() or c in "/@[]<>&'\"" for c in host):
         return "", 0
     return host, number
+
+
+def _sealed(parts: Sequence[Element]) -> str:
+    """A digest of elements that hold ciphertext, as they are read: however a server writes them, it is the same."""
+    made = hashlib.sha256()
+    for part in parts:
+        for node in part.iter():
+            attributes = sorted(node.items())
+            pieces = [node.tag, *(piece for pair in attributes for piece in pair), node.text or ""]
+            if node is not part:
+                pieces.append(node.tail or "")
+            made.update(b"%d,%d;" % (len(attributes), len(node)))
+            for piece in pieces:
+                data = piece.encode("utf-8", "surrogatepass")
+                made.update(b"%d:" % len(data))
+                made.update(data)
+    return made.hexdigest()
 
 
 def _parts(tag: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ import pytest
 
 from inspector.app.errors import UserError
 from inspector.app.hold_desk import HoldDesk, Rules
-from inspector.engine.holding import bare
+from inspector.engine.holding import SEALED, bare
 from inspector.model import DOWN, Arrived, Cover, Limits, Place, Released, Told
 from inspector.store.holds import HoldStore
 from tests.store.test_holds import held
@@ -402,6 +402,9 @@ def test_what_could_not_be_read_covers_nothing(tmp_path: Path) -> None:
             assert it.room.covers == [] and it.covers() == []
         async with desk(tmp_path / "q") as it:
             assert it.room.covers == []
+            await it.keep(held("h9", texts=(), digest=f"{SEALED}aa"), -1)
+            await it.do("release", "h9")
+            assert [each.digest for each in it.covers()] == [f"{SEALED}aa"], "ciphertext that is known again"
     run(work())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from inspector.engine.holding import Covers, digest_of, digest_of_texts
+from inspector.engine.holding import SEALED, Covers, digest_of, digest_of_texts
 from inspector.engine.kit import HOLDING
 from inspector.engine.session import Session, _together
 from inspector.engine.world import World
@@ -424,6 +424,21 @@ def test_what_could_not_be_read_has_no_digest_and_is_not_covered() -> None:
     assert digest_of(Message(sender="ann")) == ""
     assert digest_of(Message(sender="ann", texts=(Text("body", ""),))) == ""
     assert digest_of(msgspec.structs.replace(secret, encryption=Encryption())) == digest_of_texts(HELD_TEXT)
+
+
+def test_the_same_ciphertext_is_the_same_message() -> None:
+    """Where the decoder tells it apart from others, a release of an encrypted message covers its legs, that one's."""
+    secret = Message(sender="ann", recipients=("bob",), texts=HELD_TEXT, encryption=Encryption("metadata", "omemo"),
+                     sealed="aa")
+    digest = digest_of(secret)
+    assert digest.startswith(SEALED)
+    others = [msgspec.structs.replace(secret, **change) for change in (
+        {"sealed": "ab"}, {"sealed": ""}, {"sealed": None}, {"texts": ()}, {"encryption": Encryption()})]
+    assert len({digest, *map(digest_of, others)}) == 6
+    assert digest_of(msgspec.structs.replace(secret, texts=(), sealed="")) == "", "nothing of it is known"
+    covers = Covers(8)
+    covers.add(cover(digest=digest), START)
+    assert covers.find(secret, digest, "toy", "bob", DOWN, "g", START) is not None
 
 
 def test_covers_are_bounded_and_forgotten_in_time() -> None:

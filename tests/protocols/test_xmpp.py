@@ -51,8 +51,10 @@ from inspector.model import (
 )
 from inspector.protocols.xmpp import EDITS, SPEC, XmppDecoder, probe
 from tests.engine.toy import ToyPolicy, ToyScanner
-from tests.protocols.xmpp_disguises import DISGUISES as DISGUISES
+from tests.protocols import xmpp_disguises, zlib_disguises
 from tests.protocols.xmpp_talks import FILES
+
+DISGUISES = {**xmpp_disguises.DISGUISES, **zlib_disguises.DISGUISES}
 
 Said = list[tuple[Way, bytes]]
 
@@ -626,6 +628,30 @@ class TestMessages:
             ("Message", "metadata", "otr"), ("Message", "full", "otr"), ("Message", "metadata", "openpgp"),
             ("Message", "metadata", "openpgp"), ("Message", "metadata", "smime"), ("Opaque", "full", "omemo"),
         ]
+
+    def test_the_same_ciphertext_is_known_on_every_leg(self) -> None:
+        """However a server writes it (quotes, order of attributes, prefixes, what it puts beside it), it is the same;
+        any change inside it is not. Ciphertext in the body is in the texts."""
+        def sealed(inner: str, way: Way = UP) -> str | None:
+            ends = "to='bob@example.org'" if way is UP else f"from='{ME}' to='bob@example.org/phone'"
+            [event] = one(signed(), way, f"<message {ends} type='chat'>{inner}</message>").events
+            assert isinstance(event, Message)
+            return event.sealed
+
+        written = ("<encrypted xmlns='urn:xmpp:omemo:2'><header sid='1' x='2'><key rid='2'>AA</key></header>"
+                   "<payload>BBBB</payload></encrypted>")
+        anew = ('<x:encrypted xmlns:x="urn:xmpp:omemo:2"><x:header x="2" sid="1"><x:key rid="2">A&#65;</x:key>'
+                '</x:header><x:payload><![CDATA[BBBB]]></x:payload></x:encrypted>'
+                '<stanza-id xmlns="urn:xmpp:sid:0" id="7" by="example.org"/>')
+        assert sealed(written)
+        assert sealed(written) == sealed(anew, DOWN)
+        changes = [("BBBB", "BBBC"), ("'1'", "'3'"), ("</key>", "</key> "), ("omemo:2", "omemo:1"), (">AA<", "><")]
+        assert len({sealed(written), *(sealed(written.replace(*change)) for change in changes)}) == 6
+        assert sealed("<openpgp xmlns='urn:xmpp:openpgp:0'>AA</openpgp>") != sealed(
+            "<openpgp xmlns='urn:xmpp:openpgp:0'>AB</openpgp>")
+        assert sealed("<body>?OTR:AAMDJ==.</body>") == ""
+        assert sealed("<encryption xmlns='urn:xmpp:eme:0' namespace='urn:new'/><body>x</body>") is None
+        assert sealed("<body>words</body>") is None
 
     def test_forged_sender(self) -> None:
         """A client that writes another's address is told as odd; the sender is who signed on."""

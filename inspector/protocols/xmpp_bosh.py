@@ -82,10 +82,11 @@ _ERROR_BYTES = 4096
 """Longest body of a response that is an error of HTTP: longer ones are no error's words."""
 _POLL = 0.05
 """Seconds between two looks whether a request's turn has come."""
-_TOPIC = b"text/xml; charset=utf-8"
 _TRANSLATED, _STRIPPED = "xmpp.translate_sm", "xmpp.strip_sm"
 _NO_STREAMS = frozenset({"xmpp.refuse_streams", "xmpp.refuse_blocks"})
 _PROBED = 32 * 1024
+_PATHS = (b"bosh", b"http-bind", b"httpbind")
+"""What the paths of connection managers have in them (Prosody, ejabberd, Openfire, Tigase)."""
 _WALKED = 64
 """Requests in front of the first one of BOSH that a probe looks behind."""
 
@@ -340,7 +341,9 @@ class BoshDecoder:
         "_owing", "_request", "_seek", "_session", "_units", "_user", "_waits", "due",
     )
 
-    def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str], inner: DecoderFactory) -> None:
+    def __init__(
+        self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str], inner: DecoderFactory,
+    ) -> None:
         self._flow = flow
         self._limits = limits
         self._memory = memory
@@ -773,7 +776,8 @@ class BoshDecoder:
         for index, each in enumerate(read):
             ends = index == last
             frames.append(msgspec.structs.replace(
-                each, raw=raw if ends else b"", note=_Part(block, each, ends), edit=each.edit or (edit if ends else None),
+                each, raw=raw if ends else b"", note=_Part(block, each, ends),
+                edit=each.edit or (edit if ends else None),
                 oddities=(*each.oddities, *odd) if ends else each.oddities))
         if not read:
             frames.append(Frame(way, at, raw, f"{NAME}.body", (), odd, edit=edit, note=_Part(block, None, True)))
@@ -948,10 +952,8 @@ def _coded(unit: HttpUnit) -> str:
 def _response(condition: str, inside: bytes = b"") -> bytes:
     """A whole response of ours that ends a session."""
     body = f"<body type='terminate' condition='{condition}' xmlns='{HTTPBIND}'>".encode() + inside + b"</body>"
-    return (
-        b"HTTP/1.1 200 OK\r\nContent-Type: " + _TOPIC + b"\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: %d\r\n\r\n"
-        % len(body) + body
-    )
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml; charset=utf-8\r\nAccess-Control-Allow-Origin: *\r\n"
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
 # -- recognising
@@ -978,7 +980,7 @@ def probe(up: bytes, down: bytes) -> Match:  # noqa: ARG001 - the contract's sha
         line = head.partition(b"\n")[0]
         if method == b"GET" and (b"%3cbody" in line or b"<body" in line):
             return Match.STRONG
-        if method == b"OPTIONS" and b"access-control-request-method" in head and (b"bosh" in line or b"bind" in line):
+        if method == b"OPTIONS" and b"access-control-request-method" in head and any(word in line for word in _PATHS):
             return Match.STRONG
         if method == b"POST":
             said = _looks(head, body)

@@ -63,14 +63,16 @@ def answer(inside: bytes = b"", *, chunks: int = 0, status: bytes = b"200 OK", m
 
 def create(rid: int, *, to: str = "example.com", **more: object) -> bytes:
     """The request that begins a session."""
-    return post(rid, sid=None, more=b" xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0'", to=to, wait=60, hold=1,
-                ver="1.6", **more)
+    return message(b"POST /http-bind HTTP/1.1", tag(
+        {"rid": rid, "to": to, "wait": 60, "hold": 1, "ver": "1.6", **more}, b"",
+        b" xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0'"), (b"Host: chat.example.com",))
 
 
 def created(sid: str = "s1", inside: bytes = b"", **more: object) -> bytes:
     """Its answer."""
-    return answer(inside, more=f" xmlns:stream='{STREAMS}'".encode(),
-                  **{"sid": sid, "wait": 60, "requests": 2, "inactivity": 60, "from": "example.com", **more})
+    return message(b"HTTP/1.1 200 OK", tag(
+        {"sid": sid, "wait": 60, "requests": 2, "inactivity": 60, "from": "example.com", **more}, inside,
+        f" xmlns:stream='{STREAMS}'".encode()))
 
 
 def restart(rid: int, sid: str = "s1") -> bytes:
@@ -154,12 +156,12 @@ def bodies(data: bytes) -> list[bytes]:
         if re.search(rb"(?i)\ntransfer-encoding: *chunked", head):
             body = b""
             while True:
-                size, _, data = data.partition(b"\r\n")
-                if not size or not int(size, 16):
+                line, _, data = data.partition(b"\r\n")
+                if not line or not int(line, 16):
                     data = data[2:]
                     break
-                body += data[:int(size, 16)]
-                data = data[int(size, 16) + 2:]
+                body += data[:int(line, 16)]
+                data = data[int(line, 16) + 2:]
         else:
             size = int(length[1]) if length else 0
             body, data = data[:size], data[size:]
@@ -196,7 +198,8 @@ def _one(way: Way, stanza: bytes, rid: int, sid: str) -> Said:
 
 
 def _chunks(way: Way, stanza: bytes, rid: int, sid: str) -> Said:
-    return [(way, post(rid, _declared(stanza), sid=sid, chunks=3) if way is UP else answer(_declared(stanza), chunks=3))]
+    said = _declared(stanza)
+    return [(way, post(rid, said, sid=sid, chunks=3) if way is UP else answer(said, chunks=3))]
 
 
 def _inherited(way: Way, stanza: bytes, rid: int, sid: str) -> Said:
@@ -255,8 +258,8 @@ def _two_lengths(way: Way, stanza: bytes, rid: int, sid: str) -> Said | None:
     """A second request in the body of the first, for those who believe the other length."""
     hidden = post(rid, _declared(stanza), sid=sid)
     outer = message(b"POST /http-bind HTTP/1.1", tag({"rid": rid, "sid": sid}), (b"Host: chat.example.com",))
-    return None if way is DOWN else [(way, outer.replace(b"Content-Length:", b"Content-Length: %d\r\nContent-Length:" % (
-        len(hidden) + 80)) + hidden)]
+    longer = b"Content-Length: %d\r\nContent-Length:" % (len(hidden) + 80)
+    return None if way is DOWN else [(way, outer.replace(b"Content-Length:", longer) + hidden)]
 
 
 _WRAPS: dict[str, Wrap] = {

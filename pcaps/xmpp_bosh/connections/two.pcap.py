@@ -43,7 +43,8 @@ turn(first, [
         f"<mechanisms xmlns='{SASL}'><mechanism>PLAIN</mechanism></mechanisms>").encode(), accept="gzip")),
     up(4102, f"<auth xmlns='{SASL}' mechanism='PLAIN'>AGFteQBwZW9uaWVz</auth>"), down(f"<success xmlns='{SASL}'/>"),
     ("up", restart(4103, SID)), down(FEATURES.format(f"<bind xmlns='{BIND}'/>")),
-    up(4104, f"<iq type='set' id='b1' xmlns='jabber:client'><bind xmlns='{BIND}'><resource>desk</resource></bind></iq>"),
+    up(4104, f"<iq type='set' id='b1' xmlns='jabber:client'><bind xmlns='{BIND}'><resource>desk</resource></bind>"
+             "</iq>"),
     down(f"<iq type='result' id='b1' xmlns='jabber:client'><bind xmlns='{BIND}'><jid>{ME}</jid></bind></iq>"),
     up(4105, "<presence xmlns='jabber:client'/>"),
 ])

@@ -1390,10 +1390,12 @@ class XmppDecoder(Unreleased):
     def _compressed(self, at: float, raw: bytes, _element: Element) -> Frame:
         """Behind it both write in zlib streams, and begin anew (XEP-0138 4)."""
         self._cannot("compression (XEP-0138)")
-        if self._deflating == 1:
-            self._deflating = 2
-            self._coding = Deflated(self._limits, "xmpp")
-        return Frame(DOWN, at, raw, "xmpp.compressed")
+        if self._deflating != 1:
+            return Frame(DOWN, at, raw, "xmpp.compressed")
+        self._deflating = 2
+        self._coding = Deflated(self._limits, "xmpp")
+        # Worth a row: it is obsolete, and lets who sees lengths guess at words (CRIME).
+        return Frame(DOWN, at, raw, "xmpp.compressed", (), (Oddity("xmpp.compressed_stream", "zlib"),))
 
     def recoded(self) -> tuple[Deflated, tuple[bytes, bytes]] | None:
         """See Recode: what both have agreed on, and what came behind it."""

@@ -99,10 +99,15 @@ def writing_cases(
 def line(case: Case, action: str, number: int = 0, world: object = None) -> Line:
     """A session at the point where the case begins."""
     how = case.how
-    made = Line(BY_NAME[case.protocol], action, how.expected, world, number)  # type: ignore[arg-type]
+    made = Line(BY_NAME[case.protocol], action, how.expected, world, number, how.off)  # type: ignore[arg-type]
     for way, data in how.before:
         made.feed(way, data)
     return made
+
+
+def arrived(case: Case, session: Line, at: int) -> list[str]:
+    """What the reader sees of what was sent to him; `at`: where the case began."""
+    return case.how.read(bytes(session.sent[case.how.way][0 if case.how.whole else at:]))
 
 
 def play(case: Case, action: str, units: Said | None = None) -> tuple[str, bool]:
@@ -114,4 +119,4 @@ def play(case: Case, action: str, units: Said | None = None) -> tuple[str, bool]
         session.feed(way, data)
     session.wait()
     assert made is not None
-    return session.outcome, leaks(case.how.read(bytes(session.sent[case.how.way][at:])), made[1])
+    return session.outcome, leaks(arrived(case, session, at), made[1])

@@ -67,6 +67,7 @@ class Line:
 
     def __init__(
         self, spec: Spec, action: str, expected: Expect | None = None, world: World | None = None, number: int = 0,
+        off: frozenset[str] = frozenset(),
     ) -> None:
         self.rules = rules(action)
         limits = Limits()
@@ -75,7 +76,7 @@ class Line:
         flow = Flow(
             f"f{number}", Address("10.0.0.5", 40000 + number), Address("192.0.2.1", port), opened=AT, expected=expected)
         self.session = Session(
-            flow, Kit(classifier(SPECS), self.rules, limits, edits=EDITS, specs=BY_NAME), self.world)
+            flow, Kit(classifier(SPECS), self.rules, limits, edits=EDITS - off, specs=BY_NAME), self.world)
         self.sent = {UP: bytearray(), DOWN: bytearray()}
         self.rows: list[dict[str, Any]] = []
         self.spools: dict[str, list[Spool]] = {}

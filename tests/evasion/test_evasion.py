@@ -27,6 +27,7 @@ from tests.evasion.cases import (
     ACTIONS,
     PLAINEST,
     Case,
+    arrived,
     disguises,
     line,
     parts,
@@ -183,7 +184,7 @@ def test_pipelined(spec: Spec) -> None:
         at = len(session.sent[how.way])
         session.feed(how.way, b"".join(data for _, data in batch))
         session.wait()
-        shown = how.read(bytes(session.sent[how.way][at:]))
+        shown = arrived(case, session, at)
         made = parts(case)
         assert made is not None
         assert not leaks(shown, made[1]), str(case)
@@ -211,7 +212,7 @@ def test_interleaved(spec: Spec) -> None:
             session.wait()
             made = parts(case)
             assert made is not None
-            assert not leaks(case.how.read(bytes(session.sent[case.how.way][at:])), made[1]), str(case)
+            assert not leaks(arrived(case, session, at), made[1]), str(case)
 
 
 # -- in pieces

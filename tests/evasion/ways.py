@@ -32,3 +32,7 @@ class Disguise:
     """The n-th unit of talk that may stand around it, going the same way; None: nothing may."""
     mend: Callable[[Said], Said] | None = None
     """Numbers the units of a longer talk anew, where they are numbered."""
+    off: frozenset[str] = frozenset()
+    """Edits that an operator has switched off where it can be said so at all."""
+    whole: bool = False
+    """`read` is given all that was sent that way, from the first byte: what came before is needed to read it."""

@@ -172,6 +172,10 @@ class Crew:
         """Workers that died without having been told to."""
         self.restarts = 0
         """Rolling restarts."""
+        self.unrelieved = 0
+        """Rolling restarts that ended early: a worker could not be relieved."""
+        self.unstarted = 0
+        """Workers that were to take a dead one's place and could not be started."""
         self.writer: Writer
         self.desk: HoldDesk | None = None
         self.rules: InForce
@@ -479,6 +483,7 @@ class Crew:
                     await self._greeted(hand)
                     await self._seat(hand, [])
                 except ChannelError as error:
+                    self.unstarted += 1
                     logs.tell("error", f"the worker for seat {seat} cannot be replaced: {error}")
                     continue
             logs.tell("info", f"{hand} takes the place of worker {dead.number}")
@@ -732,6 +737,7 @@ class Crew:
                 try:
                     new.append(await self._relieve(hand))
                 except ChannelError as error:
+                    self.unrelieved += 1
                     logs.tell("error", f"restart by {by}: {hand} is not relieved: {error}")
                     raise UserError(f"{hand} goes on: {error}") from None
             self.restarts += 1
@@ -784,6 +790,10 @@ class Crew:
         yield metrics.one("inspector_worker_deaths_total", "counter", "Workers that died and were replaced.",
                           self.deaths)
         yield metrics.one("inspector_worker_restarts_total", "counter", "Rolling restarts.", self.restarts)
+        yield metrics.one("inspector_worker_restarts_refused_total", "counter",
+                          "Rolling restarts that ended early: a worker could not be relieved.", self.unrelieved)
+        yield metrics.one("inspector_worker_starts_failed_total", "counter",
+                          "Workers that were to take a dead one's place and could not be started.", self.unstarted)
 
 
 NOTHING: Mapping[str, dict[str, Any]] = {

@@ -172,6 +172,15 @@ class Crew(Running):
         self.path.write_text(self.text + more)
         self.policy.write_text(policy)
 
+    def page(self) -> str:
+        """The page of metrics."""
+        host, _, port = self.text.partition('metrics: "')[2].partition('"')[0].partition(":")
+        line = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+        line.request("GET", "/metrics")
+        page = line.getresponse().read().decode()
+        line.close()
+        return page
+
     def leave(self) -> None:
         """All clients go."""
         for client in self.clients:
@@ -267,11 +276,7 @@ def test_clients_are_spread_and_kept_together_and_all_is_told_as_one(gateway: Cr
     assert status["files"]["workers"] <= 2
     rows = ask(gateway.control, "sessions")
     assert sorted(row["client"].partition(":")[0] for row in rows) == sorted(c.host for c in gateway.clients)
-    host, _, port = gateway.text.partition('metrics: "')[2].partition('"')[0].partition(":")
-    line = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
-    line.request("GET", "/metrics")
-    page = line.getresponse().read().decode()
-    line.close()
+    page = gateway.page()
     assert "inspector_workers 2\n" in page
     assert f'inspector_sessions{{protocol="irc",listener="127.0.0.1:{gateway.port}"}} 4\n' in page
     assert "inspector_store_up 1\n" in page
@@ -410,6 +415,31 @@ def test_a_rolling_restart_refuses_nobody(gateway: Crew) -> None:
         assert gateway.connect(client.host).talk().endswith(b"hello\r\n")
     gateway.until(lambda: bool(gateway.rows("restart")))
     assert len(gateway.rows("restart")[0]["workers"]) == 2
+
+
+def test_workers_that_cannot_be_started_are_counted(crew: Callable[..., Crew]) -> None:
+    """Without the copy of the rules no worker can start: a restart is refused and those who serve go on; a dead one is
+    replaced as soon as it can be. Both are counted."""
+    gateway = crew().up()
+    assert "inspector_worker_restarts_refused_total 0\n" in gateway.page()
+    rules = gateway.folder / "var" / "in-force"
+    aside = rules.with_name("aside")
+    rules.rename(aside)
+    try:
+        before = gateway.serving()
+        with pytest.raises(UserError, match="goes on"):
+            ask(gateway.control, "restart", 3 * PATIENCE)
+        assert {seat: one["pid"] for seat, one in gateway.serving().items()} == {
+            seat: one["pid"] for seat, one in before.items()}
+        os.kill(before[1]["pid"], signal.SIGKILL)
+        gateway.until(lambda: "inspector_worker_starts_failed_total 0\n" not in gateway.page())
+    finally:
+        aside.rename(rules)
+    gateway.until(lambda: set(gateway.serving()) == {0, 1})
+    page = gateway.page()
+    assert "inspector_worker_restarts_refused_total 1\n" in page
+    assert "inspector_worker_deaths_total 1\n" in page
+    assert gateway.stop()[0] == 0
 
 
 def test_sessions_are_drained_in_all_workers_and_both_end(gateway: Crew) -> None:

@@ -552,6 +552,52 @@ def test_stream_management_stays_right_and_is_resumed(gateway: Gateway) -> None:
     assert ident not in str(gateway.rows())
 
 
+def test_after_a_restart_a_session_is_begun_anew(prosody: Prosody, start_gateway: Start) -> None:
+    """The gateway is killed and started again: who would resume is told in the protocol's words that the session is not
+    known, though the server still has it; he binds anew on the same stream, his counts begin anew, and what is said is
+    judged and counted as before."""
+    port = free_port()
+    listener = {"mode": "reverse", "address": f"127.0.0.1:{port}", "upstream": f"localhost:{prosody.port}"}
+    gateway = start_gateway(listener)
+    say = "<message to='%s' type='chat' id='%s'><body>%s</body></message>"
+    bob = Raw(prosody.port, "bob")
+    bob.bind("restarted")
+    bob.say("<presence/>")
+    alice = Raw(port, "alice")
+    alice.bind("restarted")
+    ident = alice.manage()
+    alice.say(say % ("bob@localhost/restarted", "k1", "before"))
+    bob.until(rb"id='k1'.*?</message>")
+    assert alice.handled() == 1
+    gateway.child.process.kill()
+    gateway.child.process.wait()
+    alice.sock.close()
+    gateway = start_gateway(listener)
+
+    again = Raw(port, "alice")
+    again.say(f"<resume xmlns='{SM}' h='0' previd='{ident}'/>")
+    assert b"item-not-found" in again.until(rb"</failed>")
+    again.bind("restarted")
+    assert again.manage() != ident
+    again.say("<presence/>")
+    again.until(rb"<presence[^>]*>.*?</presence>|<presence[^>]*/>")
+    again.say(say % ("bob@localhost/restarted", "k2", "after"))
+    bob.until(rb"id='k2'.*?</message>")
+    again.say(say % ("bob@localhost/restarted", "k3", "forbidden fruit"))
+    again.until(rb"id='k3'.*?</message>")
+    assert again.handled() == 3, "presence, one that passed, one that was refused"
+    bob.say(say % ("alice@localhost/restarted", "k4", "welcome back"))
+    assert b"welcome back" in again.until(rb"id='k4'.*?</message>")
+    again.say(f"<a xmlns='{SM}' h='{again.count}'/>")
+    assert again.handled() == 3, "the server has not ended the stream"
+    for client in (again, bob):
+        client.close()
+    said = bob.got.decode()
+    assert [said.count(f"<body>{word}<") for word in ("before", "after", "forbidden fruit")] == [1, 1, 0]
+    row = gateway.wait_row("verdict", did="block")
+    assert row["user"] == "alice@localhost/restarted"
+
+
 def shown(port: int, *, starttls: bool) -> bytes:
     """The SHA-256 of the certificate that a server shows: what tls-server-end-point binds a login to (RFC 5929)."""
     context = ssl.create_default_context()

@@ -803,6 +803,8 @@ class Servers:
                 self.arrived(wire, line, partial(privmsg, nick))
             elif verb == b"QUIT":
                 return
+            elif found := NUMBER.search(line):
+                self.ledger.fault(f"no{int(found[1])}x came in a line of another kind: {line!r}")
 
     async def oscar(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Tells everybody who he is."""

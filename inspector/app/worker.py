@@ -14,7 +14,8 @@ What the supervisor asks (kind: payload -> answer):
     prepare: Snapshot -> Rules       load other rules, keep them beside those in force
     commit: version -> null          put what was prepared in force
     forget: version -> null          it will not be
-    ping -> sessions; status, sessions, metrics: what their names say; kill: [flow, reason] -> a session or null
+    ping -> [sessions, letters lost]
+    status, sessions, metrics: what their names say; kill: [flow, reason] -> a session or null
     notice: (news) a Notice for a flow that may be here
     stop: (news) end
 
@@ -43,9 +44,10 @@ from inspector.app.hold_lines import News, news_of, notice_of
 from inspector.app.snapshot import Snapshot
 from inspector.app.supervisor import Supervisor
 from inspector.app.worker_words import SPEECH, Begin, InForce, Lease, Ready
+from inspector.drivers import metrics
 from inspector.drivers.judges import Judging, Workers
 from inspector.drivers.mitm_tls import AuthorityError
-from inspector.drivers.shared_world import Mail, SharedWorld
+from inspector.drivers.shared_world import Leased, Mail, SharedWorld
 from inspector.model import Limits
 from inspector.wire.located import Faults
 
@@ -76,7 +78,8 @@ class Worker(Supervisor):
         self.started = begin.started
         self.spool = build.spool_folder(loaded) / str(begin.number)
         boxes = {number: socket.socket(fileno=one) for number, one in begin.boxes.items()}
-        self.mail = Mail(socket.socket(fileno=begin.box), boxes)
+        self.mail = Mail(
+            socket.socket(fileno=begin.box), boxes, lambda sentence: logs.tell("warning", sentence))
         self.shared = SharedWorld(loaded.limits, self.mail)
         self.world = self.shared
         self.judging = Judging(Workers(
@@ -98,6 +101,7 @@ class Worker(Supervisor):
         }
         gateway.leases.told = self.shared.lease_told
         gateway.leases.elsewhere = self.shared.leased
+        gateway.leases.ends_elsewhere = self.shared.ends
         gateway.elsewhere = lambda flow, notice: void(line.tell("notice", news_of(flow, notice)))
         hold_lines.serve(line, gateway)
         try:
@@ -119,7 +123,8 @@ class Worker(Supervisor):
         """Who lives beside us."""
         self.mail.others = set(numbers) - {self.begin.number}
         if new is not None and new in self.mail.others:
-            leases = [(port, until) for _, port, _, until, _ in self.gateway.leases.hand_over()]
+            leases = [Leased(port, until, expect.flow or "", ends)
+                      for _, port, expect, until, ends in self.gateway.leases.hand_over()]
             await self.mail.repeat(new, self.shared.known(self.gateway.clock(), leases))
 
     def give_up(self) -> list[Lease]:
@@ -154,7 +159,12 @@ class Worker(Supervisor):
 
     def families(self) -> list[Any]:
         """What this worker has to say on the page of metrics."""
-        return [(one.name, one.type, one.help, list(one.samples)) for source in self.sources() for one in source()]
+        sources = [*self.sources(), metrics.of_counters("inspector_letters", self.mail.counters)]
+        return [(one.name, one.type, one.help, list(one.samples)) for source in sources for one in source()]
+
+    def well(self) -> tuple[int, int]:
+        """(sessions, letters that somebody should have known and does not)."""
+        return len(self.gateway.sessions()), self.mail.counters.failed
 
     async def close(self) -> None:
         """Release everything."""
@@ -247,7 +257,7 @@ class Life:
             "prepare": prepare,
             "commit": worker.commit,
             "forget": forget,
-            "ping": lambda _: len(worker.gateway.sessions()),
+            "ping": lambda _: worker.well(),
             "status": lambda _: worker.status(),
             "sessions": lambda _: [asdict(one) for one in worker.gateway.sessions()],
             "kill": lambda payload: worker.end(*payload),

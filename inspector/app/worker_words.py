@@ -8,9 +8,8 @@ from inspector.app.snapshot import Snapshot
 from inspector.model import Expect
 
 PROGRAM = ("-m", "inspector.app.worker")
-SPEECH = 1
+SPEECH = 2
 """Version of what supervisor and worker say to each other; those of different versions do not work together."""
-
 
 
 

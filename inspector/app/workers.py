@@ -79,6 +79,8 @@ class Hand:
     state: State = "starting"
     sessions: int = 0
     """When it was asked last."""
+    letters_lost: int = 0
+    """Likewise: announcements between workers that it did not get, or could not give."""
     release: str = ""
     version: int = 0
     """Of the rules it has in force."""
@@ -300,7 +302,7 @@ class Crew:
         """Polite cuts over limits.drain_seconds in all workers; a second signal stops at once."""
         self._ending = True
         seconds = self.limits.drain_seconds
-        sessions = sum(one or 0 for one in await self._ask_all("ping", None))
+        sessions = sum(one[0] for one in await self._ask_all("ping", None) if one is not None)
         logs.tell("info", f"stopping: {sessions} sessions to end")
         await process.drained(
             self._ask_all("drain", [seconds, False], seconds + END_SECONDS), lambda: self._stops)
@@ -535,7 +537,7 @@ class Crew:
 
     async def _ask_after(self, hand: Hand, seconds: float) -> None:
         try:
-            hand.sessions = await hand.line.call("ping", None, seconds)
+            hand.sessions, hand.letters_lost = await hand.line.call("ping", None, seconds)
         except ChannelError as error:
             if str(error) == channel.LATE and hand in self.hands:
                 logs.tell("error", f"{hand} has not answered for {seconds:g} seconds and is killed")
@@ -618,7 +620,7 @@ class Crew:
             {"number": hand.number, "seat": hand.seat, "pid": hand.process.pid, "state": hand.state,
              "sessions": (sessions or {}).get(hand.number, hand.sessions), "chain": str(hand.number),
              "memory": process.resident(hand.process.pid), "since": hand.since, "version": hand.release,
-             "rules": hand.version}
+             "rules": hand.version, "letters_lost": hand.letters_lost}
             for hand in sorted(self.hands, key=lambda one: one.number)
         ]
 

@@ -15,7 +15,7 @@ from inspector.store.lines import rfc3339, shown
 
 RESTART_SECONDS = 600.0
 """A restart is answered when the last new worker takes connections; each has to load the rules."""
-_HEADS = ("WORKER", "PID", "STATE", "SESSIONS", "MEMORY", "AGE", "RULES", "CHAIN", "VERSION")
+_HEADS = ("WORKER", "PID", "STATE", "SESSIONS", "MEMORY", "AGE", "RULES", "CHAIN", "LETTERS LOST", "VERSION")
 
 
 def workers_command(args: Namespace) -> int:
@@ -42,5 +42,5 @@ def _cells(row: Mapping[str, Any], now: float) -> tuple[str, ...]:
     return (
         str(row["number"]), str(row["pid"]), shown(row["state"]), str(row["sessions"]),
         f"{row['memory'] / 1e6:.0f} MB", age(now - float(row["since"])), str(row["rules"]), shown(row["chain"]),
-        shown(row["version"]),
+        str(row.get("letters_lost", 0)), shown(row["version"]),
     )

@@ -25,6 +25,8 @@ from inspector.model import Expect
 BETWEEN_CLIENTS = frozenset({"dcc", "oft", "bytestream"})
 """Specs of connections from client to client: nobody listens below 1024 for them."""
 _SCOPES = ("loopback", "link_local", "private")
+Ends = tuple[str, str]
+"""Addresses of a flow's client and server."""
 _ANNOUNCERS = 10_000
 """Sessions whose addresses are remembered beyond their end: an OSCAR login ends before its redirect is followed."""
 
@@ -35,16 +37,16 @@ class Pool(LeasePool):
     __slots__ = ("told",)
 
     def __init__(
-        self, ports: Iterable[int], seconds: float, told: Callable[[int, float], object] | None = None,
+        self, ports: Iterable[int], seconds: float, told: Callable[[int, float, Expect], object] | None = None,
     ) -> None:
-        """`told`: is called with a port that is leased and until when."""
+        """`told`: is called with a port that is leased, until when, and for what."""
         super().__init__(ports, seconds)
         self.told = told
 
     def take(self, expect: Expect, at: float) -> int | None:
         port = super().take(expect, at)
         if port is not None and self.told is not None:
-            self.told(port, at + self.seconds)
+            self.told(port, at + self.seconds, expect)
         return port
 
     def leases(self, at: float) -> list[tuple[int, Expect, float]]:
@@ -72,7 +74,9 @@ class Pool(LeasePool):
 class Leases:
     """All pools of a gateway, and who announced what."""
 
-    __slots__ = ("_announcers", "_clock", "_coming", "elsewhere", "pools", "refused", "told", "unclaimed", "used")
+    __slots__ = (
+        "_announcers", "_clock", "_coming", "elsewhere", "ends_elsewhere", "pools", "refused", "told", "unclaimed",
+        "used")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -84,17 +88,20 @@ class Leases:
         """Connections to leased ports that nobody expected: closed at once."""
         self.refused = 0
         """Leases that led where nothing may lead."""
-        self._announcers: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._announcers: OrderedDict[str, Ends] = OrderedDict()
         self._coming: dict[str, list[tuple[int, Expect, float]]] = {}
         """Leases taken over, by listener, until its pool is made."""
-        self.told: Callable[[int, float], object] | None = None
-        """Told of each port that is leased and until when: other workers must know whose connections come there."""
+        self.told: Callable[[int, float, str, Ends | None], object] | None = None
+        """Told of each port that is leased, until when, and by which flow with which ends: other workers must know
+        whose connections come there, and lease ports of their own for the same announcement."""
+        self.ends_elsewhere: Callable[[str, float], Ends | None] | None = None
+        """The ends of a flow of another worker that has leased a port."""
         self.elsewhere: Callable[[int, float], bool] | None = None
         """Whether a port is leased by another worker of this gateway at a time."""
 
     def make(self, listener: str, ports: Iterable[int], seconds: float) -> Pool:
         """The pool of a listener."""
-        pool = self.pools[listener] = Pool(ports, seconds, self.told)
+        pool = self.pools[listener] = Pool(ports, seconds, self._leased)
         for port, expect, until in self._coming.pop(listener, ()):
             pool.adopt(port, expect, until)
         return pool
@@ -106,6 +113,17 @@ class Leases:
         if len(self._announcers) > _ANNOUNCERS:
             self._announcers.popitem(last=False)
         return Paths(pool, up, down, client)
+
+    def _leased(self, port: int, until: float, expect: Expect) -> None:
+        if self.told is not None:
+            self.told(port, until, expect.flow or "", self._ends(expect.flow))
+
+    def _ends(self, flow: str | None) -> Ends | None:
+        """The ends of the flow that announced something: of ours, or of another worker's."""
+        found = self._announcers.get(flow or "")
+        if found is None and flow and self.ends_elsewhere is not None:
+            found = self.ends_elsewhere(flow, self._clock())
+        return found
 
     def refusal(self, expect: Expect, address: str, port: int, own: Callable[[IP, int], bool]) -> str | None:
         """Why a lease may not lead to this resolved address, as one sentence; None: it may."""
@@ -119,7 +137,7 @@ class Leases:
             if self.elsewhere is not None and self.elsewhere(port, now):
                 return None
             return f"{address} port {port} is the gateway itself"
-        client, server = self._announcers.get(expect.flow or "", (None, None))
+        client, server = self._ends(expect.flow) or (None, None)
         # An address that our client reads was written behind the server, one that is read there by our client.
         ours = expect.client is None or expect.client != client
         by = client if ours else server
@@ -130,15 +148,15 @@ class Leases:
             return f"{address} is not the address of who offers"
         return None
 
-    def hand_over(self) -> list[tuple[str, int, Expect, float, tuple[str, str] | None]]:
+    def hand_over(self) -> list[tuple[str, int, Expect, float, Ends | None]]:
         """(listener, port, what for, until, ends of the flow that announced it) of each lease that stands."""
         now = self._clock()
         return [
-            (listener, port, expect, until, self._announcers.get(expect.flow or ""))
+            (listener, port, expect, until, self._ends(expect.flow))
             for listener, pool in self.pools.items() for port, expect, until in pool.leases(now)
         ]
 
-    def take_over(self, listener: str, port: int, expect: Expect, until: float, ends: tuple[str, str] | None) -> None:
+    def take_over(self, listener: str, port: int, expect: Expect, until: float, ends: Ends | None) -> None:
         """A lease of the worker whose place we take: to be told before the pool is made, so that it stands when the
         first connection comes."""
         self._coming.setdefault(listener, []).append((port, expect, until))

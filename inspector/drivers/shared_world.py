@@ -28,8 +28,11 @@ MAIL_BYTES = 128 * 1024
 """Longest message: an offer's names are bounded by a unit of its protocol."""
 BOX_BYTES = 4 << 20
 """Asked of the system for a box; it may give less (net.core.wmem_max)."""
-KEYED = "expect:"
-"""How the keys begin under which decoders remember what they expect (model.expect_key)."""
+KEYED = ("expect:", "dcc:")
+"""How the keys begin under which decoders remember what they expect (model.expect_key), and what DCC has to know of the
+other end's session (protocols/irc.py): other workers' decoders ask for it, too."""
+_ENDS = 10_000
+"""Flows of other workers whose ends are remembered (drivers/leases.py)."""
 
 
 class Announced(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -43,10 +46,10 @@ class Announced(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Remembered(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """A decoder's memory of what it expects."""
+    """A decoder's memory under a KEYED name."""
 
     key: str
-    expect: Expect
+    value: Expect | int | bool
     until: float
 
 
@@ -59,10 +62,12 @@ class Offered(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Leased(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """A port is leased."""
+    """A port is leased; by a flow, with its ends, if they are known."""
 
     port: int
     until: float
+    flow: str = ""
+    ends: tuple[str, str] | None = None
 
 
 Letter = Announced | Remembered | Offered | Leased
@@ -87,37 +92,80 @@ def empty(read: socket.socket) -> None:
             pass
 
 
+class Letters:
+    """What has become of letters; plain numbers, for metrics."""
+
+    __slots__ = ("lost", "sent", "too_long", "unplaced", "unreadable")
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.lost = 0
+        """That did not go into somebody's box: it is full."""
+        self.too_long = 0
+        """Longer than MAIL_BYTES: nobody was sent them."""
+        self.unreadable = 0
+        """That came and could not be read: of a worker of another release, or cut off."""
+        self.unplaced = 0
+        """Announcements that came and found no room here."""
+
+    @property
+    def failed(self) -> int:
+        """Letters that somebody should have known and does not."""
+        return self.lost + self.too_long + self.unreadable + self.unplaced
+
+
+_FAILURES = {
+    "lost": "its box is full, it may hang",
+    "too_long": f"it is longer than {MAIL_BYTES} bytes",
+    "unreadable": "it cannot be read",
+    "unplaced": "there is no room for it here (limits.memory_entries)",
+}
+"""Why a letter is not known to a worker."""
+
+
 class Mail:
     """A worker's box, and its way to those of the others."""
 
-    __slots__ = ("_boxes", "_read", "lost", "others", "sent")
+    __slots__ = ("_boxes", "_read", "_tell", "_told", "counters", "others")
 
-    def __init__(self, read: socket.socket, boxes: dict[int, socket.socket]) -> None:
-        """`boxes`: the writing end of every worker's box, by number."""
+    def __init__(
+        self, read: socket.socket, boxes: dict[int, socket.socket], tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`boxes`: the writing end of every worker's box, by number. `tell`: one sentence for the administrator, once
+        for each way in which letters are lost."""
         self._read = read
         self._boxes = boxes
+        self._tell = tell
+        self._told: set[str] = set()
         self.others: set[int] = set()
         """Numbers of the workers that live beside us; the supervisor says who."""
-        self.sent = 0
-        self.lost = 0
-        """Letters that did not go into somebody's box."""
+        self.counters = Letters()
+
+    def failed(self, why: str) -> None:
+        """A letter is not known to a worker that should know it. `why`: one of the counters."""
+        setattr(self.counters, why, getattr(self.counters, why) + 1)
+        if why not in self._told:
+            self._told.add(why)
+            self._tell(f"what one worker announced another one does not know: {_FAILURES[why]}; "
+                       f"inspector_letters_{why}_total counts more of it")
 
     def post(self, letter: Letter) -> bool:
         """Put a letter into everybody's box; False: somebody did not get it."""
         if not self.others:
             return True
         data = _encode(letter)
+        if len(data) > MAIL_BYTES:
+            self.failed("too_long")
+            return False
         done = True
         for number in self.others:
             if not self._put(number, data):
-                self.lost += 1
+                self.failed("lost")
                 done = False
-        self.sent += 1
+        self.counters.sent += 1
         return done
 
     def _put(self, number: int, data: bytes) -> bool:
-        if len(data) > MAIL_BYTES:
-            return False
         try:
             self._boxes[number].send(data, socket.MSG_DONTWAIT)
         except OSError:
@@ -128,22 +176,30 @@ class Mail:
         """Give a worker that is new what the others know, as fast as it takes it."""
         for letter in letters:
             data = _encode(letter)
+            if len(data) > MAIL_BYTES:
+                self.failed("too_long")
+                continue
             while not self._put(number, data):
-                if len(data) > MAIL_BYTES or number not in self.others:
-                    break
+                if number not in self.others:
+                    return
                 await asyncio.sleep(0.005)
 
     def letters(self) -> Iterator[Letter]:
         """What has come since it was looked last."""
         while True:
             try:
-                data = self._read.recv(MAIL_BYTES, socket.MSG_DONTWAIT)
+                # One byte more: what is cut off is seen to be.
+                data = self._read.recv(MAIL_BYTES + 1, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
             if not data:
                 return
-            with contextlib.suppress(msgspec.DecodeError):
-                yield _decode(data)
+            try:
+                letter = _decode(data)
+            except (msgspec.DecodeError, RecursionError):
+                self.failed("unreadable")
+                continue
+            yield letter
 
     def watch(self, read: Callable[[], None]) -> None:
         """Have `read` called when there is mail: a box must not fill while nobody connects."""
@@ -155,7 +211,7 @@ class Mail:
 
 
 class _Memory(SharedMemory):
-    """The decoders' memory; what they expect is told to the others."""
+    """The decoders' memory; what they remember under KEYED names is told to the others."""
 
     __slots__ = ("_world",)
 
@@ -170,7 +226,7 @@ class _Memory(SharedMemory):
 
     def put(self, key: str, value: object, until: float) -> None:
         super().put(key, value, until)
-        if type(value) is Expect:
+        if key.startswith(KEYED) and isinstance(value, Expect | int):
             self._world.mail.post(Remembered(key, value, until))
 
 
@@ -195,15 +251,17 @@ class _Offers(Table[int, str]):
 class SharedWorld(World):
     """The world of one worker beside others."""
 
-    __slots__ = ("_ports", "mail")
+    __slots__ = ("_ends", "_ports", "mail")
 
     def __init__(self, limits: Limits, mail: Mail) -> None:
         super().__init__(limits)
         self.mail = mail
         self.memory: SharedMemory = _Memory(limits.memory_entries, self)
         self.offers: Table[int, str] = _Offers(limits.memory_entries, self)
-        self._ports: Table[int, bool] = Table(65536)
+        self._ports: Table[int, Leased] = Table(65536)
         """Ports that other workers have leased."""
+        self._ends: Table[str, tuple[str, str]] = Table(_ENDS)
+        """Flows of other workers that have leased them -> addresses of client and server."""
 
     def expect(
         self, expect: Expect, until: float, owner: str = "", at: float = 0.0, *, redirect: bool = False,
@@ -216,9 +274,14 @@ class SharedWorld(World):
         self.read()
         return super().expected_at(hosts, port, client, at)
 
-    def lease_told(self, port: int, until: float) -> bool:
+    def lease_told(self, port: int, until: float, flow: str = "", ends: tuple[str, str] | None = None) -> bool:
         """A port of ours is leased: tell the others."""
-        return self.mail.post(Leased(port, until))
+        return self.mail.post(Leased(port, until, flow, ends))
+
+    def ends(self, flow: str, at: float) -> tuple[str, str] | None:
+        """The ends of another worker's flow that has leased a port of ours."""
+        self.read()
+        return self._ends.get(flow, at)
 
     def leased(self, port: int, at: float) -> bool:
         """Whether another worker has leased this port."""
@@ -230,17 +293,21 @@ class SharedWorld(World):
         for letter in self.mail.letters():
             match letter:
                 case Announced():
-                    super().expect(
-                        letter.expect, letter.until, letter.owner, letter.at, redirect=letter.redirect)
+                    if not super().expect(
+                        letter.expect, letter.until, letter.owner, letter.at, redirect=letter.redirect,
+                    ):
+                        self.mail.failed("unplaced")
                 case Remembered():
-                    SharedMemory.put(self.memory, letter.key, letter.expect, letter.until)
+                    SharedMemory.put(self.memory, letter.key, letter.value, letter.until)
                 case Offered():
                     Table.put(self.offers, letter.key, letter.row, letter.until)
                 case Leased():
-                    self._ports.put(letter.port, True, letter.until)
+                    self._ports.put(letter.port, letter, letter.until)
+                    if letter.ends is not None:
+                        self._ends.put(letter.flow, letter.ends, letter.until)
 
-    def known(self, at: float, leases: Iterable[tuple[int, float]]) -> list[Letter]:
-        """All that a worker which is new should know. `leases`: (port, until) of ours that stand."""
+    def known(self, at: float, leases: Iterable[Leased]) -> list[Letter]:
+        """All that a worker which is new should know. `leases`: of ours that stand."""
         expectations: Expectations = self.expectations
         letters: list[Letter] = [
             Announced(expect, until, expectations.owner(key), at, False)
@@ -248,9 +315,10 @@ class SharedWorld(World):
         ]
         letters += [Announced(expect, until, "", at, True) for _, expect, until in self.redirects.living(at)]
         letters += [
-            Remembered(key, value, until) for key, value, until in self.memory.living(at) if type(value) is Expect
+            Remembered(key, value, until) for key, value, until in self.memory.living(at)
+            if key.startswith(KEYED) and isinstance(value, Expect | int)
         ]
         letters += [Offered(key, row, until) for key, row, until in self.offers.living(at)]
-        letters += [Leased(port, until) for port, until in leases]
-        letters += [Leased(port, until) for port, _, until in self._ports.living(at)]
+        letters += leases
+        letters += [lease for _, lease, _ in self._ports.living(at)]
         return letters

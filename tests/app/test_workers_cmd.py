@@ -17,7 +17,7 @@ ROWS: list[dict[str, Any]] = [
     {"number": 0, "seat": 0, "pid": 71, "state": "serving", "sessions": 12, "chain": "0", "memory": 123_400_000,
      "since": 1_700_000_000.0, "version": "0.1.0", "rules": 3},
     {"number": 2, "seat": 1, "pid": 99, "state": "leaving", "sessions": 1, "chain": "2", "memory": 99_000_000,
-     "since": 1_700_000_060.0, "version": "0.0.9", "rules": 3},
+     "since": 1_700_000_060.0, "version": "0.0.9", "rules": 3, "letters_lost": 3},
 ]
 
 
@@ -39,7 +39,9 @@ def test_the_workers_are_listed(asked: list[str], capsys: pytest.CaptureFixture[
     """One line each, under heads; as JSON lines with a time that other programs read."""
     assert workers_command(Namespace(config=None, what="list", format="table")) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["WORKER", "PID", "STATE", "SESSIONS", "MEMORY", "AGE", "RULES", "CHAIN", "VERSION"]
+    assert lines[0].split() == [
+        "WORKER", "PID", "STATE", "SESSIONS", "MEMORY", "AGE", "RULES", "CHAIN", "LETTERS", "LOST", "VERSION"]
+    assert [line.split()[-2] for line in lines[1:]] == ["0", "3"]
     assert lines[2].split()[:5] == ["2", "99", "leaving", "1", "99"]
     assert workers_command(Namespace(config=None, what="list", format="jsonl")) == 0
     row = json.loads(capsys.readouterr().out.splitlines()[0])

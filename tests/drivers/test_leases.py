@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from inspector.drivers.destinations import IP
@@ -122,14 +124,15 @@ def test_leases_that_stand_go_to_the_worker_that_takes_the_place() -> None:
     """With whom they are for, until when, and who announced them; one whose time is over does not go; a port that is
     leased is not given again."""
     old = Leases(lambda: 101.0)
-    told: list[tuple[int, float]] = []
-    old.told = lambda port, until: told.append((port, until))
+    told: list[Any] = []
+    old.told = lambda *one: told.append(one)
     pool = old.make("l", (9400, 9401, 9402), 60.0)
     old.paths("f1", pool, OWN_HOST, None, "10.0.0.5", "8.8.8.8")
     assert pool.take(Expect("10.0.0.5:4000", "dcc", flow="f1"), 30.0) == 9400
     standing = Expect("10.0.0.5:5000", "dcc", flow="f1", client="10.0.0.9")
     assert pool.take(standing, 100.0) == 9401
-    assert told == [(9400, 90.0), (9401, 160.0)]
+    ends = ("10.0.0.5", "8.8.8.8")
+    assert told == [(9400, 90.0, "f1", ends), (9401, 160.0, "f1", ends)]
     new = Leases(lambda: 102.0)
     for one in old.hand_over():
         new.take_over(*one)
@@ -149,3 +152,22 @@ def test_a_lease_may_lead_to_one_of_another_worker() -> None:
     leases.elsewhere = lambda port, at: port == 9400
     assert leases.refusal(expect, OWN_HOST, 9400, own) is None
     assert leases.refusal(expect, OWN_HOST, 1080, own) is not None
+
+
+def test_who_announced_it_may_have_his_session_in_another_worker() -> None:
+    """An offer of a client of ours that comes back to a reader in this worker: a port leased here leads to the offerer
+    himself, who is in as narrow a network as he is, and to nobody else."""
+    leases = Leases(lambda: 101.0)
+    told: list[Any] = []
+    leases.told = lambda *one: told.append(one)
+    pool = leases.make("l", (9400,), 60.0)
+    leases.paths("f2", pool, OWN_HOST, None, "10.0.0.9", "8.8.8.8")
+    expect = Expect("10.0.0.5:5000", "dcc", flow="f1", client="10.0.0.9")
+    pool.take(expect, 100.0)
+    assert leases.refusal(expect, "10.0.0.5", 5000, own) == "10.0.0.5 is private, and who announced it is not"
+    leases.ends_elsewhere = lambda flow, at: ("10.0.0.5", "8.8.8.8") if flow == "f1" else None
+    assert leases.refusal(expect, "10.0.0.5", 5000, own) is None
+    assert leases.refusal(expect, "10.0.0.6", 5000, own) == "10.0.0.6 is not the address of who offers"
+    assert leases.refusal(expect, "127.0.0.1", 5000, own) == "127.0.0.1 is loopback, and who announced it is not"
+    assert [one[4] for one in leases.hand_over()] == [("10.0.0.5", "8.8.8.8")]
+    assert told == [(9400, 160.0, "f1", None)]

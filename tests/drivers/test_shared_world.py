@@ -64,8 +64,21 @@ def test_what_decoders_expect_by_a_key_is_known_elsewhere(floor: Floor) -> None:
     pool = LeasePool([9400], 60)
     LeasingMemory(one.memory, Paths(pool, "192.0.2.1", None, "10.0.0.5")).put(key, DCC, AT + 60)
     one.memory.put("something", "else", AT + 60)
+    one.memory.put("xmpp.post f1", 3, AT + 60)
     assert two.memory.get(key, AT) == DCC
     assert two.memory.get("something", AT) is None
+    assert two.memory.get("xmpp.post f1", AT) is None
+
+
+def test_what_dcc_knows_of_the_other_end_is_known_elsewhere(floor: Floor) -> None:
+    """Where an address of ours leads, whether a user of ours listens there, from where a file is resumed."""
+    one, two, _ = floor.worlds
+    one.memory.put("dcc:ours:192.0.2.1:9400", DCC, AT + 60)
+    assert two.memory.get("dcc:ours:192.0.2.1:9400", AT) == DCC
+    one.memory.put("dcc:listener:10.0.0.5:5000", True, AT + 60)
+    assert two.memory.get("dcc:listener:10.0.0.5:5000", AT) is True
+    one.memory.put(expect_key("dcc", "10.0.0.5:5000"), 4096, AT + 60)
+    assert two.memory.get(expect_key("dcc", "10.0.0.5:5000"), AT) == 4096
 
 
 def test_the_row_of_an_offer_is_found_elsewhere(floor: Floor) -> None:
@@ -91,6 +104,10 @@ def test_leased_ports_are_known_elsewhere(floor: Floor) -> None:
     assert not two.leased(9401, AT)
     assert not three.leased(9400, AT + 61)
     assert not one.leased(9400, AT)
+    one.lease_told(9402, AT + 60, "f1", ("10.0.0.5", "192.0.2.7"))
+    assert two.ends("f1", AT) == ("10.0.0.5", "192.0.2.7")
+    assert two.ends("f2", AT) is None
+    assert three.ends("f1", AT + 61) is None
 
 
 def test_a_box_that_is_full_refuses_the_announcement(floor: Floor) -> None:
@@ -103,7 +120,7 @@ def test_a_box_that_is_full_refuses_the_announcement(floor: Floor) -> None:
         told += 1
         assert told < 60_000
     assert told > 50
-    assert one.mail.lost == 1
+    assert (one.mail.counters.lost, one.mail.counters.failed) == (1, 1)
     assert two.expected_at(["10.0.0.5"], told, "10.0.0.9", AT) is not None
     assert one.expect(DCC, AT + 60, "10.0.0.5", AT)
 
@@ -112,6 +129,11 @@ def test_an_offer_too_long_for_a_letter_is_refused(floor: Floor) -> None:
     """Names are bounded by their protocol; one beyond all bounds is told to nobody."""
     huge = Expect("10.0.0.5:5000", "dcc", offer=FileOffer(file_name="x" * shared_world.MAIL_BYTES))
     assert not floor.worlds[0].expect(huge, AT + 60, "10.0.0.5", AT)
+    assert floor.worlds[0].mail.counters.too_long == 1
+    floor.worlds[0].mail.others = {1, 2}
+    asyncio.run(floor.worlds[0].mail.repeat(1, [Announced(huge, AT + 60, "", AT, False), Leased(9400, AT + 60)]))
+    assert floor.worlds[1].leased(9400, AT)
+    assert floor.worlds[0].mail.counters.too_long == 2
 
 
 def test_a_worker_that_is_new_is_told_what_the_others_know(floor: Floor) -> None:
@@ -128,7 +150,8 @@ def test_a_worker_that_is_new_is_told_what_the_others_know(floor: Floor) -> None
     two.lease_told(9500, AT + 60)
     one.read()
     one.mail.others = {1, 2}
-    asyncio.run(one.mail.repeat(2, one.known(AT, [(9400, AT + 60)])))
+    lease = Leased(9400, AT + 60, "f1", ("10.0.0.5", "192.0.2.7"))
+    asyncio.run(one.mail.repeat(2, one.known(AT, [lease])))
     assert three.expected_at(["10.0.0.5"], 5000, "10.0.0.9", AT) == DCC
     assert three.expectations.owner("10.0.0.5:5000") == "10.0.0.5"
     assert three.expected_at(["192.0.2.1"], 5190, "10.0.0.9", AT) is not None
@@ -136,6 +159,7 @@ def test_a_worker_that_is_new_is_told_what_the_others_know(floor: Floor) -> None
     assert three.memory.get(key, AT) == DCC
     assert three.offers.get(7, AT) == "f1-7"
     assert three.leased(9400, AT) and three.leased(9500, AT)
+    assert three.ends("f1", AT) == ("10.0.0.5", "192.0.2.7")
 
 
 def test_telling_waits_for_a_box_and_gives_up_for_one_that_is_gone() -> None:
@@ -164,9 +188,36 @@ def test_nonsense_in_a_box_is_passed_over_and_a_dead_worker_s_mail_is_thrown_awa
     """A box belongs to one worker after the other."""
     one, two, _ = floor.worlds
     floor.boxes[1][1].send(b"\xc1 nonsense")
+    floor.boxes[1][1].send(b"\x91" * 50_000)
     one.mail.post(Announced(DCC, AT + 60, "", AT, False))
     assert two.expected_at(["10.0.0.5"], 5000, "x", AT) == DCC
+    assert two.mail.counters.unreadable == 2
     one.lease_told(9400, AT + 60)
     empty(floor.boxes[1][0])
     assert not two.leased(9400, AT)
     assert isinstance(floor.boxes[1][0], socket.socket)
+
+
+def test_letters_that_are_lost_are_counted_and_told_once_a_kind() -> None:
+    """Too long, unreadable, cut off, without room: the administrator reads one sentence of each, metrics count."""
+    read, write = box()
+    said: list[str] = []
+    limits = Limits(memory_entries=8)
+    world = SharedWorld(limits, Mail(read, {1: write}, said.append))
+    world.mail.others = {1}
+    for _ in range(3):
+        world.mail.post(Leased(1, AT, "x" * shared_world.MAIL_BYTES))
+        write.send(b"\xc1")
+        write.send(bytes(shared_world.MAIL_BYTES + 100))
+    for port in range(5):
+        write.send(shared_world._encode(Announced(
+            Expect(f"10.0.0.5:{5000 + port}", "dcc"), AT + 60, "10.0.0.5", AT, False)))
+    world.read()
+    counters = world.mail.counters
+    assert (counters.too_long, counters.unreadable, counters.unplaced, counters.lost) == (3, 6, 3, 0)
+    assert counters.failed == 12
+    assert len(said) == 3
+    assert [word for sentence in said for word in ("too_long", "unreadable", "unplaced") if word in sentence] == [
+        "too_long", "unreadable", "unplaced"]
+    read.close()
+    write.close()

@@ -235,8 +235,10 @@ def check(
 def settled(count: Callable[[], Counter[str]], delivered: Collection[str]) -> Counter[str]:
     """What came, once what was sent has come."""
     deadline = time.monotonic() + 10
-    while not all((came := count())[words] for words in delivered) and time.monotonic() < deadline:
+    came = count()
+    while not all(came[words] for words in delivered) and time.monotonic() < deadline:
         time.sleep(0.01)
+        came = count()
     return came
 
 

@@ -95,6 +95,14 @@ class Crew:
             return [one for one in ask(self.control, "status", 10)["workers"] if one["state"] == "serving"]
         return []
 
+    def pids(self) -> list[int]:
+        """All workers, also those who start or die."""
+        return [one["pid"] for one in ask(self.control, "workers", 10)]
+
+    def signed_on(self) -> int:
+        """Sessions there are."""
+        return sum(one["sessions"] for one in self.workers())
+
     def until(self, true: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
         deadline = time.monotonic() + seconds
         while not true():
@@ -137,15 +145,18 @@ class Crew:
         for user, client in self.clients.items():
             if not client.over:
                 self.hear(client, f"t{user}-{time.monotonic_ns()}")
-        assert sum(client.over for client in self.clients.values()) == gone
+        over = [f"{client.nick}: {client.heard[-200:]!r}" for client in self.clients.values() if client.over]
+        assert len(over) == gone, (before, victim, over, self.gateway.child.text()[-2000:])
         self.ended_by_itself += gone
 
     def kill_another(self) -> None:
         """Another one, or the one that is to take its place: there are two again all the same."""
         time.sleep(self.dice.uniform(0, 1.5))
-        with contextlib.suppress(ProcessLookupError):  # it is between two
-            os.kill(self.dice.choice(ask(self.control, "workers", 10))["pid"], signal.SIGKILL)
-        self.until(lambda: len(self.workers()) == 2, "no worker takes its place")
+        victim = self.dice.choice(ask(self.control, "workers", 10))["pid"]
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            os.kill(victim, signal.SIGKILL)
+        self.until(lambda: victim not in self.pids() and len(self.workers()) == 2, "no worker takes its place")
+        self.until(lambda: self.signed_on() == sum(not client.over for client in self.clients.values()), "who lives?")
 
     def kill_gateway(self, *, workers: bool) -> None:
         """The supervisor is killed, and with `workers` those before it: all end, and it is started again."""
@@ -199,8 +210,8 @@ class Crew:
             return int(base.execute("SELECT count(*) FROM living").fetchone()[0])
 
 
-KILLS = "wwswwgwwswwg"
-"""Twenty, see `rounds`."""
+KILLS = "wwwswwgwwsww"
+"""Twenty-one, see `rounds`."""
 
 
 def waiting(control: Path) -> list[dict[str, Any]]:
@@ -238,12 +249,12 @@ def rounds(folder: Path, kills: str, seed: int) -> None:
 
 @pytest.mark.timeout(400)
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    """Twenty times."""
+    """Twenty times and once more."""
     rounds(tmp_path, KILLS, 4)
 
 
 @pytest.mark.long
 def test_killed_at_random_moments_many_times(tmp_path: Path) -> None:
-    """Two hundred times, ten stores."""
+    """Two hundred and ten times, ten stores."""
     for seed in range(10):
         rounds(tmp_path / str(seed), KILLS, seed)

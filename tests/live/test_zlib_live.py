@@ -270,7 +270,7 @@ def test_a_held_message_is_released_into_the_stream(site: Site, pair: tuple[Pres
     """Its writer is told that it waits, its reader reads it after the release."""
     gateway, since = site.gateway, now()
     alice, bob = pair
-    alice.say("bob", "wait for it: roses")
+    alice.say("bob", f"wait for it: roses {site.port}")  # a release covers the same words said again
     row = gateway.wait_row("verdict", after=since, did="hold", protocol="xmpp")
     alice.until(row["reference"].encode())
     alice.say("bob", "meanwhile")

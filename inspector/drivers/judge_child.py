@@ -43,8 +43,9 @@ _CAPABILITIES = struct.pack("=Ii", 0x20080522, 0)
 """capset(2): version 3, this process; all sets empty."""
 _NICE = 5
 """Messages come first."""
-_CODECS = ("ascii", "cp437", "cp1252", "latin-1", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32",
-           "utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "base64", "hex", "quopri", "uu")
+_CODECS = ("ascii", "cp437", "cp1251", "cp1252", "latin-1", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be",
+           "utf-32", "utf-32-le", "utf-32-be", "utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape",
+           "base64", "hex", "quopri", "uu")
 """Decoders are modules that are read when they are first used: later the process may not be allowed to read them."""
 
 

@@ -505,3 +505,13 @@ HOSTS = len(DETECTORS)
 HASHES = HOSTS + 1
 SHARDS = HOSTS + 2
 """Number of the first shard of message rules; phrases come behind the last."""
+_BESIDE = {
+    "dlp.card_number": _CARD_WORDS, "dlp.de_tax_id": _DE_WORDS,
+    "dlp.fr_nir": (b"nir", b"insee", b"curit", b"vitale"),
+}
+"""Words that people write beside numbers of a kind."""
+
+
+def spoken_of(rule: str, data: bytes, start: int, end: int) -> bool:
+    """Whether a word for what the detector of this rule finds stands beside a place."""
+    return _context(data, start, end, _BESIDE.get(rule, ()))

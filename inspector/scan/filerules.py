@@ -1,4 +1,5 @@
-"""What file workers judge with: rules for files, hashes of bad ones, bounds; as bytes that go to another process.
+"""What file workers judge with: rules for files, indicators, what finds words, bounds; as bytes that go to another
+process.
 
 The bytes hold compiled rules, which YARA trusts: they come from the process that compiled them and from nowhere else.
 """
@@ -16,6 +17,8 @@ import yara  # type: ignore[import-not-found]
 from inspector.model.limits import Limits
 from inspector.model.ports import ScanFailed
 from inspector.model.verdicts import Severity
+from inspector.scan.detectors import SHARDS
+from inspector.scan.filetexts import Words
 from inspector.scan.indicators import HASH_KINDS, Indicator, Table
 
 if TYPE_CHECKING:
@@ -45,8 +48,12 @@ class _Blob(msgspec.Struct, frozen=True, array_like=True):
     limits: Limits
     rules: memoryview
     """As `pack_rules` made them."""
-    hashes: memoryview
-    """An index."""
+    index: memoryview
+    """Of all indicators."""
+    dump: memoryview
+    """The prefilter's database, empty where it is not kept."""
+    phrases: int
+    """The number that the prefilter has for the first phrase."""
 
 
 def pack_rules(packs: tuple[str, ...], compiled: list[bytes], rows: dict[str, FileRow]) -> bytes:
@@ -67,28 +74,30 @@ class FileRules:
     @classmethod
     def of(cls, built: Built, limits: Limits) -> FileRules:
         """The part of compiled packs that is for files. It stays where it is: in a mapped file, most often."""
-        parts = (_YARA.encode(), msgspec.msgpack.encode(limits), built.file_key, Table(built.hashes).content)
+        parts = (_YARA.encode(), msgspec.msgpack.encode(limits), built.file_key, Table(built.index).content)
         key = hashlib.sha256(b"".join(len(part).to_bytes(4, "little") + part for part in parts)).hexdigest()
-        return cls(_Blob(_YARA, limits, built.file_rules, built.hashes), built.packs, key)
+        # Another prefilter finds the same: it has other message rules in it, which do not count here.
+        phrases = SHARDS + len(built.shards)
+        return cls(_Blob(_YARA, limits, built.file_rules, built.index, built.dump, phrases), built.packs, key)
 
     @property
     def blob(self) -> bytes:
-        """Bytes for FileMatcher; made anew each time, since a million hashes are 100 MB."""
+        """Bytes for FileMatcher; made anew each time, since a million indicators are 140 MB."""
         return msgspec.msgpack.encode(self._made)
 
 
 class FileMatcher:
-    """Runs file rules and looks up hashes. One per worker process."""
+    """Runs file rules, looks up hashes, finds words. One per worker process."""
 
     def __init__(self, blob: bytes | memoryview) -> None:
-        """`blob` is kept: hashes are looked up where they lie. Raises ValueError when the bytes are not those of
+        """`blob` is kept: indicators are looked up where they lie. Raises ValueError when the bytes are not those of
         FileRules of the same version."""
         try:
             made = msgspec.msgpack.decode(blob, type=_Blob)
             if made.yara != _YARA:
                 raise ValueError(f"file rules of YARA {made.yara}, not {_YARA}")
             rules = msgspec.msgpack.decode(made.rules, type=_Rules)
-            self._table = Table(made.hashes)
+            self._table = Table(made.index)
         except msgspec.DecodeError as exc:
             raise ValueError(f"not file rules: {exc}") from None
         self.packs = rules.packs
@@ -99,6 +108,7 @@ class FileMatcher:
         self._shards = [yara.load(file=io.BytesIO(one)) for one in rules.compiled]
         self.kinds = tuple(sorted(kind for kind in HASH_KINDS if self._table.kinds[kind]))
         """The kinds of hashes there are any of: sha256, sha1, md5."""
+        self.words = Words(self._table, made.dump, made.phrases)
 
     def match(self, data: memoryview, seconds: float) -> tuple[list[FileRow], list[str]]:
         """The rules that match, and why not all could be asked (too slow, too many matches). Raises ScanFailed."""

@@ -1,4 +1,4 @@
-"""The judging of a file's content: hashes, types, file rules, and all that is inside it.
+"""The judging of a file's content: hashes, types, file rules, words, and all that is inside it.
 
 Made for a process of its own: `FileJudge(blob)` once, `judge` for each file. A judgement is bounded by Limits
 (`archive_*`, `file_*`); whatever the bytes are, it ends in a report. Only what could not be read, what is longer than
@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from inspector.model.events import File
 from inspector.model.ports import ScanFailed
 from inspector.model.verdicts import FileReport, Finding, Severity
-from inspector.scan import filenames, filetypes
+from inspector.scan import filenames, filetexts, filetypes
 from inspector.scan.archives import (
     BROKEN,
     Opener,
@@ -58,6 +58,8 @@ RULES: dict[str, str] = {
     "file.too_deep": "more archives in archives than are opened",
     "file.too_many": "more files inside than are looked at",
     "file.budget": "bytes or time were used up before the end",
+    "file.unread_text": "there is more text than words and numbers were looked for in",
+    "file.chance_numbers": "a list of numbers, some of them right as numbers of cards or people by chance",
     "file.damaged": "a known format, but not as it must be",
     "file.unopened_archive": "an archive of a kind that is not opened",
     "file.hidden_content": "an archive holds data that its directory does not name, or names otherwise",
@@ -163,6 +165,8 @@ class _Judging:
         self.members = 0
         self.unpacked = 0
         self.encrypted = False
+        self.budget: filetexts.Budget | None = filetexts.Budget(matcher.limits)
+        """Of texts; None: it is used up."""
 
     def report(self, content: Content, about: File) -> FileReport:
         digests = _digests(content, ("sha256", "sha1", "md5"))
@@ -172,6 +176,7 @@ class _Judging:
             self.names(about.file_name)
             self.known(digests, "")
             self.rules(content, "")
+            self.texts(content, box.formats, "")
             self.open(content, box)
         except _Spent:
             pass
@@ -183,14 +188,17 @@ class _Judging:
             findings=self.found.findings(self.limits.findings),
         )
 
-    def member(self, content: Content, name: str, named: bool, place: str, depth: int, *, whole: bool) -> None:
+    def member(
+        self, content: Content, name: str, named: bool, place: str, outer: _Box, *, whole: bool,
+    ) -> None:
         """Judge a file inside. `whole` False: it was not unpacked to its end, and is not opened."""
         if self.matcher.kinds:
             self.known(_digests(content, self.matcher.kinds), place)
         self.rules(content, place)
-        box = _Box(self, name, place, depth)
+        box = _Box(self, name, place, outer.depth + 1)
         box.formats = _formats(content, name)
         try:
+            self.texts(content, box.formats, place, outer.formats)
             if whole:
                 self.open(content, box)
         finally:
@@ -276,6 +284,30 @@ class _Judging:
             at += step
 
 
+    def texts(
+        self, content: Content, formats: Iterable[Format], place: str, outer: Iterable[Format] = (),
+    ) -> None:
+        """Look for words, links and numbers in the text of a content, so long as there is a budget for it. Raises
+        _Spent."""
+        if self.budget is None:
+            return
+        self.time()
+        begun = time.monotonic()
+        look = filetexts.Look(
+            self.matcher.words, self.limits, self.budget, min(begun + self.budget.seconds, self.deadline))
+        try:
+            filetexts.read(content, formats, look, inside=outer)
+            self.budget.seconds -= time.monotonic() - begun
+        except filetexts.Spent:
+            self.time()
+            self.budget = None
+            self.found.add("file", "file.unread_text", "medium", place=filenames.safe(place) or "the file")
+        finally:
+            for one in look.found():
+                self.found.add(
+                    one.detector, one.rule, one.severity, one.title, one.pack, one.tags, filenames.safe(place))
+
+
 class _Box:
     """The Box of archives.py: one container on the way down."""
 
@@ -306,7 +338,7 @@ class _Box:
             held, whole = self._collected(data, packed, name)
             content = Held(held)
         if content.size:
-            judging.member(content, name, named, place, self.depth + 1, whole=whole)
+            judging.member(content, name, named, place, self, whole=whole)
         return content
 
     def _collected(self, made: Iterable[bytes], packed: int | None, name: str) -> tuple[bytes | bytearray, bool]:
@@ -339,6 +371,7 @@ class _Box:
 
     def derived(self, what: str, data: bytes) -> None:
         self._judging.rules(Held(data), self._inside(what))
+        self._judging.texts(Held(data), (), self._inside(what))
 
     def name_only(self, name: str) -> None:
         self._judging.count()

@@ -111,3 +111,31 @@ HTML_IMAGE: Final = re.compile(r"(?i)<(?:img|data)(?=\s)[^<>]*+>")
 HTML_ATTRIBUTE: Final = re.compile(
     r"""(?i)(?<![\w-])(id|src|size)\s*+=\s*+(?:"([^"<>]*+)"|'([^'<>]*+)'|([^\s"'<>]++))""")
 """What a picture's tag says of it: name, value (in one of three groups)."""
+
+# -- texts in files
+
+FILLER: Final = re.compile(
+    "(?<![\\s\x00-\x08\x0e-\x1b\x7f-\x9f\u00ad\u0300-\u036f\u115f\u1160\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufe20-\ufe2f\ufeff\uffa0\U000e0000-\U000e0fff])"
+    "[\\s\x00-\x08\x0e-\x1b\x7f-\x9f\u00ad\u0300-\u036f\u115f\u1160\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufe20-\ufe2f\ufeff\uffa0\U000e0000-\U000e0fff]{16,}+")
+"""A run of blanks, and of what does not show, that is longer than anybody writes: words are pushed apart by it."""
+
+MARKUP_BREAK: Final = re.compile(
+    r"(?i)</?(?:(?:[a-z0-9]{1,16}:)?(?:br|p|div|tr|td|th|tc|li|hr|h[1-6]?|table|ul|ol|dl|dt|dd|blockquote|pre|center"
+    r"|section|article|header|footer|option|title|c|si|row|cr|tab|table-cell|table-row|line-break|sheet|cell|body|head)"
+    r"|text:s)(?=[\s/>])[^<>]*+>")
+"""A tag that is shown as a break between words: HTML; paragraphs, cells and tabs of office documents (ECMA-376 parts 1:
+17.3, 18.3, 21.1; OpenDocument 1.2 part 1: 5.1, 6.1, 9.1)."""
+
+MARKUP_TAG: Final = re.compile(
+    r"""<!--(?:[^-]++|-(?!->))*+(?:-->)?|<[A-Za-z/!?](?:[^<>"'=]++|=\s*+(?:"[^"]*+"|'[^']*+')|["'=])*+>?""")
+"""A tag or comment as a browser reads it: a `>` in a quoted value or comment does not end it (HTML Living Standard
+13.2.5). One without an end goes to the next `<`, or the text's end."""
+
+MARKUP_HIDDEN: Final = re.compile(
+    r"(?i)<(style|script|w:deltext|w:instrtext|noscript|template)(?=[\s>])[^<>]*+>[^<>]*+</\1\s*+>")
+"""An element whose words are not shown."""
+
+MARKUP_BETWEEN: Final = re.compile(r">\s++<")
+"""White space between the elements of an office document."""

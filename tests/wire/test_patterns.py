@@ -46,6 +46,15 @@ WORST: dict[str, Callable[[int], list[str | bytes]]] = {
         "id" * (n // 2), "id" + " " * n, 'id="' * (n // 4), "id='" * (n // 4), "id= " * (n // 4), 'id="' + "a" * n,
         "size=" + "a" * n,
     ],
+    "FILLER": lambda n: [" " * n, "\u200b" * n, (" " * 15 + "a") * (n // 16), " a" * (n // 2), "a" * n],
+    "MARKUP_BREAK": lambda n: [
+        "<" * n, "<br" * (n // 3), "<w:p" + " " * n, "<w:" * (n // 3), "<aaaaaaaaaaaaaaaa" * (n // 17)],
+    "MARKUP_TAG": lambda n: [
+        "<" * n, "<a" * (n // 2), '<a="' * (n // 4), "<a=" + "'" * n, '<a ="' + "<b" * (n // 2), "<!--" * (n // 4),
+        "<!-" * (n // 3), "<!--" + "-" * n, "<a " + "= " * (n // 2), "<a=\"x\"" * (n // 6), "<a='\"" * (n // 5),
+    ],
+    "MARKUP_HIDDEN": lambda n: ["<style>" * (n // 7), "<style>" + "a" * n, "<style" + " " * n, "<" * n],
+    "MARKUP_BETWEEN": lambda n: [">" * n, "> " * (n // 2), ">" + " " * n, "><" * (n // 2)],
 }
 """For each pattern: texts of about n characters that are worst for it."""
 

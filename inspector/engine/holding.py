@@ -23,6 +23,7 @@ from inspector.model import (
     UP,
     Came,
     Cover,
+    Decoder,
     Deliver,
     Effect,
     Event,
@@ -130,8 +131,8 @@ class Holding:
         """The id of the Deliver effect for the first of them."""
         self._go = False
         """It may be sent."""
-        self._owed: list[Held] = []
-        """What the decoder was given and has not written yet."""
+        self._owed: list[tuple[Held, Decoder]] = []
+        """What a decoder was given and has not written yet."""
 
     # -- out
 
@@ -284,7 +285,8 @@ class Holding:
             acts = decoder.release(held.raw, held.way) if decoder is not None and held.raw else None
             sends = [act for act in acts or () if isinstance(act, Send)]
             if sends and not any(act.data for act in sends):
-                self._owed.append(held)
+                assert decoder is not None
+                self._owed.append((held, decoder))
                 continue
             for act in sends:
                 if act.way is held.way:
@@ -295,9 +297,14 @@ class Holding:
 
     def _paid(self, out: list[Effect]) -> None:
         """Some decoders write when their peer asks (BOSH): what they were given is delivered when it has left."""
-        owes = getattr(self._session.decoder, "owes", None)
-        left = [held for held in self._owed if owes is not None and owes(held.way)]
-        out.extend(Came(held.id, True) for held in self._owed if held not in left)
+        decoder, left = self._session.decoder, []
+        for held, given in self._owed:
+            if given is not decoder:
+                out.append(Came(held.id, False))
+            elif given.owes(held.way):  # type: ignore[attr-defined]
+                left.append((held, given))
+            else:
+                out.append(Came(held.id, True))
         self._owed = left
 
     def _is_his(self, held: Held) -> bool:
@@ -312,7 +319,7 @@ class Holding:
     def end(self, at: float, out: list[Effect]) -> None:
         """The session is over: what was not stored waits for nobody, what was not sent is sent elsewhere."""
         self.give_up(None, at, out)
-        for held in (*self._owed, *self._released):
+        for held in (*(owed for owed, _ in self._owed), *self._released):
             out.append(Came(held.id, False))
         self._owed.clear()
         self._released.clear()

@@ -18,14 +18,20 @@ from inspector.model import (
     Act,
     Action,
     Address,
+    Came,
     Chunk,
+    Closed,
     Decoder,
+    Deliver,
     Flow,
     Frame,
+    Held,
+    Kept,
     Limits,
     Match,
     Message,
     Notice,
+    Released,
     Send,
     SignOn,
     Verdict,
@@ -660,6 +666,53 @@ def test_numbers_swapped_over_two_connections_are_read_in_their_order() -> None:
     two._step(Woke(two.at))
     assert (one.outcome, two.outcome) == ("passed", "refused")
     assert b'rid="%d"' % (NEXT + 1) in two.sent[UP]
+
+
+def released(session: Line) -> Deliver:
+    """A message for bob, released into alice's session: what it asks for."""
+    held = Held(
+        id="h1", reference="AAAA-BBBB", t=1.0, protocol="xmpp", about="message", kind="chat", way=UP,
+        direction="outbound", flow="f0", client="10.0.0.5", user="alice@example.com/desk", identity="authenticated",
+        sender="alice@example.com/desk", recipients=("bob@example.org",), conversation="bob@example.org",
+        message="f0-1", named=True, digest="d", size=1, rule="r", reason="", policy="sha256:0", findings=(),
+        texts=(("body", "roses"),), raw=b"<message to='bob@example.org' id='m9'><body>roses</body></message>")
+    asked, = session.session.step(Released(session.at, held), session.world)
+    assert isinstance(asked, Deliver)
+    return asked
+
+
+def test_what_is_released_is_delivered_when_its_body_has_left() -> None:
+    """And not before; when the connection ends first, it goes back to be sent elsewhere."""
+    for ends in (False, True):
+        world = World(Limits())
+        one = line(1, world)
+        for way, data in LOGIN:
+            one.feed(way, data)
+        asked = released(one)
+        assert one.session.step(Kept(asked.id, one.at), world) == []
+        if ends:
+            found = [*one.session.step(Closed(UP, one.at), world), *one.session.step(Closed(DOWN, one.at), world)]
+            assert [each for each in found if isinstance(each, Came)] == [Came("h1", False)]
+            assert b"roses" not in one.sent[UP]
+            continue
+        found = one.session.step(Chunk(UP, one.at, post(NEXT)), world)
+        assert b"roses" in sent([each for each in found if isinstance(each, Send)], UP)
+        assert [each for each in found if isinstance(each, Came)] == [Came("h1", True)]
+
+
+def test_what_had_left_in_part_before_it_was_recognised_is_not_let_go_stanza_by_stanza() -> None:
+    """The head had gone as something unknown: the refused stanza in the middle of the body ends the session."""
+    world = World(Limits())
+    one, two = line(1, world), line(2, world)
+    for way, data in LOGIN:
+        one.feed(way, data)
+    two.feed(UP, post(NEXT, say("one")))
+    two.feed(DOWN, answer())
+    data = post(NEXT + 1, say("one") + say("my card 5105 1051 0510 5100") + say("two"))
+    two.session._late[UP] = data.index(b"5105")
+    two.feed(UP, data)
+    assert two.over
+    assert b"0510 5100" not in two.sent[UP]
 
 
 def test_a_session_that_is_cut_is_over_on_all_its_connections() -> None:

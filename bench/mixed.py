@@ -98,6 +98,8 @@ class Plan:
     hold: float = 150.0
     """limits.hold_seconds."""
     seed: int = 4
+    ports: tuple[int, ...] = ()
+    """For the gateway's listeners and its metrics; not given: any that are free."""
 
 
 @dataclass
@@ -245,7 +247,8 @@ class Mixed:
         self.write_pack()
         if plan.rules:
             realistic_rules.write_pack(self.folder / "signatures", plan.rules)
-        self.ports = {kind: free_port() for kind in servers.ports}
+        free = list(plan.ports) or [free_port() for _ in range(len(servers.ports) + 1)]
+        self.ports = dict(zip(servers.ports, free, strict=False))
         listeners: list[dict[str, Any]] = [
             {"mode": "reverse", "address": f"127.0.0.1:{self.ports[kind]}", "upstream": f"127.0.0.1:{port}"}
             for kind, port in servers.ports.items()
@@ -253,7 +256,7 @@ class Mixed:
         for listener, kind in zip(listeners, servers.ports, strict=True):
             if kind == "upload":
                 listener["protocols"] = ["http_upload"]
-        slow, self.metrics = plan.patience, free_port()
+        slow, self.metrics = plan.patience, free[-1]
         config = {
             "listeners": listeners, "tls": {"upstream_ca": authority}, "policy": "policy.yaml",
             "signatures": "signatures", "metrics": f"127.0.0.1:{self.metrics}", "workers": 2,
@@ -905,3 +908,16 @@ def run(folder: Path, plan: Plan) -> Outcome:
     print("\n" + "\n".join(f"- {note}" for note in outcome.notes))
     print(f"\nfaults: {len(outcome.faults)}" + "".join(f"\n- {fault}" for fault in outcome.faults[:100]))
     return outcome
+
+
+def main() -> None:
+    """`python -m bench.mixed FOLDER PLAN`: a plan as JSON, the outcome as one line of JSON."""
+    import uvloop
+
+    plan = json.loads(sys.argv[2])
+    outcome = uvloop.run(Mixed(Path(sys.argv[1]), Plan(**plan)).run())
+    print(json.dumps({"faults": outcome.faults, "notes": outcome.notes, "counts": outcome.counts}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

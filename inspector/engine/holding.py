@@ -31,6 +31,7 @@ from inspector.model import (
     Finding,
     Held,
     Hold,
+    Identity,
     Kept,
     Message,
     Note,
@@ -162,7 +163,7 @@ class Holding:
             id=f"h{row['id']}", reference=reference, t=frame.at, protocol=context.protocol or "",
             about="file" if file is not None else "message", kind=getattr(event, "kind", None) or event.name,
             way=frame.way, direction=context.directions[frame.way], flow=session.flow.id,
-            client=session.flow.client.ip, user=context.user, identity=context.identity,
+            client=session.flow.client.ip, user=context.user, identity=self._identity(item, event),
             sender=getattr(event, "sender", None) or (context.user if frame.way is UP else None),
             recipients=tuple(getattr(event, "recipients", ())), conversation=getattr(event, "conversation", None),
             message=row["message"],
@@ -194,6 +195,14 @@ class Holding:
                 taken.rows.append((row, index))
             else:
                 out.append(Note(0, row))
+
+    def _identity(self, item: Item, event: Event) -> Identity:
+        """How well it is known whose the item is. A connection that carries files signs nobody on: it is its sender's
+        who announced it, in his own session, and he is told of it there wherever this connection came from."""
+        context, start = self._session.context, item.file.start if item.file is not None else None
+        if context.user is not None or start is None or start.expected is None or not isinstance(event, File):
+            return context.identity
+        return start.expected.identity if bare(start.expected.by) == bare(event.sender) else context.identity
 
     def kept(self, inp: Kept, out: list[Effect]) -> bool:
         """An answer to a Hold or a Deliver. False: it is about something else."""

@@ -25,8 +25,10 @@ from inspector.model import (
     Discard,
     Effect,
     Encryption,
+    Expect,
     File,
     FileMode,
+    FileOffer,
     FileReport,
     Frame,
     Held,
@@ -497,6 +499,20 @@ def test_a_held_file_is_stored_from_the_spool_before_it_is_refused() -> None:
     out = session.step(Kept(of(out, Note)[0].id, START), world)
     assert [(each.way, each.data) for each in of(out, Send)] == [(DOWN, b"REFUSED\n")]
     assert of(out, Discard) == [Discard(FID)]
+
+
+@pytest.mark.parametrize(("by", "identity"), [("ann", "authenticated"), ("eve", "unknown"), (None, "unknown")])
+def test_a_file_is_as_surely_somebody_s_as_the_session_that_announced_it(by: str | None, identity: str) -> None:
+    """Its own connection signs nobody on, and may come from another address; an announcement of somebody else's says
+    nothing of the sender."""
+    offer = FileOffer(sender="ann", recipients=("bob",), file_name="hold_it", size=3, method="toy")
+    expected = Expect("192.0.2.1:4000", "toyfiles", by, offer=offer, flow="f0", identity="authenticated")
+    session, world, _ = file_session("spool", driver_can=HOLDING, expected=expected)
+    session.step(up(b"FILE t hold_it 3\nPART t abc\nCLOSE t\n"), world)
+    # As where only a request's own address says what announced it (uploads): the session has no user.
+    session.context.user, session.context.identity = None, "unknown"
+    effect, = of(session.step(Judged(FID, START, REPORT), world), Hold)
+    assert (effect.held.sender, effect.held.user, effect.held.identity) == ("ann", None, identity)
 
 
 def test_a_released_file_passes_when_it_is_sent_again() -> None:

@@ -33,6 +33,8 @@ WORDS = {
 MASKED = (b"4111111111111111", b"*" * 16)
 NUMBER = re.compile(rb"(?:no|re)(\d+)x")
 REFERENCE = re.compile(rb"eference ([A-Z0-9]{4}-[A-Z0-9]{4})")
+LINE = re.compile(rb"[^\r\n]*(?:\r?\n|\r(?!\n)(?=.))", re.DOTALL)
+"""A line of IRC; a lone CR ends it, too, as for most servers."""
 STREAM = (
     b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' "
     b"%s='bench.test'%s version='1.0'>"
@@ -311,10 +313,10 @@ class Lines(Stream):
 
     async def unit(self) -> bytes:
         """The next line with its end; raises Gone."""
-        while b"\n" not in self.buffer:
+        while (found := LINE.match(self.buffer)) is None:
             await self.more()
-        line, _, self.buffer = self.buffer.partition(b"\n")
-        return line + b"\n"
+        self.buffer = self.buffer[found.end():]
+        return found[0]
 
 
 class Flaps(Stream):

@@ -110,6 +110,8 @@ _JOINED = 512
 """Bytes up to which chunks of an unknown flow are joined while they are kept."""
 _NAME = 3071
 """Characters of the longest name of a person or conversation that the world keeps: a JID's (RFC 7622 3.1)."""
+_FULL_SECONDS = 0.05
+"""After so long it is looked again whether a full queue has room for more of a compressed read."""
 _PASSED = (PASSED,)
 _ALWAYS_LOGGED = (SignOn, FileOffer, File)
 
@@ -513,6 +515,12 @@ class Session:
 
     def _read_on(self, coded: Coded, way: Way, at: float, world: World, out: list[Effect]) -> None:
         """One piece of what has come; of a capture all."""
+        limits, queue = self._kit.limits, self._queues[way]
+        if queue is not None and not self.dry and coded.waits(way) and (
+            self._queued[way] > limits.way_bytes or len(queue) > limits.waiting_frames
+        ):
+            self._wake_at(at + _FULL_SECONDS, out)
+            return
         while self._state == DECODING and (piece := coded.take(way)) is not None:
             if isinstance(piece, PeerError):
                 # Whatever the policy says: it cannot be passed on, as the other side has a stream of ours.

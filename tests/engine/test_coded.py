@@ -143,10 +143,12 @@ SWITCHING = msgspec.structs.replace(toy.TOY, decoder=Switching)
 
 def play(
     *, dry: bool = False, trouble: dict[str, str] | None = None, spec: Spec = SWITCHING, signed: bool = True,
+    limits: Limits | None = None,
 ) -> Play:
     """A session of Switching, signed on."""
     policy = toy.ToyPolicy(trouble=trouble)
-    kit = Kit(classifier((spec,)), Rules(1, policy, toy.ToyScanner()), Limits(), archive="full" if dry else "none")
+    kit = Kit(classifier((spec,)), Rules(1, policy, toy.ToyScanner()), limits or Limits(),
+              archive="full" if dry else "none")
     world = World(kit.limits)
     made = Play(Session(toy.FLOW, kit, world, dry=dry), world)
     if signed:
@@ -333,6 +335,32 @@ def test_much_is_read_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     made >> Closed(DOWN, START)
     made._open = False
     assert made.session.over
+
+
+def test_a_full_queue_is_not_filled_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one read no more is made into messages that wait than of others: the rest waits as it came."""
+    monkeypatch.setattr(Rot, "size", 600)
+    made = play(limits=Limits(way_bytes=1000))
+    made >> down(b"CODE\n") << sent_down(b"CODE\n")
+    line = b"SAY bob long " + b"x" * 586 + b"\n"
+    made >> up(coded(line * 5))
+    turns = 0
+    while (effect := made.last[-1]) == WakeAt(START):
+        made._open = False
+        made >> Woke(START)
+        turns += 1
+    assert isinstance(effect, WakeAt)
+    assert effect.at > START
+    assert (turns, len(made.scans)) == (2, 2)
+    for scan in range(5):
+        made._open = False
+        made >> Scanned(made.scans[scan].id, START + 1)
+        assert sent(made, UP).endswith(line + b"]")
+        for _ in range(2):
+            made._open = False
+            made >> Woke(START + 1)
+    made._open = False
+    assert made.session.queued(UP) == 0
 
 
 def test_a_cut_ends_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,10 @@ from inspector.engine.world import SharedMemory
 from inspector.model import DOWN, PASSED, UP, Address, Chunk, Flow, Hold, Limits, Recode, Released, Send, Way
 from inspector.protocols.xmpp import EDITS, SPEC, XmppDecoder
 from tests.engine.toy import ToyPolicy
+from tests.protocols.test_xmpp_servers import BLOCK as REFUSED
+from tests.protocols.test_xmpp_servers import Link
 from tests.protocols.test_xmpp_servers import head as server_head
+from tests.protocols.test_xmpp_servers import message as server_message
 from tests.protocols.xmpp_talks import in_band, si_answer, si_offer
 from tests.protocols.zlib_talks import (
     ANSWER,
@@ -274,6 +277,22 @@ class TestInside:
         assert both.did() == ["block"]
         (row,) = [row for row in both.rows if row["event"] == "sign_on"]
         assert (row["user"], row["identity"]) == ("a.example", "authenticated")
+
+    def test_what_servers_leave_for_each_other_waits_for_the_new_stream(self) -> None:
+        """A notice that was left for a stream is said in it, but not between the question and the new header."""
+        memory = SharedMemory(100)
+        back = Link(memory, "b.example", "a.example", name="f2", edits=OPEN).proven()
+        Link(memory, name="f1", edits=OPEN).proven().say(UP, server_message(), REFUSED)
+        back.say(DOWN, features(OFFER))
+        back.say(UP, ASK)
+        assert back.sent(UP) == ASK.encode()
+        back.say(DOWN, ANSWER)
+        assert back.sent(UP) == b""
+        assert back.dec.recoded() is not None
+        header = server_head(UP, "b.example", "a.example")
+        back.say(UP, header)
+        assert back.sent(UP).startswith(header.encode())
+        assert b"Reference R1" in back.sent(UP)
 
     def test_the_end(self) -> None:
         """Both close: the streams' ends arrive, and the session is over."""

@@ -48,6 +48,8 @@ LOOK_SECONDS = 30.0
 """Time between two looks for what has expired."""
 DUE = 200
 """Items of one such look."""
+TRIED = 16
+"""Sessions of one user that are given an item one after another, until he signs on anew."""
 ANSWER_SECONDS = 3.0
 """A release waits so long to say that the item was sent, then says that it is queued."""
 EXPORTS = 16
@@ -180,6 +182,12 @@ class HoldDesk:
         """By flow."""
         self._delivering: dict[str, str] = {}
         """hold -> flow."""
+        self._tried: dict[str, list[str]] = {}
+        """hold -> flows in which it could not be sent; none of them is given it again before a user signs on there."""
+        self._unwritten: dict[str, tuple[str, bool]] = {}
+        """hold -> (flow, whether it was sent), of news that the store did not take: they are told again."""
+        self._lost_ones: set[str] = set()
+        """Of those whose session had ended without any news."""
         self._covers: dict[str, Cover] = {}
         self._untold: set[str] = set()
         """Released items that somebody must send again and has not been told of."""
@@ -324,8 +332,8 @@ class HoldDesk:
     async def _forget(self, hold: str) -> None:
         async with self._turn(hold):
             found = await self._do(self.store.find, hold)
-            if not found:
-                return
+            if not found or found[0].state != "held":
+                return  # a reviewer was faster, and his word counts
             if await self._do(self.store.forget, hold):
                 self.counters.forgotten += 1
                 self._note("erased", found[0], reason="the session had ended, or could not wait any longer")
@@ -338,15 +346,21 @@ class HoldDesk:
                 may = await self._deliver(hold, flow)
         except HoldError as fault:
             self._tell(str(fault))
+            if self._delivering.get(hold) == flow:
+                self._unwritten[hold] = flow, False
         if not may:
             self._next(flow, hold)
         return may
 
     async def _deliver(self, hold: str, flow: str) -> bool:
-        held = self._live.get(hold)
-        if held is None or not await self._do(self.store.move, hold, ("released",), "delivering", self._clock()):
-            return False
+        held, run = self._live.get(hold), self._runs.get(flow)
+        if held is None or hold in self._delivering or run is None or run.current != hold:
+            return False  # it is another's, or this session is over
+        # From here on its session's end finds it, however long the disk takes.
         self._delivering[hold] = flow
+        if not await self._do(self.store.move, hold, ("released",), "delivering", self._clock()):
+            del self._delivering[hold]
+            return False
         self._unlist(held)
         if not await self._row("delivering", held, session=flow):
             await self._do(self.store.move, hold, ("delivering",), "released", self._clock())
@@ -361,6 +375,31 @@ class HoldDesk:
         self._spawn(self._came(hold, flow, sent))
 
     async def _came(self, hold: str, flow: str, sent: bool) -> None:
+        try:
+            await self._record(hold, flow, sent)
+        except HoldError as fault:
+            self._tell(str(fault))
+            if self._delivering.get(hold) == flow:
+                self._unwritten[hold] = flow, sent
+        self._next(flow, hold)
+        if not sent and await self._elsewhere(hold, flow):
+            return
+        if (waits := self._answers.get(hold)) is not None:
+            waits.set()
+
+    async def _elsewhere(self, hold: str, flow: str) -> bool:
+        """What could not be sent in one session is given to another one of its user; False: there is none."""
+        held = self._live.get(hold)
+        if held is None or hold in self._delivering or hold not in self._sendable:
+            return False
+        tried = self._tried.setdefault(hold, [])
+        if flow in tried or len(tried) >= TRIED:
+            return False
+        tried.append(flow)
+        return await self._offer(held) is not None
+
+    async def _record(self, hold: str, flow: str, sent: bool) -> None:
+        """Write what became of it. Raises HoldError."""
         async with self._turn(hold):
             held = self._live.get(hold)
             if hold in self._sendable and self._delivering.get(hold) != flow:
@@ -377,15 +416,13 @@ class HoldDesk:
                 if held is not None:
                     self._wait_for(held)
                 self._note("released", held or hold, session=flow, reason="it could not be sent in this session")
-        if (waits := self._answers.get(hold)) is not None:
-            waits.set()
-        self._next(flow, hold)
 
     def arrived(self, flow: str, arrived: Arrived) -> None:
         """A user has signed on in that session: what was released for him may come."""
         for hold in tuple(self._for.get((arrived.protocol, bare(arrived.user)), ())):
             held = self._live[hold]
             if self._is_his(held, flow, arrived.identity, arrived.client):
+                self._tried.pop(hold, None)
                 self._hand_over(held, flow)
 
     def ended(self, flow: str) -> None:
@@ -397,16 +434,35 @@ class HoldDesk:
         for hold in [hold for hold, where in self._delivering.items() if where == flow]:
             async with self._turn(hold):
                 # What was told of it has been heard by now: nothing was.
-                if self._delivering.get(hold) == flow:
-                    held = self._live.get(hold)
-                    again = held is not None and held.named
-                    await self._undo(hold, held, again, "its session ended while it was being delivered")
+                if self._delivering.get(hold) == flow and hold not in self._unwritten:
+                    await self._lost(hold)
         if run is None:
             return
         for hold in (*((run.current,) if run.current is not None else ()), *run.queue):
             held = self._live.get(hold)
             if held is not None and hold not in self._delivering:
                 await self._offer(held)
+
+    async def _lost(self, hold: str) -> None:
+        """The session that had it is over, and has not said whether it was sent."""
+        held = self._live.get(hold)
+        again = held is not None and held.named
+        try:
+            await self._undo(hold, held, again, "its session ended while it was being delivered")
+        except HoldError as fault:
+            self._tell(str(fault))
+            self._lost_ones.add(hold)
+
+    async def _write_again(self) -> None:
+        """What the store did not take when it came."""
+        for hold, (flow, sent) in tuple(self._unwritten.items()):
+            del self._unwritten[hold]
+            await self._came(hold, flow, sent)
+        for hold in tuple(self._lost_ones):
+            self._lost_ones.discard(hold)
+            async with self._turn(hold):
+                if hold in self._delivering:
+                    await self._lost(hold)
 
     # -- giving to sessions
 
@@ -422,6 +478,8 @@ class HoldDesk:
         if held.user is None:
             return None
         for place in await self.floor.sessions_of(held.protocol, held.user):
+            if place.flow in self._tried.get(held.id, ()):
+                continue
             if self._is_his(held, place.flow, place.identity, place.client):
                 self._hand_over(held, place.flow)
                 return place.flow
@@ -503,6 +561,7 @@ class HoldDesk:
     def _leave(self, hold: str) -> None:
         """It is neither released nor being delivered any more."""
         self._delivering.pop(hold, None)
+        self._tried.pop(hold, None)
         self._sendable.discard(hold)
         self._untold.discard(hold)
         held = self._live.pop(hold, None)
@@ -747,6 +806,8 @@ class HoldDesk:
     async def look(self) -> None:
         """End what nobody decided in time, erase what was kept long enough, count."""
         now = self._clock()
+        if self._unwritten or self._lost_ones:
+            await self._write_again()
         if now - self._looked_at >= min(LOOK_SECONDS, self.limits().hold_seconds / 10):
             self._looked_at = now
             for item in await self._do(self.store.due, now, DUE):

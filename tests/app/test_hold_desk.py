@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from inspector.app.errors import UserError
 from inspector.app.hold_desk import HoldDesk, Rules
 from inspector.engine.holding import SEALED, bare
 from inspector.model import DOWN, Arrived, Cover, Limits, Place, Released, Told
-from inspector.store.holds import HoldStore
+from inspector.store.holds import HoldError, HoldStore
 from tests.store.test_holds import held
 
 ALICE = "alice@example.net"
@@ -296,6 +297,8 @@ def test_what_is_found_in_delivering_at_the_start(tmp_path: Path, named: bool, s
         async with desk(tmp_path / "q") as it:
             await it.keep(held(named=named), -1)
             await it.do("release")
+            it.arrived("f1", it.room.sign_on("f1"))
+            await it.calm()
             assert await it.deliver("h1", "f1")
         async with desk(tmp_path / "q") as it:
             assert await it.state() == state and it.steps() == [state]
@@ -317,6 +320,8 @@ def test_news_of_one_item_keep_their_order(tmp_path: Path) -> None:
             assert it.store.items() == [] and it.steps() == ["held", "erased"]
             await it.keep(held(), -1)
             await it.do("release")
+            it.arrived("f1", it.room.sign_on("f1"))
+            await it.calm()
             deliver = asyncio.create_task(it.deliver("h1", "f1"))
             await asyncio.sleep(0)
             it.came("h1", "f1", False)
@@ -645,6 +650,8 @@ def test_erase_and_rotate(tmp_path: Path) -> None:
                 await it.do("erase", "h1")
             with pytest.raises(UserError, match="h1 was erased"):
                 await it.do("release", "h1")
+            it.arrived("f1", it.room.sign_on("f1"))
+            await it.calm()
             assert await it.deliver("h2", "f1")
             with pytest.raises(UserError, match="being delivered"):
                 await it.do("erase", "h2")
@@ -737,4 +744,139 @@ def test_status_and_metrics(tmp_path: Path) -> None:
                          "inspector_holds_full_total 1", f"inspector_held_bytes {said['bytes']}"):
                 assert line in text.splitlines(), line
             assert "alice" not in text
+    run(work())
+
+
+def test_what_a_session_could_not_send_goes_to_another_one(tmp_path: Path) -> None:
+    """Each of his sessions is tried once; then it waits for the next sign-on."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(), -1)
+            it.room.sign_on("f1")
+            it.room.sign_on("f2")
+            release = asyncio.create_task(it.do("release"))
+            while not it.room.posted:
+                await asyncio.sleep(0)
+            assert it.room.given() == [("f2", "h1")]
+            await sent(it, "f2", worked=False)
+            assert (await release)["state"] == "released"
+            assert it.room.given() == [("f2", "h1"), ("f1", "h1")]
+            await sent(it, "f1", worked=False)
+            assert len(it.room.given()) == 2
+            assert await it.state() == "released"
+            it.arrived("f3", it.room.sign_on("f3"))
+            await sent(it, "f3")
+            assert await it.state() == "delivered"
+            assert not it._tried
+    run(work())
+
+
+def test_what_a_session_never_began_to_send_goes_to_another_one(tmp_path: Path) -> None:
+    """It had ended when the item came."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(), -1)
+            it.room.sign_on("f1")
+            it.room.sign_on("f2")
+            release = asyncio.create_task(it.do("release"))
+            while not it.room.posted:
+                await asyncio.sleep(0)
+            del it.room.sessions["f2"]
+            it.came("h1", "f2", False)
+            await it.calm()
+            await sent(it, "f1")
+            assert (await release)["state"] == "delivered"
+    run(work())
+
+
+def test_a_session_that_ends_while_it_asks_leaves_nothing_in_between(tmp_path: Path) -> None:
+    """The desk is writing that it is being sent when its session ends: nobody knows whether it heard of it."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(named=False), -1)
+            it.room.sign_on("f1")
+            release = asyncio.create_task(it.do("release"))
+            while not it.room.posted:
+                await asyncio.sleep(0)
+            slow, go = threading.Event(), threading.Event()
+            move = it.store.move
+
+            def waits(*values: Any) -> bool:
+                slow.set()
+                assert go.wait(10)
+                return move(*values)
+            it.store.move = waits  # type: ignore[method-assign, assignment]
+            asked = asyncio.create_task(it.deliver("h1", "f1"))
+            await asyncio.to_thread(slow.wait, 10)
+            del it.room.sessions["f1"]
+            it.ended("f1")
+            await asyncio.sleep(0)
+            go.set()
+            await asked
+            assert await it.state() == "uncertain"
+            assert not (it._delivering or it._runs)
+            await release
+    run(work())
+
+
+def test_a_session_that_is_over_cannot_take_an_item(tmp_path: Path) -> None:
+    """What it asks comes behind its end (they travel on two ways): the item is given to the next one."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(), -1)
+            it.room.sign_on("f1")
+            release = asyncio.create_task(it.do("release"))
+            while not it.room.posted:
+                await asyncio.sleep(0)
+            del it.room.sessions["f1"]
+            it.ended("f1")
+            await it.calm()
+            assert not await it.deliver("h1", "f1")
+            assert await it.state() == "released"
+            await release
+    run(work())
+
+
+@pytest.mark.parametrize(("worked", "state"), [(True, "delivered"), (False, "released")])
+def test_news_that_the_store_did_not_take_is_told_again(tmp_path: Path, worked: bool, state: str) -> None:
+    """It was sent, or not, and the disk fails: nothing is sent twice for it, and nothing stays between the two."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(), -1)
+            it.room.sign_on("f1")
+            release = asyncio.create_task(it.do("release"))
+            while not it.room.posted:
+                await asyncio.sleep(0)
+            assert await it.deliver("h1", "f1")
+            move = it.store.move
+
+            def fails(*_: Any) -> bool:
+                raise HoldError("hold store: the disk is full")
+            it.store.move = fails  # type: ignore[method-assign, assignment]
+            it.came("h1", "f1", worked)
+            await release
+            del it.room.sessions["f1"]
+            it.ended("f1")
+            await it.look()
+            assert await it.state() == "delivering"
+            assert len(it.sentences) >= 2
+            it.store.move = move  # type: ignore[method-assign]
+            await it.look()
+            assert await it.state() == state
+            assert not (it._delivering or it._unwritten or it._runs)
+            assert it.steps().count("delivering") == 1
+    run(work())
+
+
+def test_what_a_reviewer_has_decided_is_not_forgotten(tmp_path: Path) -> None:
+    """Its session says that nobody waits for it, in the same moment."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            for number in (1, 2):
+                await it.keep(held(f"h{number}"), -1)
+            await it.do("release", "h1")
+            for number in (1, 2):
+                it.forget(f"h{number}")
+            assert await it.state("h1") == "released"
+            assert it.store.find("h2") == []
     run(work())

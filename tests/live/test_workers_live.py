@@ -151,6 +151,7 @@ class Site:
             found.setdefault(seat, f"127.0.0.{n}")
             if len(found) == 2:
                 self.here, self.there = found[0], found[1]
+                self.until(lambda: not sum(one["sessions"] for one in self.workers().values()), "sessions are left")
                 return
         raise AssertionError("all clients came to one worker")
 

@@ -1993,12 +1993,19 @@ class IrcDecoder(Unreleased):
             if not text:
                 return []
             if way is UP:
-                return self._to_peer(text, about)
+                return self._apart(self._to_peer(text, about))
             if self._is_own(target):
                 target = about.sender or ""
         if way is DOWN:
-            return [Send(DOWN, self._notice(text, target, "PRIVMSG", Action.WARN))]
-        return _said_to(target, text)
+            return self._apart([Send(DOWN, self._notice(text, target, "PRIVMSG", Action.WARN))])
+        return self._apart(_said_to(target, text))
+
+    def _apart(self, acts: list[Act]) -> list[Act]:
+        """Lines of our own, not behind a line that not every reader takes for ended."""
+        first = acts[0] if acts else None
+        if isinstance(first, Send) and self._lines[first.way].ragged:
+            acts[0] = Send(first.way, b"\r\n" + first.data)
+        return acts
 
     def _to_peer(self, text: str, offer: FileOffer) -> list[Act]:
         """Tell the other one of an offer; a channel is not told."""
@@ -2057,13 +2064,13 @@ class IrcDecoder(Unreleased):
             tags = raw[:line.body] if "server-time" in self._caps else b""
             head = b":" + (line.source or b"") + b" " + line.command.encode() + b" " + target + b" :"
             acts.append(Send(DOWN, tags + head + fit(text, max(PAYLOAD, line.end - line.body) - len(head)) + b"\r\n"))
-        return acts or None
+        return self._apart(acts) or None
 
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
         """ERROR to the client, QUIT to the server (sheet 10)."""
         words = wire(reason) or b"Policy violation"
-        down = b"\r\n" if self._partway[DOWN] else b""
-        up = b"\r\n" if self._partway[UP] else b""
+        down = b"\r\n" if self._partway[DOWN] or self._lines[DOWN].ragged else b""
+        up = b"\r\n" if self._partway[UP] or self._lines[UP].ragged else b""
         head = b"ERROR :Closing Link: " + (self._nick or "*").encode() + b" ("
         down += head + fit(words, PAYLOAD - len(head) - 1) + b")\r\n"
         del fault

@@ -16,7 +16,7 @@ Piece = tuple[bytes, Part]
 class Lines:
     """Cuts one way of a stream into lines of at most `limit` bytes, line end included."""
 
-    __slots__ = ("_held", "_inside", "busy", "limit")
+    __slots__ = ("_held", "_inside", "busy", "limit", "ragged")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -24,6 +24,8 @@ class Lines:
         self._inside = False
         self.busy = False
         """Not at a line's start: something is held, or pieces of a long line are out."""
+        self.ragged = False
+        """The last line ended with a lone CR: a reader that knows none but LF is still inside it."""
 
     @property
     def pending(self) -> int:
@@ -47,12 +49,14 @@ class Lines:
             self._cut(line, True, out)
         self._held = self._cut(last, last[-1] == 10, out)
         self.busy = self._inside or bool(self._held)
+        if out:
+            self.ragged = out[-1][0][-1] == 13
         return out
 
     def flush(self) -> Piece | None:
         """What is held, as it stands (the stream ended, or bytes were lost behind it)."""
         held, inside = self._held, self._inside
-        self._held, self._inside, self.busy = b"", False, False
+        self._held, self._inside, self.busy, self.ragged = b"", False, False, False
         if not held:
             return None
         return held, LAST if inside else WHOLE

@@ -1373,6 +1373,20 @@ def test_injection_waits_for_registration_and_is_a_notice() -> None:
     assert session.decoder.inject(Notice("Hello"), UP) == []
 
 
+def test_what_is_ours_stands_in_a_line_of_its_own_for_every_reader() -> None:
+    """A lone CR ends a line for most servers, not for all: what is sent after it, a released message above all, must
+    not become the end of that line for those who wait for LF."""
+    session = Session()
+    session.up(b"what\rever")
+    assert session.decoder.ready(UP)
+    assert session.decoder.release(b"PRIVMSG bob :roses\r\n", UP) == [Send(UP, b"\r\nPRIVMSG bob :roses\r\n")]
+    assert session.decoder.inject(Notice("Hello", Message(recipients=("#c",))), UP) == [
+        Send(UP, b"\r\nNOTICE #c :Hello\r\n")]
+    assert session.decoder.close("policy")[1] == Send(UP, b"\r\nQUIT :Closed\r\n")
+    session.up(b"\n")
+    assert session.decoder.release(b"PRIVMSG bob :roses\r\n", UP) == [Send(UP, b"PRIVMSG bob :roses\r\n")]
+
+
 def test_close_is_error_down_and_quit_up() -> None:
     """The polite ending of both sides."""
     assert Session().decoder.close("policy\r\nX") == [

@@ -41,6 +41,18 @@ def test_a_cr_at_the_end_waits_for_its_lf() -> None:
     assert lines.feed(b"b\n") == [(b"a\r", WHOLE), (b"b\n", WHOLE)]
 
 
+def test_a_line_that_only_a_cr_has_ended_is_told() -> None:
+    """As long as it is the last one."""
+    lines = Lines(100)
+    fed = ((b"a\r", False), (b"b", True), (b"c", True), (b"d\r\n", False), (b"e\rf", True), (b"\n", False))
+    for data, ragged in fed:
+        lines.feed(data)
+        assert lines.ragged is ragged, data
+    lines.feed(b"g\rh")
+    lines.flush()
+    assert not lines.ragged
+
+
 def test_a_long_line_comes_in_pieces_of_the_limit() -> None:
     """At most `limit` bytes are ever held; a line of exactly the limit is whole."""
     assert fed(4, b"abc\n") == [(b"abc\n", WHOLE)]

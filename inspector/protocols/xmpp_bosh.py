@@ -15,7 +15,8 @@ All that peers may read differently is a fault (`inspector/wire/httpunits.py`), 
 connection but a preflight (OPTIONS without a body): what a GET brings would be read by nobody.
 
 Not decoded: the script form (XEP-0124 19), content codings (not offered, refused), several streams in one session
-(section 20, refused), in-band bytestreams (refused), HTTP/1.0, responses without a length.
+(section 20, refused), in-band bytestreams (refused), HTTP/1.0, responses without a length (refused), words in fields of
+heads and in attributes of bodies.
 """
 
 from __future__ import annotations
@@ -80,10 +81,12 @@ _SID = 256
 """Characters of the longest session id that is remembered; real ones have 10 to 40."""
 _ERROR_BYTES = 4096
 """Longest body of a response that is an error of HTTP: longer ones are no error's words."""
-_POLL = 0.05
-"""Seconds between two looks whether a request's turn has come."""
+_POLL, _POLL_MOST = 0.05, 1.0
+"""Seconds until the first look whether a request's turn has come, and between the last; each waits twice as long."""
 _TRANSLATED, _STRIPPED = "xmpp.translate_sm", "xmpp.strip_sm"
 _NO_STREAMS = frozenset({"xmpp.refuse_streams", "xmpp.refuse_blocks"})
+_CONNECTION = frozenset({b"keep-alive", b"close", b"te"})
+"""What `Connection` may say: some take the fields that it names out of the head (RFC 9110 7.6.1)."""
 _PROBED = 32 * 1024
 _PATHS = (b"bosh", b"http-bind", b"httpbind")
 """What the paths of connection managers have in them (Prosody, ejabberd, Openfire, Tigase)."""
@@ -97,11 +100,12 @@ _WALKED = 64
 class Body:
     """One `<body/>`: its attributes, its stanzas as the decoder inside reads them, its tags as they were written."""
 
-    __slots__ = ("accept", "attributes", "closing", "opening", "stanzas", "text")
+    __slots__ = ("accept", "attributes", "closing", "digest", "opening", "stanzas", "text")
 
     def __init__(self, text: bytes, attributes: dict[str, str], stanzas: list[bytes], opening: bytes, closing: bytes,
                  accept: tuple[int, int] | None) -> None:
         self.text = text
+        self.digest = hashlib.blake2b(text, digest_size=16).digest()
         self.attributes = attributes
         self.stanzas = stanzas
         self.opening = opening
@@ -222,7 +226,7 @@ class _Session:
 
     __slots__ = (
         "dropped", "inner", "keys", "loose", "make", "next", "origin", "over", "owed", "sid", "sign_on", "stream",
-        "turns",
+        "turns", "until",
     )
 
     def __init__(self, make: Callable[[bool], Decoder], rid: int, *, loose: bool = False) -> None:
@@ -242,6 +246,7 @@ class _Session:
         """Its requests are protected by a sequence of keys (XEP-0124 15)."""
         self.sign_on: SignOn | None = None
         self.over = False
+        self.until = 0.0
         self.owed: tuple[list[bytes], list[bytes]] = ([], [])
         """Stanzas of ours that wait for the next body of their way."""
         self.dropped = False
@@ -249,7 +254,7 @@ class _Session:
 
     def owe(self, way: Way, data: bytes, limits: Limits) -> None:
         """Have stanzas said with the next body that goes that way."""
-        if sum(map(len, self.owed[way])) + len(data) <= limits.inject_bytes:
+        if sum(map(len, self.owed[way])) + len(data) <= limits.bosh_owed_bytes:
             self.owed[way].append(data)
         else:
             self.dropped = True
@@ -278,7 +283,36 @@ class _Session:
 
     def hurt(self) -> None:
         """Bytes that its decoder cannot go on from: where the policy lets them pass, a fresh one reads on."""
-        self.inner, self.loose = self.make(False), True
+        self.inner = self.make(False)
+
+
+class _Client:
+    """The sessions of one client at one server. They make room for each other only, those without a user first."""
+
+    __slots__ = ("known", "unsigned")
+
+    def __init__(self) -> None:
+        self.known: OrderedDict[str, _Session] = OrderedDict()
+        """By their sid, what was heard of last at the end."""
+        self.unsigned: OrderedDict[str, _Session] = OrderedDict()
+
+    def get(self, sid: str, at: float) -> _Session | None:
+        """A session that lives."""
+        found = self.known.get(sid) or self.unsigned.get(sid)
+        return found if found is not None and not found.over and found.until >= at else None
+
+    def heard_of(self, session: _Session, at: float, limits: Limits) -> None:
+        """Keep it (anew): it has a sid. What is over, or was not heard of for too long, goes."""
+        assert session.sid is not None
+        session.until = at + limits.bosh_seconds
+        self.known.pop(session.sid, None)
+        self.unsigned.pop(session.sid, None)
+        table = self.unsigned if session.sign_on is None else self.known
+        if not session.over:
+            table[session.sid] = session
+        for each, most in ((self.known, limits.bosh_sessions), (self.unsigned, limits.bosh_logins)):
+            while each and (len(each) > most or (first := next(iter(each.values()))).over or first.until < at):
+                each.popitem(last=False)
 
 
 class _Asked(msgspec.Struct):
@@ -296,6 +330,7 @@ class _Waiting(msgspec.Struct):
     unit: HttpUnit
     body: Body
     until: float
+    poll: float
 
 
 class _Block:
@@ -371,7 +406,7 @@ class BoshDecoder:
         self.due: float | None = None
         """When `feed` wants to be called again though nothing may have come."""
         self._request: HttpUnit | None = None
-        """The last of BOSH."""
+        """The head of the last of BOSH."""
         self._expected = False
         """100 Continue was said for the request under way."""
         self._loose = not flow.from_start
@@ -461,8 +496,11 @@ class BoshDecoder:
         """Read the next request; whether there may be one more."""
         waits = self._waits
         if waits is not None:
+            if self.due is not None and at < self.due and not end:
+                return False
             self._waits = self.due = None
-            return self._numbered(at, waits.unit, waits.body, frames, waits.until if not end else at)
+            return self._numbered(at, waits.unit, waits.body, frames, waits if not end else _Waiting(
+                waits.unit, waits.body, at, _POLL))
         units = self._units[UP]
         unit = units.take(request=True)
         if unit is None:
@@ -472,13 +510,13 @@ class BoshDecoder:
         words = unit.first.split(b" ")
         if len(words) != 3 or words[2] != b"HTTP/1.1" or words[1][:1] != b"/":
             return self._wrong(UP, at, unit, "head", frames)
-        if len(unit.fields.get(b"host", ())) != 1 or b"upgrade" in unit.fields:
+        if len(unit.fields.get(b"host", ())) != 1 or b"upgrade" in unit.fields or (
+            set(unit.words(b"connection")) - _CONNECTION
+        ):
             return self._wrong(UP, at, unit, "head", frames)
         if len(self._asked) >= self._limits.http_requests:
             return self._wrong(UP, at, unit, "too_many_requests", frames)
-        if words[0] == b"OPTIONS" and not unit.body:
-            if self._session is None and self._asked and self._asked[0].session is not None:
-                return self._wrong(UP, at, unit, "other_request", frames)
+        if words[0] == b"OPTIONS" and not unit.body and b"post" in unit.words(b"access-control-request-method"):
             self._asked.append(_Asked(None))
             self._owing += 1
             frames.append(Frame(UP, at, unit.raw, f"{NAME}.preflight", note=_Plain((Send(UP, unit.raw),))))
@@ -493,7 +531,7 @@ class BoshDecoder:
             return self._wrong(UP, at, unit, fault.name, frames, fault.detail)
         if said:
             unit = HttpUnit(unit.raw, unit.head, unit.first, {**unit.fields, b"expect": []}, unit.body)
-        return self._numbered(at, unit, body, frames, None if not end else at)
+        return self._numbered(at, unit, body, frames, None if not end else _Waiting(unit, body, at, _POLL))
 
     def _expectant(self, at: float, frames: list[Frame]) -> None:
         """A client that waits for 100 Continue is told so by us: the request is sent on when it is judged."""
@@ -505,8 +543,8 @@ class BoshDecoder:
             frames.append(Frame(UP, at, b"", f"{NAME}.expect", edit=CONTINUE, note=_Plain(
                 (Send(DOWN, b"HTTP/1.1 100 Continue\r\n\r\n"),))))
 
-    def _numbered(self, at: float, unit: HttpUnit, body: Body, frames: list[Frame], until: float | None) -> bool:
-        """A request of BOSH: is it its turn? `until`: how long it may wait for that, None: it has just come."""
+    def _numbered(self, at: float, unit: HttpUnit, body: Body, frames: list[Frame], waited: _Waiting | None) -> bool:
+        """A request of BOSH: is it its turn? `waited` None: it has just come."""
         get = body.attributes.get
         rid, sid, limits = _number(get("rid")), get("sid"), self._limits
         if rid is None:
@@ -524,16 +562,15 @@ class BoshDecoder:
         ):
             # The engine knows one user a connection: what is not decided would be judged as another's.
             return self._wrong(UP, at, unit, "another_session", frames)
-        digest = hashlib.blake2b(body.text, digest_size=16).digest()
         turn = session.turns.get(rid) if sid is not None else None
         if turn is not None:
-            if turn.up.digest != digest:
+            if turn.up.digest != body.digest:
                 # The server may take either.
                 return self._wrong(UP, at, unit, "other_words", frames)
             if turn.up.lost:
                 return self._refused(at, unit, "forgotten", frames)
             if not turn.up.decided:
-                return self._wait(at, unit, body, until, frames)
+                return self._wait(at, unit, body, waited, frames)
             self._session = session
             self._ask(session, rid, unit)
             sent = self._head_edited(unit, turn.up.body)
@@ -542,22 +579,23 @@ class BoshDecoder:
                 edit=STRIP_CODINGS if sent != unit.raw and turn.up.body is None else None,
                 note=_Plain((Send(UP, sent),))))
             return True
-        if rid < session.next:
+        if rid < session.next and self._flow.file is None:
             return self._refused(at, unit, "old_number", frames)
-        if rid > session.next:
+        if rid > session.next and self._flow.file is None:
             if rid - session.next > limits.bosh_ahead:
                 return self._refused(at, unit, "number_ahead", frames)
-            return self._wait(at, unit, body, until, frames)
-        return self._read_request(at, unit, body, session, rid, digest, frames)
+            return self._wait(at, unit, body, waited, frames)
+        return self._read_request(at, unit, body, session, rid, frames)
 
-    def _wait(self, at: float, unit: HttpUnit, body: Body, until: float | None, frames: list[Frame]) -> bool:
+    def _wait(self, at: float, unit: HttpUnit, body: Body, waited: _Waiting | None, frames: list[Frame]) -> bool:
         """One that comes before those in front of it, or again before the first was decided."""
-        if until is None:
-            until = at + self._limits.bosh_wait_seconds
-        if at >= until:
+        if waited is None:
+            waited = _Waiting(unit, body, at + self._limits.bosh_wait_seconds, _POLL)
+        if at >= waited.until:
             return self._refused(at, unit, "out_of_turn", frames)
-        self._waits = _Waiting(unit, body, until)
-        self.due = at + _POLL
+        self._waits = waited
+        self.due = at + waited.poll
+        waited.poll = min(2 * waited.poll, _POLL_MOST)
         return False
 
     def _created(self, at: float, body: Body, rid: int) -> _Session | None:
@@ -567,21 +605,26 @@ class BoshDecoder:
 
     def _known(self, sid: str, rid: int, at: float) -> _Session | None:
         """The session of that name; None: it did not begin here, or is forgotten."""
-        found = self._memory.get(self._key(sid), at) if len(sid) <= _SID else None
-        if not isinstance(found, _Session):
-            if not self._loose and self._flow.file is None:
+        client = self._client(at)
+        found = client.get(sid, at)
+        if found is None:
+            if (not self._loose and self._flow.file is None) or len(sid) > _SID:
                 return None
             # Of a capture, or of what a fault that was let pass has left: read from its middle.
             found = _Session(self._make, rid, loose=True)
             found.sid = sid
-        elif found.over:
-            return None
-        self._memory.put(self._key(sid), found, at + self._limits.bosh_seconds)
+        client.heard_of(found, at, self._limits)
         return found
 
-    def _key(self, sid: str) -> str:
+    def _client(self, at: float) -> _Client:
+        """The sessions of this connection's client at its server."""
         flow = self._flow
-        return f"bosh:{flow.client.ip} {flow.server_name or flow.server.ip}:{flow.server.port} {sid}"
+        key = f"bosh:{flow.client.ip} {flow.server_name or flow.server.ip}:{flow.server.port}"
+        found = self._memory.get(key, at)
+        if not isinstance(found, _Client):
+            found = _Client()
+        self._memory.put(key, found, at + self._limits.bosh_seconds)
+        return found
 
     def _refused(self, at: float, unit: HttpUnit, name: str, frames: list[Frame]) -> bool:
         """Not sent on: answered by us in the protocol's words (XEP-0124 17.2), where that answer has its place."""
@@ -594,7 +637,7 @@ class BoshDecoder:
         return True
 
     def _ask(self, session: _Session, rid: int, unit: HttpUnit, *, creates: bool = False) -> None:
-        self._request = unit
+        self._request = HttpUnit(b"", unit.head, unit.first, {}, b"")
         self._owing += 1
         self._asked.append(_Asked(session, rid, creates, bool(unit.words(b"expect")) and CONTINUE not in self._edits))
 
@@ -612,7 +655,7 @@ class BoshDecoder:
         return tuple(gone)
 
     def _read_request(
-        self, at: float, unit: HttpUnit, body: Body, session: _Session, rid: int, digest: bytes, frames: list[Frame],
+        self, at: float, unit: HttpUnit, body: Body, session: _Session, rid: int, frames: list[Frame],
     ) -> bool:
         get = body.attributes.get
         stream = get("stream")
@@ -629,7 +672,7 @@ class BoshDecoder:
             return self._wrong(UP, at, unit, "restart", frames)
         session.keys = session.keys or get("newkey") is not None
         self._session = session
-        block = _Block(unit, body, session, session.begin(rid, digest, self._limits))
+        block = _Block(unit, body, session, session.begin(rid, body.digest, self._limits))
         block.without = self._without(unit)
         edit = None
         if block.without:
@@ -695,8 +738,8 @@ class BoshDecoder:
         if asked.creates and not terminates:
             if sid is None or not sid or len(sid) > _SID:
                 return self._wrong(DOWN, at, unit, "no_sid", frames)
-            known = self._memory.get(self._key(sid), at)
-            if isinstance(known, _Session) and known is not session and not known.over:
+            known = self._client(at).get(sid, at)
+            if known is not None and known is not session:
                 # A creation that was sent again: its session lives, and knows who is signed on.
                 session = self._session = known
             else:
@@ -705,9 +748,9 @@ class BoshDecoder:
                     return self._wrong(DOWN, at, unit, "bad_body", frames)
         elif sid is not None and session.sid is not None and sid != session.sid:
             return self._wrong(DOWN, at, unit, "another_session", frames)
-        if session.sid is not None and not session.over:
-            self._memory.put(self._key(session.sid), session, at + self._limits.bosh_seconds)
-        once = _Once(hashlib.blake2b(body.text, digest_size=16).digest())
+        if session.sid is not None:
+            self._client(at).heard_of(session, at, self._limits)
+        once = _Once(body.digest)
         turn = session.turns.get(asked.rid)
         if turn is not None:
             before = turn.down
@@ -1057,7 +1100,7 @@ SPEC = Spec(
     not_decoded=(
         "the script form (XEP-0124 19): refused", "content codings: refused", "several streams in one session: refused",
         "in-band bytestreams over BOSH: refused", "other requests on the connection but preflights: refused",
-        "HTTP/1.0, responses without a length",
+        "HTTP/1.0, responses without a length: refused", "words in fields of heads and in attributes of bodies",
     ),
     edits=(
         Edit(STRIP_CODINGS, "Accept-Encoding, TE and the server's offer of codings (accept) are taken out: compressed "

@@ -200,7 +200,7 @@ def test_what_is_untouched_leaves_as_it_came(edits: tuple[str, ...]) -> None:
 
 def test_notices_wait_for_the_next_body_on_whatever_connection() -> None:
     """Nothing can be said to a client that has not asked; what waits is bounded, and what finds no room is told."""
-    peers = Peers(limits=Limits(inject_bytes=2000))
+    peers = Peers(limits=Limits(bosh_owed_bytes=2000))
     one, two = peers.signed_on(), peers.connection()
     assert one.inject(Notice("A word & more"), DOWN) == []
     for _ in range(20):
@@ -272,6 +272,25 @@ def test_a_session_that_is_forgotten_is_refused() -> None:
     assert faults(Peers(()).connection().feed(Chunk(UP, 1.0, post(NEXT)))) == ["xmpp_bosh.unknown_session"]
 
 
+def test_the_sessions_of_one_client_make_room_for_each_other_alone() -> None:
+    """Those without a user first, and of no other client; nothing else of the memory is used up."""
+    peers = Peers(limits=Limits(bosh_logins=3, bosh_sessions=2))
+    peers.signed_on()
+    other = peers.connection(client="10.0.0.2")
+    play(other, bound(test_xmpp.login(), sid="s1"))
+    for number in range(9):
+        play(peers.connection(), [(UP, create(5)), (DOWN, created(f"n{number}"))])
+    assert [peers.connection().feed(Chunk(UP, 1.0, post(6, sid=f"n{number}")))[-1].edit == UNKNOWN_SESSION
+            for number in (0, 5, 8)] == [True, True, False]
+    assert not peers.connection().feed(Chunk(UP, 1.0, post(NEXT)))[-1].edit
+    for name in ("t1", "t2"):
+        dec = peers.connection()
+        play(dec, [*bound(test_xmpp.login(), sid=name), (UP, post(NEXT, sid=name))])
+    assert peers.connection().feed(Chunk(UP, 1.0, post(NEXT + 1)))[-1].edit == UNKNOWN_SESSION
+    assert not peers.connection(client="10.0.0.2").feed(Chunk(UP, 1.0, post(NEXT)))[-1].edit
+    assert len(peers.memory) == 2
+
+
 def test_requests_are_read_in_the_order_of_their_numbers() -> None:
     """One that is ahead waits, and is read as soon as the one in front of it was, without anything more of its own."""
     peers = Peers()
@@ -282,7 +301,8 @@ def test_requests_are_read_in_the_order_of_their_numbers() -> None:
     assert getattr(two, "due", None) == pytest.approx(1.05)
     assert two.feed(Chunk(UP, 1.05, b"")) == []
     assert words(one.feed(Chunk(UP, 1.06, post(NEXT, say("first"))))) == ["first"]
-    found = two.feed(Chunk(UP, 1.1, b""))
+    assert two.feed(Chunk(UP, 1.1, b"")) == []  # twice as long as the first time
+    found = two.feed(Chunk(UP, 1.16, b""))
     assert words(found) == ["second"]
     assert (getattr(two, "due", 0), two.pending(UP)) == (None, 0)
 
@@ -337,7 +357,7 @@ def test_one_sent_again_before_it_was_judged_waits_for_that() -> None:
     first, = one.feed(Chunk(UP, 1.0, data))
     assert two.feed(Chunk(UP, 1.0, data)) == []
     went = sent(one.apply(first, [Verdict(Action.BLOCK)]), UP)
-    again, = two.feed(Chunk(UP, 1.1, b""))
+    again, = two.feed(Chunk(UP, 1.2, b""))
     assert sent(two.apply(again, ()), UP) == went
 
 
@@ -502,6 +522,8 @@ def test_in_band_files_are_refused() -> None:
     message(b"POST /http-bind HTTP/1.0", tag({"rid": NEXT, "sid": "s1"}), FIRST),
     message(b"POST http://x/http-bind HTTP/1.1", tag({"rid": NEXT, "sid": "s1"}), FIRST),
     message(b"PUT /http-bind HTTP/1.1", tag({"rid": NEXT, "sid": "s1"}), FIRST),
+    message(REQUEST, tag({"rid": NEXT, "sid": "s1"}), (*FIRST, b"Connection: close, Content-Length")),
+    PREFLIGHT.replace(b"Request-Method: POST", b"Request-Method: GET"),
     b"\r\n" + post(NEXT), b"\n" + post(NEXT),
     b"GET /index.html HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
     b"GET /http-bind?%3Cbody%20rid='5'%20sid='s1'/%3E HTTP/1.1\r\nHost: a\r\n\r\n",

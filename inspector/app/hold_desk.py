@@ -32,6 +32,7 @@ from inspector.engine.holding import SEALED, bare
 from inspector.model import DOWN, STEPS, UP, Arrived, Cover, Held, Limits, Notice, Place, Released, Told
 from inspector.store.holds import WAITING, Damaged, HoldError, HoldFull, HoldStore, Item, Opened
 from inspector.store.lines import shown
+from inspector.store.retention import Clock
 
 if TYPE_CHECKING:
     from inspector.app.config import Config
@@ -126,7 +127,7 @@ def open_desk(loaded: Config, floor: Floor, put: Put, current: Callable[[], Conf
     desk = HoldDesk(
         store, floor, put, limits=lambda: current().limits,
         rules=lambda: Rules(current().on_expiry, frozenset(current().four_eyes)),
-        tell=lambda sentence: logs.tell("warning", sentence))
+        tell=lambda sentence: logs.tell("warning", sentence), settled=Clock().settled)
     try:
         desk.open()
     except HoldError as fault:
@@ -151,8 +152,10 @@ class HoldDesk:
     def __init__(
         self, store: HoldStore, floor: Floor, put: Put, *, limits: Callable[[], Limits] = Limits,
         rules: Callable[[], Rules] = Rules, tell: Callable[[str], None] = lambda _: None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.time, settled: Callable[[float | None], bool] = lambda _: True,
     ) -> None:
+        """`settled`: whether the clock can be believed, given the latest time that an item says
+        (store/retention.Clock)."""
         self.store = store
         self.floor = floor
         self.limits = limits
@@ -165,6 +168,9 @@ class HoldDesk:
         self._put = put
         self._tell = tell
         self._clock = clock
+        self._settled = settled
+        self._unsettled = False
+        """The administrator has been told that nothing expires at present."""
         self._started = 0.0
         self._rows = 0
         self._pool = ThreadPoolExecutor(THREADS, "hold")
@@ -808,12 +814,22 @@ class HoldDesk:
         now = self._clock()
         if self._unwritten or self._lost_ones:
             await self._write_again()
-        if now - self._looked_at >= min(LOOK_SECONDS, self.limits().hold_seconds / 10):
+        # A clock that was set back is no reason to look no more.
+        if abs(now - self._looked_at) >= min(LOOK_SECONDS, self.limits().hold_seconds / 10):
             self._looked_at = now
-            for item in await self._do(self.store.due, now, DUE):
-                await self._expire(item)
+            if await self._believed():
+                for item in await self._do(self.store.due, now, DUE):
+                    await self._expire(item)
         if self._changed:
             await self._count()
+
+    async def _believed(self) -> bool:
+        """Whether the clock may end what waits: one that jumped years ahead would end all of it at once."""
+        settled = self._settled(await self._do(self.store.latest))
+        if not settled and not self._unsettled:
+            self._tell("the clock was set, or nothing was held for long: nothing that is held expires for a day")
+        self._unsettled = not settled
+        return settled
 
     async def _expire(self, item: Item) -> None:
         async with self._turn(item.id):

@@ -418,6 +418,12 @@ class HoldStore:
                 "ORDER BY expires LIMIT ?", at, limit)
         return [_item(row) for row in rows]
 
+    def latest(self) -> float | None:
+        """The latest time that an item says; None: there is none."""
+        with self._guard():
+            found = self._row("SELECT max(since) FROM items")[0]
+        return None if found is None else float(found)
+
     def counts(self) -> tuple[dict[str, int], int]:
         """(items by state, bytes on disk)."""
         with self._guard():

@@ -635,6 +635,38 @@ def test_nothing_expires_in_silence(tmp_path: Path, rule: Any) -> None:
     run(work())
 
 
+def test_a_clock_that_jumps_ends_nothing_that_waits(tmp_path: Path) -> None:
+    """While the clock cannot be believed nothing expires, and the administrator reads it once; one that is set back is
+    looked at again, and what is due then expires."""
+    async def work() -> None:
+        async with desk(tmp_path / "q", hold_seconds=100) as it:
+            believed, asked = False, []
+
+            def settled(last: float | None) -> bool:
+                asked.append(last)
+                return believed
+
+            it._settled = settled
+            await it.keep(held("h1"), -1)
+            it.now += 1e9
+            await it.look()
+            it.now += 1e6
+            await it.look()
+            assert await it.state("h1") == "held"
+            assert asked == [1000.0, 1000.0]
+            assert it.sentences == [
+                "the clock was set, or nothing was held for long: nothing that is held expires for a day"]
+            believed = True
+            it.now = 1050.0
+            await it.look()
+            assert await it.state("h1") == "held"
+            assert len(asked) == 3
+            it.now = 1111.0
+            await it.look()
+            assert await it.state("h1") == "expired"
+    run(work())
+
+
 def test_erase_and_rotate(tmp_path: Path) -> None:
     """By an operator, with a row; what is being sent at this moment is not erased under its session's hands."""
     async def work() -> None:

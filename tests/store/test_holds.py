@@ -261,6 +261,7 @@ def test_a_host_of_many_addresses_has_one_quota(tmp_path: Path) -> None:
 def test_quotas(tmp_path: Path) -> None:
     """Of all and of one client; what has ended counts for neither, and gives way, the oldest first."""
     store = made(tmp_path / "q", hold_items=4, hold_client_items=3)
+    assert store.latest() is None
     for number in range(3):
         store.keep(held(f"h{number}"), 1.0)
     with pytest.raises(HoldFull, match="client"):
@@ -273,6 +274,7 @@ def test_quotas(tmp_path: Path) -> None:
     (gone,) = store.keep(held("h4", client="10.0.0.7"), 40.0)
     assert (gone.id, gone.state) == ("h1", "denied")
     assert store.counts()[0] == {"delivered": 1, "erased": 1, "held": 3}
+    assert store.latest() == 40.0
     assert [item.id for item in store.items(ENDED)] == ["h0"]
     store.close()
 

@@ -806,6 +806,8 @@ class BoshDecoder:
                     session.sign_on = event
         if session.sign_on is not before:
             self._user = session.sign_on
+            if session.sid is not None:
+                self._client(at).heard_of(session, at, self._limits)
         elif before is not None and before is not self._user:
             # This connection's part of the engine does not know yet who is signed on.
             self._user = before

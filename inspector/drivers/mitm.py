@@ -569,7 +569,7 @@ class StockLink(proxy_server.LiveConnectionHandler):
             return
         self.lingering = True
         if self.conversation is not None and not self.conversation.over:
-            self.conversation.end()
+            self.conversation.lost()
         self.limit(None)
         self.deadline = self.host.later(self.host.limits.close_seconds, self.abort)
         for conn, io in list(self.transports.items()):

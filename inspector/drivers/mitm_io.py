@@ -206,9 +206,7 @@ class Side(asyncio.Protocol):
             conversation.closed(self.way)
         elif state == FAILED:
             # A broken record, or a fatal alert: this connection can not go on, nor can the other
-            conversation.closed(self.way)
-            if not conversation.over:
-                conversation.end()
+            conversation.broken(self.way)
 
     def write(self, data: bytes) -> None:
         """Send plain bytes to this peer."""
@@ -598,7 +596,7 @@ class Link:
             return
         self.lingering = True
         if self.conversation is not None and not self.conversation.over:
-            self.conversation.end()
+            self.conversation.lost()
         self.fast = None
         self.layer = None
         self.limit(None)

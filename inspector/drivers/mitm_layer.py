@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+import msgspec
+
 from inspector.drivers.spool import Spool as Disk
 from inspector.drivers.spool import Spooled, SpoolError
 from inspector.model import (
@@ -292,6 +294,16 @@ class Conversation:
         if self.over or self.session.over:
             return
         self._only_news(self._effects(Killed(self._host.clock(), "both sides have ended")))
+
+    def broken(self, way: Way) -> None:
+        """The connection of the peer that writes `way` cannot go on (TLS that is broken), nor can the other one."""
+        self.closed(way)
+        self.lost()
+
+    def lost(self) -> None:
+        """Both connections end now: nobody is spoken to, and what the session leaves behind is told."""
+        self._settle()
+        self.end()
 
     def splice(self, protocol: str, why: str) -> None:
         """TLS that is left alone: the session will pass it on unread, or cut."""
@@ -577,7 +589,10 @@ class Conversation:
             return
         self.over = True
         behind, self._behind = self._behind, None
-        self._only_news(behind or ())
+        # What was to be sent behind a row has not been.
+        self._only_news(
+            msgspec.structs.replace(effect, sent=False) if isinstance(effect, Came) else effect
+            for effect in behind or ())
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

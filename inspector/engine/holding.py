@@ -308,12 +308,12 @@ class Holding:
         """Some decoders write when their peer asks (BOSH): what they were given is delivered when it has left."""
         decoder, left = self._session.decoder, []
         for held, given in self._owed:
-            if given is not decoder:
-                out.append(Came(held.id, False))
-            elif given.owes(held.way):  # type: ignore[attr-defined]
+            if not given.owes(held.way):  # type: ignore[attr-defined]
+                out.append(Came(held.id, True))
+            elif given is decoder:
                 left.append((held, given))
             else:
-                out.append(Came(held.id, True))
+                out.append(Came(held.id, False))
         self._owed = left
 
     def _is_his(self, held: Held) -> bool:
@@ -328,6 +328,8 @@ class Holding:
     def end(self, at: float, out: list[Effect]) -> None:
         """The session is over: what was not stored waits for nobody, what was not sent is sent elsewhere."""
         self.give_up(None, at, out)
+        if self._owed:
+            self._paid(out)  # its last answer may have had it
         for held in (*(owed for owed, _ in self._owed), *self._released):
             out.append(Came(held.id, False))
         self._owed.clear()

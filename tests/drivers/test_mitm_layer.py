@@ -538,3 +538,21 @@ def test_what_is_said_behind_starttls_is_told_when_its_row_is_on_disk() -> None:
     assert world.done == [start, "injection first"]
     world.thens.pop()()
     assert world.done[2:] == ["cut"]
+
+
+def test_what_waited_behind_a_row_and_was_never_sent_is_not_called_delivered() -> None:
+    """A released message stood behind the row when the link was aborted: it is sent elsewhere."""
+    world = World([barrier(), Send(DOWN, b"released"), Came("h1", True)])
+    world.talk.receive(UP, b"x")
+    world.talk.end()
+    assert world.done == ["malformed first", ("f00", Came("h1", False)), "cut"]
+
+
+def test_a_connection_that_is_broken_off_has_its_last_rows() -> None:
+    """TLS that is broken cannot go on: nobody is spoken to, and what the session leaves behind is told."""
+    world = World([], [Send(UP, b"bye"), Came("h1", False), Note(0, {"name": "flow"}), Cut("x")])
+    world.talk.broken(UP)
+    assert [type(given) for given in world.inputs] == [Closed, Killed]
+    assert world.done == [("f00", Came("h1", False)), "flow", "cut"]
+    world.talk.broken(UP)
+    assert world.done[3:] == []

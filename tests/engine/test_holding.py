@@ -36,6 +36,7 @@ from inspector.model import (
     Input,
     Judged,
     Kept,
+    Killed,
     Limits,
     Message,
     Note,
@@ -602,3 +603,19 @@ def test_a_release_that_covers_one_of_two_held_events_is_not_used_up() -> None:
     talk(Kept(effect.id, START))
     assert [(row["asked"], row["did"], row["held"]) for row in talk.rows("verdict")] == [
         ("hold", "hold", effect.held.id)] * 2
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_a_decoder_wrote_with_its_last_answer_is_delivered(waits: bool) -> None:
+    """It writes when its peer asks (BOSH): what has left when the session ends was sent, what has not was not."""
+    talk = Talk()
+    decoder: Any = talk.session._decoder
+    decoder.release = lambda *_: [Send(UP, b"")]
+    decoder.owes = lambda _: True
+    talk(Released(START, held_item()))
+    deliver, = talk.of(Deliver)
+    talk(Kept(deliver.id, START))
+    assert talk.of(Came) == []
+    decoder.owes = lambda _: waits
+    talk(Killed(START, "the end"))
+    assert talk.of(Came) == [Came("h1", not waits)]

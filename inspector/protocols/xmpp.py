@@ -7,8 +7,9 @@ Read: chat in every form (RFC 6121 §5; XEP-0071, 0224, 0245, 0301, 0308, 0394, 
 presence and status, roster and blocking (RFC 6121 §2; XEP-0016, 0191), copies (0203, 0280, 0313, 0297), file offers
 (0047, 0065, 0066, 0095/0096, 0231, 0234, 0260, 0261, 0363, 0385, 0447) with the content of in-band bytestreams (0047)
 and where other content will travel, calls (0166, 0167, 0353), end-to-end encryption by its marks (0027, 0364, 0373,
-0380, 0384, RFC 3923), identity (SASL and bind, 0078, 0388 with 0386), stream management (0198). Between servers: the
-same stanzas, whose senders' domains are proved by dialback (0220) or SASL EXTERNAL, one way or both (0288).
+0380, 0384, RFC 3923), identity (SASL and bind, 0078, 0388 with 0386), stream management (0198), streams compressed by
+zlib (0138; docs/decisions/0084). Between servers: the same stanzas, whose senders' domains are proved by dialback
+(0220) or SASL EXTERNAL, one way or both (0288).
 
 Not decoded: BOSH, WebSocket; component streams and SASL security layers (told as undecryptable);
 pictures that travel inside stanzas (0084, 0153, 0231); Google Talk's own transport of files; attributes of extensions

@@ -16,13 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inspector.engine.world import SharedMemory
-from inspector.model import DOWN, PASSED, UP, Address, Chunk, Flow, Hold, Limits, Recode, Released, Send, Way
+from inspector.model import DOWN, PASSED, UP, Address, Chunk, Cut, Flow, Hold, Limits, Recode, Released, Send, Way
+from inspector.protocols.registry import BY_NAME
 from inspector.protocols.xmpp import EDITS, SPEC, XmppDecoder
 from tests.engine.toy import ToyPolicy
 from tests.protocols.test_xmpp_servers import BLOCK as REFUSED
 from tests.protocols.test_xmpp_servers import Link
 from tests.protocols.test_xmpp_servers import head as server_head
 from tests.protocols.test_xmpp_servers import message as server_message
+from tests.protocols.websocket_frames import HANDSHAKE, framed
 from tests.protocols.xmpp_talks import in_band, si_answer, si_offer
 from tests.protocols.zlib_talks import (
     ANSWER,
@@ -152,6 +154,20 @@ class TestTheSwitch:
         both.say(UP, head(UP, "jabber:server"))
         assert both.over
         assert [name for name, _ in both.troubles()] == ["malformed"]
+
+    def test_not_inside_a_carrier(self) -> None:
+        """In a WebSocket nobody could tell where the compressed part begins: the session ends."""
+        spec = BY_NAME["xmpp_websocket"]
+        dec = spec.decoder(Flow("f", Address("10.0.0.1", 1), Address("192.0.2.1", 80), opened=0.0), Limits(),
+                           SharedMemory(10), OPEN)
+        acts: list[object] = []
+        said = [(way, text.encode()) for way, text in [*HEADS, *LOGIN, (DOWN, features(OFFER)), (UP, ASK),
+                                                       (DOWN, ANSWER)]]
+        for way, data in [*HANDSHAKE, *framed(said)]:
+            for frame in dec.feed(Chunk(way, 1.0, data)):
+                acts = list(dec.apply(frame, [PASSED] * len(frame.events)))
+        assert any(isinstance(act, Cut) for act in acts)
+        assert not any(isinstance(act, Recode) for act in acts)
 
     def test_nothing_of_ours_is_said_while_it_is_agreed_on(self) -> None:
         """Between question and answer, and before the new stream is open, there is no place for words of ours."""

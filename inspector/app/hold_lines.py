@@ -225,7 +225,9 @@ class Lines:
     def cover(self, cover: Cover) -> None:
         self._covers.pop(cover.hold, None)
         if cover.until > self._now():
-            while len(self._covers) >= COVERS:
+            # The oldest gives way where there is no room; what is over need not wait for that.
+            while self._covers and (len(self._covers) >= COVERS
+                                    or next(iter(self._covers.values())).until <= self._now()):
                 self._covers.popitem(last=False)
             self._covers[cover.hold] = cover
         for line in self._workers:

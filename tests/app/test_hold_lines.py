@@ -208,6 +208,19 @@ def test_releases_cover_in_all_workers_also_in_one_that_comes_later() -> None:
     run(work)
 
 
+def test_releases_that_cover_nothing_any_more_are_forgotten() -> None:
+    """With the next one: what is over does not stay until there is no room."""
+    async def work(floor: Floor) -> None:
+        for number in range(5):
+            floor.lines.cover(msgspec.structs.replace(COVER, hold=f"old{number}"))
+        assert len(floor.lines._covers) == 5
+        floor.now = 101.0
+        floor.lines.cover(msgspec.structs.replace(COVER, hold="new", until=200.0))
+        assert list(floor.lines._covers) == ["new"]
+
+    run(work)
+
+
 def test_a_worker_hears_of_releases_when_it_can() -> None:
     """Before it is ready nobody there would listen."""
     async def work(floor: Floor) -> None:

@@ -28,7 +28,7 @@ SHORT: dict[str, Any] = {
 
 def soak(folder: Path, seconds: float, plan: dict[str, Any]) -> dict[str, Any]:
     """Run it, `seconds` at most; what it tells."""
-    plan = {**plan, "ports": [free_port() for _ in range(7)]}
+    plan = {**plan, "ports": [free_port() for _ in range(8)]}
     words = [sys.executable, "-m", "bench.mixed", str(folder), json.dumps(plan)]
     with (folder / "told").open("wb") as told:
         # A session of its own: whatever happens, nothing of it outlives the test.

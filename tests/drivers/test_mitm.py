@@ -20,10 +20,12 @@ from inspector.model import (
     DOWN,
     UP,
     Chunk,
+    Closed,
     Cut,
     Effect,
     Expect,
     Input,
+    Killed,
     Limits,
     Secured,
     Send,
@@ -541,5 +543,39 @@ def test_tls_ends_with_close_notify_on_both_legs(tmp_path: Path, pki: Pki, stock
                 assert await asyncio.to_thread(talk, run.port, pki.client()) == b""
                 assert await serving == b"hello"
                 await until(lambda: not run.gateway.links)
+
+    run(scenario)
+
+
+def test_a_session_whose_tls_is_broken_is_told_so(tmp_path: Path, pki: Pki) -> None:
+    """A record that is none, in the middle of a session: both connections end, and the session hears of its end, or its
+    last rows were never written and what it was about to deliver stayed in between for ever."""
+
+    async def scenario() -> None:
+        async with (
+            serving(echo, ssl=pki.server("chat.test")) as upstream,
+            running(tmp_path, reverse(upstream), tls=pki.settings()) as run,
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", run.port)
+            coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = pki.client().wrap_bio(coming, going, server_hostname="chat.test")
+            while True:
+                try:
+                    tls.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    writer.write(going.read())
+                    coming.write(await reader.read(65536))
+            tls.write(b"hello")
+            writer.write(going.read())
+            await until(lambda: run.sessions and any(isinstance(given, Chunk) for given in run.sessions[0].inputs))
+            writer.write(b"\x17\x03\x03\x00\x20" + bytes(32))
+            while await reader.read(65536):
+                pass
+            writer.close()
+            await until(lambda: not run.gateway.links)
+            inputs = run.sessions[0].inputs
+            ended = {given.way for given in inputs if isinstance(given, Closed)}
+            assert ended == {UP, DOWN} or any(isinstance(given, Killed) for given in inputs)
 
     run(scenario)

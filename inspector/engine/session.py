@@ -553,7 +553,7 @@ class Session:
 
     def _may_recode(self) -> bool:
         """Not where bytes in the coding have left already, as somebody else's."""
-        return self.dry or not any(self._late)
+        return not any(self._late)
 
     def _begin_coding(self, coding: Coding, at: float, world: World, out: list[Effect]) -> None:
         """What is sent from here on is written in it."""

@@ -28,6 +28,8 @@ WINDOW_BITS = 12
 memory."""
 MEMORY_LEVEL = 5
 """32 KiB a way, together with that window: (1 << (bits + 2)) + (1 << (level + 9)), by zlib's manual."""
+_INPUT = 4096
+"""Compressed bytes that zlib is given at a time: what it does not take it copies, for each piece that they become."""
 _INFLATE_BITS = 0
 """The window that the stream's first bytes ask for, 32 KiB at most."""
 
@@ -50,44 +52,46 @@ class Deflated:
 
     def read(self, way: Way, data: bytes) -> Iterator[bytes | PeerError]:
         """See Coding.read: pieces of `deflated_piece_bytes` at most."""
-        limits, inflate = self._limits, self._inflate[way]
+        limits = self._limits
         fault = self._fault[way]
+        if fault is None:
+            self._credit[way] = min(self._credit[way], limits.deflated_burst_bytes) + limits.deflated_ratio * len(data)
+            for start in range(0, len(data), _INPUT):
+                yield from self._some(way, data[start:start + _INPUT])
+                fault = self._fault[way]
+                if fault is not None:
+                    break
         if fault is not None:
             yield fault
-            return
-        size = limits.deflated_piece_bytes
-        credit = min(self._credit[way], limits.deflated_burst_bytes) + limits.deflated_ratio * len(data)
-        came, empty = 0, self._empty[way] + len(data)
-        while data or came:
-            if inflate.eof:
-                if data:
-                    yield self._broken(way, "deflated_behind_end")
-                break
+
+    def _some(self, way: Way, data: bytes) -> Iterator[bytes]:
+        """What a few bytes become; `_fault` says why no more of it."""
+        inflate, size = self._inflate[way], self._limits.deflated_piece_bytes
+        self._empty[way] += len(data)
+        while not inflate.eof:
             try:
                 piece = inflate.decompress(data, size)
             except zlib.error:
                 # zlib's own words say no more than this to a peer or a reader of the log.
-                yield self._broken(way, "deflated_broken")
-                break
+                self._break(way, "broken")
+                return
             data = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
-            came = len(piece)
-            if not came:
+            if piece:
+                self._empty[way] = 0
+                self._credit[way] -= len(piece)
+                if self._credit[way] < 0:
+                    self._break(way, "too_much")
+                    return
+                yield piece
+            if len(piece) < size and not data:
                 break
-            credit -= came
-            empty = 0
-            if credit < 0:
-                yield self._broken(way, "deflated_too_much")
-                break
-            yield piece
-            if came < size and not data:
-                break
-        self._credit[way], self._empty[way] = credit, empty
-        if empty > limits.deflated_empty_bytes and self._fault[way] is None:
-            yield self._broken(way, "deflated_emptiness")
+        if inflate.eof and data:
+            self._break(way, "behind_end")
+        elif self._empty[way] > self._limits.deflated_empty_bytes:
+            self._break(way, "emptiness")
 
-    def _broken(self, way: Way, what: str) -> PeerError:
-        fault = self._fault[way] = PeerError(f"{self._name}.{what}", "", "undefined-condition")
-        return fault
+    def _break(self, way: Way, what: str) -> None:
+        self._fault[way] = PeerError(f"{self._name}.deflated_{what}", "", "undefined-condition")
 
     def write(self, way: Way, data: bytes) -> bytes:
         """See Coding.write."""

@@ -125,6 +125,15 @@ def test_flushes_of_nothing_come_to_an_end(size: int) -> None:
     assert read(coding, cuts(few, size)) == (b"", "toy.deflated_emptiness")
 
 
+def test_behind_an_end_that_comes_alone() -> None:
+    """The last bytes of a stream say nothing; what stands behind them in the same bytes is refused all the same."""
+    whole = zlib.compress(TEXT)
+    for at in range(1, 8):
+        coding = made()
+        said, fault = read(coding, [whole[:-at], whole[-at:] + b"tail"])
+        assert (said, fault) == (TEXT, "toy.deflated_behind_end"), at
+
+
 def test_behind_the_end_of_a_stream_nothing_may_come_later_either() -> None:
     """The end is no fault, the next byte is; no byte is none."""
     coding = made()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -378,11 +378,20 @@ def secure_layers(context: Context, link: Any, effect: StartTls | None, hello: b
         server.error = "the name to verify is not a host name"
         return Threshold(context, link, effect, hello)
     server.sni = name
-    server.alpn_offers = context.client.alpn_offers
+    server.alpn_offers = readable(context.client.alpn_offers)
     top = ServerTls(context)
     top.child_layer = Threshold(context, link, effect, hello)
     link.hold(client=effect is None, server=False)
     return top
+
+
+def readable(offers: Sequence[bytes]) -> Sequence[bytes]:
+    """The protocols that the server of a connection that is opened is offered. Nobody here reads HTTP/2: XMPP inside it
+    (BOSH, WebSocket) would pass unread, so it is left out where the client can do without."""
+    return [each for each in offers if each != _HTTP2] if _HTTP1 in offers else offers
+
+
+_HTTP1, _HTTP2 = b"http/1.1", b"h2"
 
 
 def answer_hook(contexts: Any, hook: commands.StartHook, listener: str | None = None) -> bool:

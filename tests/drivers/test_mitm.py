@@ -120,6 +120,25 @@ def test_tls_from_byte_0_is_opened_on_both_legs(tmp_path: Path, pki: Pki, stock_
     run(scenario)
 
 
+@pytest.mark.parametrize(("offered", "chosen"), [(["h2", "http/1.1"], "http/1.1"), (["h2"], "h2")])
+def test_http_2_is_not_agreed_on_where_the_client_can_do_without(
+    tmp_path: Path, pki: Pki, offered: list[str], chosen: str,
+) -> None:
+    """XMPP over HTTP/2 would pass unread; who speaks nothing else is left alone."""
+
+    async def scenario() -> None:
+        async with (
+            serving(echo, ssl=pki.server("chat.test", ["h2", "http/1.1"])) as upstream,
+            running(tmp_path, reverse(upstream), tls=pki.settings()) as run,
+        ):
+            _, writer = await tls_to(run, pki.client(alpn=offered), "chat.test")
+            assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == chosen
+            writer.close()
+            await until(lambda: not run.gateway.links)
+
+    run(scenario)
+
+
 def test_nothing_is_forged_for_a_server_that_fails(tmp_path: Path, pki: Pki, stock_io: bool) -> None:
     """A certificate for another name: the client gets a fatal alert, never a certificate of ours."""
 

@@ -112,7 +112,8 @@ class Ends:
                     self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     try:
                         serve(self.request)
-                    except OSError:
+                    except (OSError, struct.error, IndexError):
+                        # The connection ended, in front of what it was for or in its middle.
                         pass
 
             server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)

@@ -49,6 +49,8 @@ HARMFUL = b"tulips-that-bite"
 """A file with these bytes is refused."""
 PATIENCE = 60.0
 """Seconds until an answer that did not come in a living session is called lost: the machine is shared."""
+DOWN_EVERY = 30
+"""Of so many messages that pass, one is answered with another one beside that the gateway must hold on its way down."""
 FLOOD = 3000
 """Messages that a server writes to somebody who does not read."""
 
@@ -101,6 +103,8 @@ class Ledger:
     held: dict[int, Session] = field(default_factory=dict)
     """Numbers of what was to be held, and of what was to be refused."""
     refused: dict[int, Session] = field(default_factory=dict)
+    inbound: set[int] = field(default_factory=set)
+    """Of what is held, what the server has written: it comes to a client."""
     came: Counter[int] = field(default_factory=Counter)
     """Times that what was to be held or refused came to the server."""
     waits: list[float] = field(default_factory=list)
@@ -134,6 +138,9 @@ class Ledger:
 
     def arrived(self, unit: bytes, answer: Callable[[bytes], bytes]) -> bytes | None:
         """The server has a unit with a text; the unit that it answers, None: nothing."""
+        if REFERENCE.search(unit):
+            self.counts["writers outside were told"] += 1
+            return None
         found = NUMBER.search(unit)
         if found is None:
             self.fault(f"a text without a number came to the server: {unit[:80]!r}")
@@ -141,6 +148,8 @@ class Ledger:
         number = int(found[1])
         if number in self.held or number in self.refused:
             self.came[number] += 1
+            if number in self.inbound:
+                self.fault(f"no{number}x, written by the server, came to the server")
             return None
         said = self.open.get(number)
         if said is None and (late := self.late.pop(number, None)) is not None and not late.answer:
@@ -159,6 +168,24 @@ class Ledger:
         self.counts[f"came {said.kind}"] += 1
         said.answer = answer(b"re%dx %b" % (number, unit[found.end():found.end() + 80].partition(b"<")[0].strip()))
         return said.answer
+
+    def beside(self, unit: bytes, answer: Callable[[bytes], bytes]) -> bytes | None:
+        """What the server writes beside its answer, now and then."""
+        found = NUMBER.search(unit)
+        said = self.open.get(int(found[1])) if found else None
+        if said is None or said.kind != "pass" or self.counts["came pass"] % DOWN_EVERY:
+            return None
+        self.number += 1
+        self.counts["said hold, by the server"] += 1
+        self.held[self.number] = said.session
+        self.inbound.add(self.number)
+        return answer(b"no%dx %b, says the server" % (self.number, WORDS["hold"].encode()))
+
+    def inside(self, number: int) -> None:
+        """A client has read something that the server has written of itself."""
+        self.came[number] += 1
+        if number not in self.inbound:
+            self.fault(f"no{number}x came to a client, and was not written for one")
 
     def back(self, unit: bytes) -> None:
         """A client has read an answer."""
@@ -388,12 +415,13 @@ class Client:
 
     def heard(self, unit: bytes) -> None:
         """A unit came."""
-        if b"re" in unit and (found := NUMBER.search(unit)) and found[0].startswith(b"re") and (
-            not REFERENCE.search(unit)
-        ):
+        found = NUMBER.search(unit)
+        if found is None or REFERENCE.search(unit):
+            self.ledger.read(unit)
+        elif found[0].startswith(b"re"):
             self.ledger.back(unit)
         else:
-            self.ledger.read(unit)
+            self.ledger.inside(int(found[1]))
 
     async def begin(self, port: int) -> None:
         """Connect, sign on and listen. Raises OSError, Gone."""
@@ -709,6 +737,9 @@ class Servers:
         said = self.ledger.arrived(unit, answer)
         if said is not None:
             wire.write(said)
+            more = self.ledger.beside(unit, answer)
+            if more is not None:
+                wire.write(more)
 
     async def xmpp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Plain."""

@@ -11,7 +11,7 @@ and where other content will travel, calls (0166, 0167, 0353), end-to-end encryp
 zlib (0138; docs/decisions/0084). Between servers: the same stanzas, whose senders' domains are proved by dialback
 (0220) or SASL EXTERNAL, one way or both (0288).
 
-Not decoded: BOSH, WebSocket; component streams and SASL security layers (told as undecryptable);
+Carried by others: WebSocket (xmpp_websocket), BOSH (xmpp_bosh). Not decoded: component streams and SASL security layers (told as undecryptable);
 pictures that travel inside stanzas (0084, 0153, 0231); Google Talk's own transport of files; attributes of extensions
 that are not known.
 
@@ -4154,7 +4154,7 @@ SPEC = Spec(
     applications=("jabber", "google_talk"),
     names_messages=True,
     not_decoded=(
-        "BOSH (XEP-0124) and WebSocket (RFC 7395)", "component streams (XEP-0114)",
+        "component streams (XEP-0114)",
         "in-band bytestreams between servers: refused",
         "pictures inside stanzas (XEP-0084, 0153, 0231)",
         "files over Jingle's ICE and data channels, over Google Talk's own transport",

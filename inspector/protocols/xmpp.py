@@ -11,8 +11,8 @@ and where other content will travel, calls (0166, 0167, 0353), end-to-end encryp
 zlib (0138; docs/decisions/0084). Between servers: the same stanzas, whose senders' domains are proved by dialback
 (0220) or SASL EXTERNAL, one way or both (0288).
 
-Carried by others: WebSocket (xmpp_websocket), BOSH (xmpp_bosh). Not decoded: component streams and SASL security layers (told as undecryptable);
-pictures that travel inside stanzas (0084, 0153, 0231); Google Talk's own transport of files; attributes of extensions
+Carried by others: WebSocket (xmpp_websocket), BOSH (xmpp_bosh). Not decoded: component streams and SASL security layers
+(told as undecryptable); pictures that travel inside stanzas (0084, 0153, 0231); Google Talk's own transport of files; attributes of extensions
 that are not known.
 
 Versions seen in captures: libpurple, slixmpp, Prosody 0.12, ejabberd-like servers.

@@ -11,8 +11,12 @@ from inspector.model import (
     Act,
     Action,
     Chunk,
+    Decoder,
+    DecoderFactory,
+    Flow,
     Frame,
     Limits,
+    Memory,
     Message,
     Notice,
     PeerError,
@@ -22,7 +26,7 @@ from inspector.model import (
     Way,
 )
 from inspector.model.carriers import Unit
-from inspector.wire.carried import Carried, CarriedDecoder, filled
+from inspector.wire.carried import Carried, CarriedApart, CarriedDecoder, filled
 from tests.engine.toy import FLOW, TOY, ToyDecoder
 
 
@@ -206,6 +210,20 @@ def test_a_spec_is_filled_with_what_it_carries() -> None:
     dec = spec.decoder(FLOW, Limits(), SharedMemory(4), frozenset())
     assert [type(event) for frame in dec.feed(Chunk(UP, 1.0, box(b"SAY bob x\n"))) for event in frame.events] == [
         Message]
+
+
+def test_a_carrier_whose_inner_streams_outlive_it_is_given_their_factory() -> None:
+    """It makes their decoders itself; the rest of its Spec is filled as any carrier's."""
+    made_with: list[object] = []
+
+    def build(flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str], inner: DecoderFactory) -> Decoder:
+        made_with.append(inner)
+        return inner(flow, limits, memory, edits)
+
+    spec = filled(Spec("apart", "Apart", TOY.probe, CarriedApart(build), carries="toy"), TOY)
+    dec = spec.decoder(FLOW, Limits(), SharedMemory(4), frozenset())
+    assert (made_with, spec.can) == ([TOY.decoder], TOY.can)
+    assert [type(event) for frame in dec.feed(Chunk(UP, 1.0, b"SAY bob x\n")) for event in frame.events] == [Message]
 
 
 def test_half_an_inner_unit_at_the_end_of_a_whole_one_is_a_fault() -> None:

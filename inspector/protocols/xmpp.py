@@ -12,8 +12,8 @@ zlib (0138; docs/decisions/0084). Between servers: the same stanzas, whose sende
 (0220) or SASL EXTERNAL, one way or both (0288).
 
 Carried by others: WebSocket (xmpp_websocket), BOSH (xmpp_bosh). Not decoded: component streams and SASL security layers
-(told as undecryptable); pictures that travel inside stanzas (0084, 0153, 0231); Google Talk's own transport of files; attributes of extensions
-that are not known.
+(told as undecryptable); pictures that travel inside stanzas (0084, 0153, 0231); Google Talk's own transport of files;
+attributes of extensions that are not known.
 
 Versions seen in captures: libpurple, slixmpp, Prosody 0.12, ejabberd-like servers.
 """

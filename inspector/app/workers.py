@@ -442,6 +442,7 @@ class Crew:
     async def _bury(self, hand: Hand) -> None:
         """See that its process ends; tell, and replace it, if that was not expected."""
         ended = await self._exit(hand, 1.0)
+        stuck = hand.state == "leaving" and (hand.process.returncode or 0) < 0
         served, hand.state = hand.state in ("serving", "leaving"), "gone"
         seated = not any(one is not hand and one.seat == hand.seat and one.state in ("ready", "serving", "starting")
                          for one in self.hands)
@@ -450,8 +451,10 @@ class Crew:
         empty(self._boxes[hand.number][0])
         hand.buried.set()
         await self._part()
-        if hand.expected or self._ending:
+        if self._ending or (hand.expected and not stuck):
             return
+        if not (served and seated):
+            self.writer.bury()  # no other worker comes to tell which sessions were lost
         self.deaths += 1
         detail = f"{hand} {ended}; it had {hand.sessions} sessions when it was asked last"
         logs.tell("error", detail)

@@ -121,6 +121,8 @@ class Writer:
         self._hurry = threading.Event()
         self._waited = threading.Event()
         self._idle = False
+        self._graves = False
+        """Somebody has died whose sessions are to be told lost."""
         self._ends: float | None = None
         self._base: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
@@ -193,6 +195,11 @@ class Writer:
             self._wake.set()
         elif self._idle:
             self._wake.set()
+
+    def bury(self) -> None:
+        """A process that wrote here has ended, and no other one takes its place: with our next commit it is told which
+        sessions were lost with it."""
+        self._graves = True
 
     @property
     def waiting(self) -> int:
@@ -285,6 +292,7 @@ class Writer:
         rows = [item.columns for item in batch if item.columns]
         living = [item.living for item in batch if item.living is not None]
         full = any(item.done is not None for item in batch) or any(about is not None for _, about in living)
+        graves = False
         try:
             if self._moved():
                 self._open()
@@ -298,10 +306,15 @@ class Writer:
             # The chain's end is read where nobody can come between: two processes that write one chain do not fork it.
             tables.append(base, self.chain, rows)
             tables.live(base, self.chain, living)
+            graves, self._graves = self._graves, False
+            lost = tables.lost(base, time.time(), "") if graves else []
+            tables.append(base, self.chain, [tables.columns_of(row, self.gateway, self.text) for row in lost])
             base.execute("COMMIT")
         except (sqlite3.Error, StoreError, OSError) as fault:
+            self._graves = self._graves or graves
             self._drop()
             return str(fault)
+        self.counters.rows += len(lost)
         return None
 
     def _written(self, batch: list[_Item]) -> None:

@@ -373,6 +373,30 @@ def test_a_worker_that_hangs_is_killed_and_replaced(gateway: Crew) -> None:
     ask(gateway.control, "reload")
 
 
+@pytest.mark.long
+def test_what_is_lost_with_a_worker_that_leaves_is_told(gateway: Crew) -> None:
+    """It dies while it lets its sessions end: no other one takes its place, and the log says at once what was lost."""
+    gateway.path.write_text(gateway.text.replace("restart_seconds: 1", "restart_seconds: 60"))
+    ask(gateway.control, "reload")
+    clients = gateway.spread()
+    gateway.until(lambda: gateway.journal() == 2)
+    before = len([row for row in gateway.rows("trouble") if row["name"] == "session_lost"])
+    ask(gateway.control, "restart", seconds=3 * PATIENCE)
+    for one in gateway.workers():
+        if one["state"] == "leaving":
+            os.kill(one["pid"], signal.SIGKILL)
+    for client in clients.values():
+        assert client.ended() in ("FIN", "RST")
+    gateway.until(lambda: len([
+        row for row in gateway.rows("trouble") if row["name"] == "session_lost"]) > before)
+    lost = [row for row in gateway.rows("trouble") if row["name"] == "session_lost"][before:]
+    assert {row["chain"] for row in lost} == {"supervisor"}
+    assert {row["client"]["ip"] for row in lost} <= {client.host for client in clients.values()}
+    gateway.verify()
+    gateway.write()
+    ask(gateway.control, "reload")
+
+
 def test_a_rolling_restart_refuses_nobody(gateway: Crew) -> None:
     """While workers are exchanged clients connect all the time and none is refused; new sessions are the new workers',
     the old ones' are ended politely within limits.restart_seconds, and then they are gone."""

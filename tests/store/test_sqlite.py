@@ -609,6 +609,39 @@ def test_sessions_that_lived_when_the_process_was_killed_are_told_lost(path: Pat
         assert [(state.chain, state.fault) for _, state in walk(reader.links())][-1] == ("2", None)
 
 
+def test_sessions_of_a_process_whose_place_nobody_takes_are_told_by_another(path: Path) -> None:
+    """A writer that is told of a death tells what was lost with its next commit, once, and nothing of the living."""
+    child = subprocess.Popen([sys.executable, "-c", LOST, str(path)], stdout=subprocess.PIPE,
+                             cwd=Path(__file__).resolve().parents[2])
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"ready\n"
+    other = Writer(path, chain="1", gateway="gw1")
+    other.start()
+    other.put({"event": "flow", "state": "open", "flow": "mine", "t": 1.0, "protocol": "irc"})
+
+    def durable(number: int) -> None:
+        done = threading.Event()
+        other.put(message(number), lambda ok: done.set())
+        assert done.wait(20)
+
+    other.bury()
+    durable(1)
+    assert lines(path, events=("trouble",)) == []
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    durable(2)
+    assert lines(path, events=("trouble",)) == []
+    for number in (3, 4):
+        other.bury()
+        durable(number)
+        assert [(line["flow"], line["name"]) for line in lines(path, events=("trouble",))] == [
+            (f"f{n}", "session_lost") for n in (0, 1, 2, 4)]
+    other.close()
+    with Reader(path) as reader:
+        assert [(state.chain, state.fault) for _, state in walk(reader.links())][-1] == ("1", None)
+
+
 def test_a_session_is_remembered_like_a_durable_row(path: Path, writer: Writer) -> None:
     """Nobody waits for it, and yet it is committed at once and synced."""
     writer.put(opening(1))

@@ -627,6 +627,8 @@ class OftDecoder(Wordless):
             return Frame(way, at, raw, "oft.odc.typing", (typing,), odd, note=_Said(head, end, "", "ascii", ()))
         text, codec = htmltext.decode(raw[head:end], raw[32] << 8 | raw[33])
         texts, places = htmltext.texts(text)
+        if other := htmltext.otherwise(text, codec):
+            texts, places = (*texts, Text("body", other, None, False)), (*places, None)
         side.images = _images(text) if end < len(raw) else {}
         message = Message(
             kind="auto_response" if flags & 0x01 else "chat", sender=sender, recipients=recipients,

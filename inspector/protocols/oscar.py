@@ -73,7 +73,7 @@ from inspector.model import (
     expect_key,
 )
 from inspector.wire import markup
-from inspector.wire.htmltext import other_wide
+from inspector.wire.htmltext import otherwise
 from inspector.wire.patterns import CYRILLIC_1251, HTML_TAG
 from inspector.wire.tlv import Change, Length, Tlv, first, pack, rewrite, string8, string16, walk, walk_counted
 
@@ -357,7 +357,7 @@ def _texts(
     pieces: tuple[_Piece, ...], text: str, part: str, is_html: bool,
 ) -> tuple[tuple[Text, ...], tuple[_Place | None, ...]]:
     """The texts of joined pieces: what is shown, where links lead, what stands in unknown tags."""
-    other = other_wide(text) if pieces[0].codec == "utf-16-be" else markup.rich(text) if text[:5] == "{\\rtf" else None
+    other = markup.rich(text) if text[:5] == "{\\rtf" else otherwise(text, pieces[0].codec)
     more: tuple[Text, ...] = () if not other else (Text(part, clean(other), None, False),)
     if not is_html:
         plain = clean(text if "\0" not in text else text.replace("\0", ""))
@@ -939,6 +939,8 @@ class OscarDecoder(Unreleased):
             text = clean(data.decode("utf-16-be", "surrogatepass"))
         elif data.isascii():
             text = data.decode("ascii")
+            if not text.isprintable():
+                return None
         else:
             return None
         peer = self._peers[way].get(wire) or self._meet(way, wire)

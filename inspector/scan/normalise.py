@@ -57,7 +57,7 @@ class Form:
 
     def __init__(self, kind: str, undone: bool) -> None:
         self.kind = kind
-        """raw, spaced, folded, skeleton, turned, joined."""
+        """raw, spaced, folded, skeleton, turned, joined, joined folded, joined skeleton."""
         self.undone = undone
         """Whether references are undone first."""
 
@@ -66,16 +66,20 @@ class Form:
             text = _unescape(text)
         if self.kind == "raw":
             return _raw(text)
-        if self.kind == "joined":
-            return _raw(html.unescape(text).translate(_BREAKS))
+        if self.kind.startswith("joined"):
+            text = _joined(text)
+            if self.kind == "joined":
+                return _raw(text)
         if self.kind == "spaced":
             return _spaced(text) if text.isascii() else b""
         visible = _visible(turned(text) if self.kind == "turned" else text)
-        return _raw(visible.casefold()) if self.kind == "folded" else _bones(visible)
+        return _raw(visible.casefold()) if self.kind.endswith("folded") else _bones(visible)
 
 
-_FORMS = {(kind, undone): Form(kind, undone) for kind in ("raw", "spaced", "folded", "skeleton", "turned", "joined")
-          for undone in (False, True)}
+_FORMS = {(kind, undone): Form(kind, undone) for kind in (
+    "raw", "spaced", "folded", "skeleton", "turned", "joined", "joined folded", "joined skeleton")
+    for undone in (False, True)}
+_LOOKALIKES = ("skeleton", "turned", "joined skeleton")
 
 
 class Layout:
@@ -110,7 +114,7 @@ class Layout:
         }
         return [
             (start, end) for start, end, (index, form) in zip(self._starts, ends, self._forms, strict=True)
-            if form.kind not in ("skeleton", "turned") or index not in lookalikes
+            if form.kind not in _LOOKALIKES or index not in lookalikes
         ]
 
     def span(self, start: int, end: int) -> Span:
@@ -138,7 +142,8 @@ def forms(plain: str, link: bool = False) -> list[tuple[Form, bytes]]:
     `link`: the text is the address of a link; programs leave out tabs and line breaks in it (WHATWG URL 4.4).
     """
     if link and plain.translate(_BREAKS) != plain:
-        return [*forms(plain), (_FORMS["joined", False], _FORMS["joined", False](plain))]
+        kinds = ("joined",) if _joined(plain).isascii() else ("joined", "joined folded", "joined skeleton")
+        return [*forms(plain), *((form, form(plain)) for form in (_FORMS[kind, False] for kind in kinds))]
     raw = _raw(plain)
     undone = False
     made: list[tuple[Form, bytes]] = [(_FORMS["raw", False], raw)]
@@ -164,6 +169,11 @@ def forms(plain: str, link: bool = False) -> list[tuple[Form, bytes]]:
         form = _FORMS["turned", undone]
         made.append((form, _bones(_visible(turned(plain)))))
     return made
+
+
+def _joined(text: str) -> str:
+    """The address of a link as programs read it."""
+    return html.unescape(text).translate(_BREAKS)
 
 
 def _raw(text: str) -> bytes:

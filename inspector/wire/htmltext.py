@@ -42,7 +42,7 @@ def decode(data: bytes, charset: int) -> tuple[str, str]:
     return data.decode("latin-1"), "latin-1"
 
 
-def other_wide(text: str) -> str | None:
+def _other_wide(text: str) -> str | None:
     """What a client reads in UTF-16 that came with its little end first, or in letters that were only labelled so; None
     where that is nothing. `text`: as it was read."""
     if text.isascii():
@@ -53,6 +53,36 @@ def other_wide(text: str) -> str | None:
     if data[1::2].count(0) < 4:
         return None
     return clean(data.decode("utf-16-le", "ignore"))
+
+
+_HIGH_BYTES = 4
+"""Different high bytes of UTF-16 in a short text, and letters for each in a long one: an alphabet has one or two, a
+text of bytes has any."""
+_LINES = bytes.maketrans(b"\t\n\r", b"   ")
+
+
+def _unlabelled_wide(data: bytes) -> str | None:
+    """What a client reads that takes for UTF-16 what is not labelled so: letters beyond ASCII whose bytes no text of
+    bytes has (controls), or that share a few high bytes. None where it is surely something else."""
+    if len(data) & 1 or len(data) < 4:
+        return None
+    bare = data.translate(_LINES, b"\0")  # NUL between letters that are what they are labelled
+    if not bare or min(bare) >= 0x20:
+        if data.isascii():
+            return None
+        high = data[::2]
+        if len(set(high)) > max(_HIGH_BYTES, len(high) // _HIGH_BYTES):
+            return None
+    return clean(data.decode(UTF16, "ignore")) or None
+
+
+def otherwise(text: str, codec: str) -> str | None:
+    """What a client may read in a text whose label lies; None: nothing else. `codec`: as `decode` named it."""
+    if codec == UTF16:
+        return _other_wide(text)
+    if text.isprintable() and codec in ("ascii", "utf-8"):
+        return None
+    return _unlabelled_wide(encode(text, codec))
 
 
 def encode(text: str, codec: str) -> bytes:

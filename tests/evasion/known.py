@@ -40,6 +40,8 @@ KNOWN: tuple[Known, ...] = (
     Known("*", "*", "card", "unequal groups",
           "Groups that no card is printed in: every list of numbers would be searched for cards."),
     Known("*", "*", "card", "letters that look like digits", "Letters for digits: words would become numbers."),
+    *(Known("oscar", f"HTML, line breaks as blanks, {side}", "card", "half of it overridden",
+            "An override of the direction ends with its line: nobody is shown the number.") for side in ("up", "down")),
     Known("*", "*", "private key", "without its header", "Base64 without a header is any data."),
     *(Known("xmpp", f"in-band bytes{which}", target, "", _FILES)
       for which in (", up", ", one a block, down")

@@ -50,6 +50,11 @@ def _words(code: bytes = b"", command: bytes = b"PRIVMSG", before: bytes = b"", 
     return line
 
 
+def _tag_value(text: bytes) -> bytes:
+    """As the value of a tag (IRCv3 message-tags, escaping values)."""
+    return text.replace(b"\\", b"\\\\").replace(b";", b"\\:").replace(b" ", b"\\s")
+
+
 def _encoded(line: Line, codec: str = "utf-8") -> Callable[[Way, str], bytes | None]:
     def say(way: Way, text: str) -> bytes | None:
         if "\n" in text or "\r" in text:
@@ -117,9 +122,9 @@ _BOTH: dict[str, Callable[[Way, str], bytes | None]] = {
     "without a colon": lambda way, text: None if " " in text or "\n" in text else (
         _to(way)[:-1] + text.encode() + b"\r\n"),
     "value of a client's tag": _encoded(lambda way, text: (
-        b"@+example.org/note=" + text.replace(b";", b"\\:").replace(b" ", b"\\s") + b" " + _to(way) + b"hi\r\n")),
+        b"@+example.org/note=" + _tag_value(text) + b" " + _to(way) + b"hi\r\n")),
     "TAGMSG": _encoded(lambda way, text: (
-        b"@+example.org/note=" + text.replace(b";", b"\\:").replace(b" ", b"\\s")
+        b"@+example.org/note=" + _tag_value(text)
         + (b" TAGMSG bob\r\n" if way is UP else b" " + _FROM + b"TAGMSG alice\r\n"))),
     "behind tags": _encoded(lambda way, text: b"@time=2026-01-05T10:00:00.000Z;msgid=a " + _to(way) + text + b"\r\n"),
     "behind long tags": _encoded(lambda way, text: b"@+a=" + b"x" * 3000 + b" " + _to(way) + text + b"\r\n"),

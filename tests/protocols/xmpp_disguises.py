@@ -52,11 +52,16 @@ def read(data: bytes) -> list[str]:
     parser.feed(_HEADS[UP])
     at = data.rfind(b"<stream:stream")
     rest = data if at < 0 else data[data.index(b">", at) + 1:]
-    try:
-        parser.feed(rest)
-    except ET.ParseError:
-        shown.append(rest.decode("utf-8", "replace"))
-    for _, element in parser.read_events():  # type: ignore[misc]
+    parser.feed(rest)
+    came = parser.read_events()
+    while True:
+        try:
+            element = next(came)[1]  # type: ignore[misc]
+        except StopIteration:
+            break
+        except ET.ParseError:  # what comes behind is shown to nobody, by a client; here it is
+            shown.append(rest.decode("utf-8", "replace"))
+            break
         assert isinstance(element, ET.Element)
         words = "".join(element.itertext())
         if element.tag == "{http://jabber.org/protocol/ibb}data":

@@ -129,3 +129,12 @@ def test_every_form_leads_to_all_of_the_text(plain: str) -> None:
             _, low, high = layout.span(start, start + len(data))
             assert low == 0 or not "".join(c for c in plain[:low] if c.isalnum())
             assert high <= len(plain)
+
+
+def test_a_link_is_joined_before_its_letters_are_folded() -> None:
+    """Tabs and line breaks in the address of a link leave, and what is invisible or wide in it is undone as well."""
+    link = "http://ev\til.ex\u200dam\n\uff50le/"
+    assert b"http://evil.example/" in [data for _, data in forms(link, link=True)]
+    assert b"http://evil.example/" not in [data for _, data in forms(link)]
+    layout = Layout((Text("url", link),))
+    assert any(b"evil.example" in layout.data[start:end] for start, end in layout.exact())

@@ -89,4 +89,23 @@ def test_a_placeholder_is_one_escaped_line() -> None:
 ])
 def test_another_reading_of_wide_letters(data: bytes, other: str | None) -> None:
     """Letters with the little end first, or labelled as wide without being so; nothing for what is as it says."""
-    assert htmltext.other_wide(data.decode("utf-16-be")) == other
+    assert htmltext.otherwise(data.decode("utf-16-be"), "utf-16-be") == other
+
+
+@pytest.mark.parametrize(("text", "label"), [
+    ("ｅｖｉｌ．ｅｘａｍｐｌｅ", 0), ("привет мир", 0), ("Գաղտնի", 0), ("𝐬𝐞𝐜𝐫𝐞𝐭", 3), ("秘密です", 0),
+])
+def test_utf_16_that_is_labelled_otherwise_is_read_as_such_too(text: str, label: int) -> None:
+    """Letters beyond ASCII in UTF-16 under the label of bytes: what a client reads that knows better is looked at."""
+    read, codec = htmltext.decode(text.encode("utf-16-be"), label)
+    assert read != text
+    assert htmltext.otherwise(read, codec) == text
+
+
+@pytest.mark.parametrize(("data", "label"), [
+    (b"plain words", 0), ("Grüße aus München und Umgebung".encode("cp1252"), 3), ("Grüße, Zoë!!".encode(), 0x0D),
+    ("Привет, как дела?".encode("cp1251"), 3), (b"two\r\nlines", 0), (b"odd\x01!", 0),
+])
+def test_usual_texts_are_read_in_one_way(data: bytes, label: int) -> None:
+    """What is a text of bytes, by its look, is not searched a second time."""
+    assert htmltext.otherwise(*htmltext.decode(data, label)) is None

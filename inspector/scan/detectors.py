@@ -120,13 +120,20 @@ def cards(data: bytes) -> Iterator[Place]:
         for start, stop in (*_printed(data, groups), *_apart(data, groups)):
             if start < covered:
                 continue
-            digits = data[start:stop].translate(None, _NO_DIGITS).decode("ascii")
-            name = issuer(digits) if luhn(digits) and _free(data, start, stop) else None
-            article = len(digits) == 13 and _ean(digits) and not _context(data, start, stop, _CARD_WORDS)
-            if name is None or article:
+            name = card_of(data, start, stop)
+            if name is None:
                 continue
             yield start, stop, name
             covered = stop
+
+
+def card_of(data: bytes, start: int, stop: int) -> str | None:
+    """Who gives out the number of a card that stands there; None: it is none."""
+    digits = data[start:stop].translate(None, _NO_DIGITS).decode("ascii")
+    name = issuer(digits) if luhn(digits) and _free(data, start, stop) else None
+    if len(digits) == 13 and _ean(digits) and not _context(data, start, stop, _CARD_WORDS):
+        return None
+    return name
 
 
 def _free(data: bytes, start: int, stop: int) -> bool:
@@ -506,12 +513,17 @@ HASHES = HOSTS + 1
 SHARDS = HOSTS + 2
 """Number of the first shard of message rules; phrases come behind the last."""
 _BESIDE = {
-    "dlp.card_number": _CARD_WORDS, "dlp.de_tax_id": _DE_WORDS,
+    "dlp.card_number": _CARD_WORDS, "dlp.us_ssn": _SSN_WORDS, "dlp.de_tax_id": _DE_WORDS,
     "dlp.fr_nir": (b"nir", b"insee", b"curit", b"vitale"),
 }
 """Words that people write beside numbers of a kind."""
 
 
+def words_of(rule: str) -> tuple[bytes, ...]:
+    """The words for what the detector of this rule finds, in small letters."""
+    return _BESIDE[rule]
+
+
 def spoken_of(rule: str, data: bytes, start: int, end: int) -> bool:
     """Whether a word for what the detector of this rule finds stands beside a place."""
-    return _context(data, start, end, _BESIDE.get(rule, ()))
+    return _context(data, start, end, _BESIDE[rule])

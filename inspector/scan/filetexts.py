@@ -26,13 +26,22 @@ from inspector.model.limits import Limits
 from inspector.model.verdicts import Severity
 from inspector.scan import linear, links, prefilter
 from inspector.scan.content import Content, blocks
-from inspector.scan.detectors import DETECTORS, HASHES, HOSTS, Detector, spoken_of
+from inspector.scan.detectors import DETECTORS, HASHES, HOSTS, Detector, Place, card_of, spoken_of, words_of
 from inspector.scan.filetypes import Format
 from inspector.scan.indicators import HASH_TESTS, HOST_TESTS, Indicator, Table
 from inspector.scan.normalise import SEPARATOR, Layout
 from inspector.scan.prefilter import Entry
 from inspector.wire import markup
-from inspector.wire.patterns import FILLER, HTML_TAG, MARKUP_BETWEEN, MARKUP_BREAK, MARKUP_HIDDEN, MARKUP_TAG
+from inspector.wire.patterns import (
+    DIGITS,
+    FILLER,
+    FILLER_ASCII,
+    HTML_TAG,
+    MARKUP_BETWEEN,
+    MARKUP_BREAK,
+    MARKUP_HIDDEN,
+    MARKUP_TAG,
+)
 
 CHANCE = "file.chance_numbers"
 """The rule for numbers with a right check digit in a list of numbers, one in ten of which has that by chance."""
@@ -53,6 +62,8 @@ _STRETCH = 32
 _SHORT_STRETCH = 16
 """The same in a stream of an old office document, where each cell and each paragraph is one."""
 _CONTROLS = bytes((*range(7), *range(14, 27), *range(28, 32), 127))
+_BLOCK = 128 * 1024
+"""Bytes that are told to be text or not, and read in a charset, together."""
 _ODD = 16
 """One control in so many bytes: above it a block is no text."""
 _HIGH = bytes(range(0x80, 0x100))
@@ -66,10 +77,27 @@ _BORDER = 512
 _FILLED = linear.pattern(
     rb"(?:[\x00-\x20\x7f]|\xc2[\x80-\xa0\xad]|\xcc[\x80-\xbf]|\xcd[\x80-\xaf]|\xe1[\x80-\xa0][\x80-\xbf]"
     rb"|\xe2[\x80\x81\xa0][\x80-\xbf]|\xe3[\x80\x85][\x80\xa4]|\xef\xb8[\x80-\xaf]|\xef\xbb\xbf|\xef\xbe\xa0"
-    rb"|\xf3\xa0[\x80-\xbf][\x80-\xbf]){16}")
+    rb"|\xf3\xa0[\x80-\xbf][\x80-\xbf]){4}")
 """Whether there is anything for FILLER; it says too much at worst."""
-_NUMBERS = linear.pattern(rb"[0-9]{11,}|[0-9]{4}[ .\-][0-9]{4}[ .\-][0-9]{4}[ .\-][0-9]{1,7}")
-"""What might be a number of a card or a person."""
+_APART = rb"[ .\-/_,:;|*+~=#()\[\]\t\r\n]{1,3}"
+"""What may stand between the digits of a card's number."""
+_GROUPED: dict[str, Any] = {
+    "dlp.card_number": linear.pattern(
+        rb"(?:^|[^0-9])(?:[0-9]{4}S(?:[0-9]{4}S[0-9]{4}S[0-9]{1,4}|[0-9]{6}S[0-9]{4,5}|[0-9]{3}S[0-9]{3}S[0-9]{3}"
+        rb"|[0-9]{5}S[0-9]{6})|[0-9]{6}S(?:[0-9]{13}|[0-9]{6}S[0-9]{4})|[0-9]{8}S[0-9]{8}|[0-9](?:S[0-9]){14}"
+        rb"|[0-9]{2}(?:S[0-9]{2}){7})(?:[^0-9]|$)".replace(b"S", _APART)),
+    "dlp.us_ssn": linear.pattern(rb"[0-9]{3}(?:-[0-9]{2}-|\.[0-9]{2}\.| [0-9]{2} )[0-9]{4}"),
+    "dlp.de_tax_id": linear.pattern(
+        rb"[1-9][0-9](?: [0-9]{3} [0-9]{3} |\.[0-9]{3}\.[0-9]{3}\.|/[0-9]{3}/[0-9]{3}/)[0-9]{3}"),
+    "dlp.fr_nir": linear.pattern(
+        rb"[1-478](?:[ .\-][0-9]{2}){2}[ .\-][0-9][0-9ABab][ .\-][0-9]{3}[ .\-][0-9]{3}"
+        rb"|[1-478][0-9]{4}2[ABab][0-9]{6}"),
+}
+"""Numbers that do not stand in one piece, in all the groups that the detectors know."""
+_LENGTHS = {"dlp.card_number": range(13, 20), "dlp.de_tax_id": range(11, 12), "dlp.fr_nir": range(15, 16)}
+"""Digits of a number in one piece that has check digits."""
+_MARGIN = 96
+"""Bytes around a number that a detector looks at: words beside it, the other numbers of a list."""
 _BY_CHANCE = frozenset({"dlp.card_number", "dlp.de_tax_id", "dlp.fr_nir"})
 """Detectors that a list of any numbers sets off: one or two check digits are right by chance."""
 _LIST = 10
@@ -159,12 +187,16 @@ class Look:
             raise Spent
         layout = Layout((Text("content", plain),))
         data = layout.data
+        # Of plain ASCII the form with single blanks says nothing to detectors, as runs of blanks are gone (FILLER), nor
+        # to hosts, which have none.
+        usual = plain.isascii() and "&" not in plain and not _has_controls(plain)
+        first = data[:len(plain)] if usual else data
         words, lowered = self._words, b""
         for number in sorted(set(words.prefilter.hits(data))):
             if number < HOSTS:
-                self._detector(number, DETECTORS[number], data)
+                self._detector(number, DETECTORS[number], first)
             elif number in (HOSTS, HASHES):
-                for start, end in _places(layout, plain):
+                for start, end in layout.exact()[:1 if usual else None]:
                     part = data[start:end]
                     rows = words.table.hosts(part) if number == HOSTS else words.table.hashes(part)
                     for row, _, _ in rows:
@@ -186,7 +218,7 @@ class Look:
         if one.rule in _BY_CHANCE:
             self._count(number, one, data)
             return
-        for start, end, detail in one.find(data):
+        for start, end, detail in _spots(one, data) if one.rule in _GROUPED else one.find(data):
             if one.rule != "dlp.private_key" or end - start > _HEADER:
                 self._done.add(number)
                 self._found(one, detail)
@@ -198,11 +230,15 @@ class Look:
     def _count(self, number: int, one: Detector, data: bytes) -> None:
         """Numbers that are right by chance are told apart at the end: until then they are counted."""
         right, all_, beside, kind = self._numbers.get(number, (0, 0, False, ""))
-        for start, end, detail in one.find(data):
+        lengths = _LENGTHS[one.rule]
+        pieces = [match.span() for match in DIGITS.finditer(data)]
+        pieces = [span for span in pieces if span[1] - span[0] in lengths]
+        grouped = _GROUPED[one.rule].findall(data)
+        all_ += len(pieces) + len(grouped)
+        for start, end, detail in (*_alone(one, data, pieces), *(_spots(one, data) if grouped else ())):
             right += 1
             kind = kind or detail
             beside = beside or spoken_of(one.rule, data, start, end)
-        all_ += sum(len(found) < 20 or b" " in found for found in _NUMBERS.findall(data))
         self._numbers[number] = right, all_, beside, kind
         if right >= _SURE and not _chance(right, all_, beside):
             self._done.add(number)
@@ -219,17 +255,55 @@ class Look:
         return out
 
 
+def _alone(one: Detector, data: bytes, pieces: list[tuple[int, int]]) -> Iterator[Place]:
+    """Which of the numbers in one piece the detector means: as it finds them, but without a look at all that stands
+    between them, which lists of numbers would pay for."""
+    if one.rule == "dlp.card_number":
+        for start, end in pieces:
+            if data[start - 1:start] != b"." or not data[max(start - 2, 0):start - 1].isdigit():
+                name = card_of(data, start, end)
+                if name is not None:
+                    yield start, end, name
+        return
+    for start, end in pieces:
+        if one.rule == "dlp.de_tax_id" and not spoken_of(one.rule, data, start, end):
+            continue
+        low = max(start - _MARGIN, 0)
+        for a, b, detail in one.find(data[low:end + _MARGIN]):
+            if (low + a, low + b) == (start, end):
+                yield start, end, detail
+
+
+def _spots(one: Detector, data: bytes) -> Iterator[Place]:
+    """What the detector finds where the groups are that it knows, and beside words for it: not in all other digits."""
+    spots = [match.span() for match in _GROUPED[one.rule].finditer(data)]
+    if one.rule == "dlp.us_ssn":
+        lowered = data.lower()
+        spots += [span for word in words_of(one.rule) for span in _all(lowered, word)]
+    done = 0
+    for start, end in sorted(spots):
+        if end <= done:
+            continue
+        low = max(start - _MARGIN, done)
+        part = data[low:end + _MARGIN]
+        for a, b, detail in one.find(part):
+            # What touches the ends of the piece may have been cut; in one piece it is looked at elsewhere.
+            cut = (low > 0 and a < 4) or (b > len(part) - 4 and low + len(part) < len(data))
+            if not cut and not (one.rule in _LENGTHS and part[a:b].isdigit()):
+                yield low + a, low + b, detail
+                done = low + b
+
+
+def _all(data: bytes, word: bytes) -> Iterator[tuple[int, int]]:
+    at = data.find(word)
+    while at >= 0:
+        yield at, at + len(word)
+        at = data.find(word, at + len(word))
+
+
 def _chance(right: int, all_: int, beside: bool) -> bool:
     """Whether as many numbers of a list are right as are by chance."""
     return not beside and all_ >= _LIST and right * _SHARE <= all_
-
-
-def _places(layout: Layout, plain: str) -> list[tuple[int, int]]:
-    """The forms in which hosts and hashes are looked for. Of plain ASCII one is enough: no host has a blank in it."""
-    exact = layout.exact()
-    if plain.isascii() and "&" not in plain and not _has_controls(plain):
-        return exact[:1]
-    return exact
 
 
 def _has_controls(plain: str) -> bool:
@@ -253,7 +327,7 @@ class _Windows:
 
     def feed(self, text: str) -> None:
         if _FILLED.search(text.encode("utf-8", "surrogatepass")) is not None:
-            text = FILLER.sub(_shrunk, text)
+            text = (FILLER_ASCII if text.isascii() else FILLER).sub(_shrunk, text)
         if self._held:
             text = self._held + text
         size, over = self._look.limits.file_text_window, self._look.limits.file_text_overlap
@@ -383,7 +457,7 @@ class _Reader:
     def read(self, content: Content) -> None:
         head = bytes(content.read(0, 4))
         mark = next((codec for magic, codec in _MARKS if head.startswith(magic)), None)
-        for piece in blocks(content):
+        for piece in blocks(content, step=_BLOCK):
             block = bytes(piece)
             used = set()
             for name, text in self._of(block, mark):

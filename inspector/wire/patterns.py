@@ -115,11 +115,15 @@ HTML_ATTRIBUTE: Final = re.compile(
 # -- texts in files
 
 FILLER: Final = re.compile(
-    "(?<![\\s\x00-\x08\x0e-\x1b\x7f-\x9f\u00ad\u0300-\u036f\u115f\u1160\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
-    "\ufe00-\ufe0f\ufe20-\ufe2f\ufeff\uffa0\U000e0000-\U000e0fff])"
     "[\\s\x00-\x08\x0e-\x1b\x7f-\x9f\u00ad\u0300-\u036f\u115f\u1160\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
-    "\ufe00-\ufe0f\ufe20-\ufe2f\ufeff\uffa0\U000e0000-\U000e0fff]{16,}+")
-"""A run of blanks, and of what does not show, that is longer than anybody writes: words are pushed apart by it."""
+    "\ufe00-\ufe0f\ufe20-\ufe2f\ufeff\uffa0\U000e0000-\U000e0fff]{4,}+")
+"""A run of blanks, and of what does not show, that may push words apart."""
+
+FILLER_ASCII: Final = re.compile("[\x00-\x20\x7f]{4,}+")
+"""The same in a text of ASCII."""
+
+DIGITS: Final = re.compile(rb"(?<![0-9])[0-9]{11,19}+(?![0-9])")
+"""A number as long as those of cards and people, in one piece."""
 
 MARKUP_BREAK: Final = re.compile(
     r"(?i)</?(?:(?:[a-z0-9]{1,16}:)?(?:br|p|div|tr|td|th|tc|li|hr|h[1-6]?|table|ul|ol|dl|dt|dd|blockquote|pre|center"

@@ -24,8 +24,6 @@ class Known(msgspec.Struct, frozen=True):
 
 _ELSEWHERE = "The link leads to another host: lookalike letters make another name, and that one is not in the list."
 _NO_ADDRESS = "No program reads digits of other scripts as an address: the link leads nowhere."
-_FILES = "A file's content is judged by the rules for files; phrases, links and numbers are looked for in messages."
-
 _MARKED = "A client shows a mark or another letter for each such byte: the words are others."
 _SERVERS = "Words of the server itself, which no person wrote; numerics, FAIL and ERROR are not read."
 
@@ -43,12 +41,6 @@ KNOWN: tuple[Known, ...] = (
     *(Known("oscar", f"HTML, line breaks as blanks, {side}", "card", "half of it overridden",
             "An override of the direction ends with its line: nobody is shown the number.") for side in ("up", "down")),
     Known("*", "*", "private key", "without its header", "Base64 without a header is any data."),
-    *(Known("xmpp", f"in-band bytes{which}", target, "", _FILES)
-      for which in (", up", ", one a block, down")
-      for target in ("listed phrase", "domain", "IDN domain", "link", "address", "card", "IBAN", "private key")),
-    *(Known("oft", f"inside of the binary part, {side}", target, "", _FILES)
-      for side in ("up", "down")
-      for target in ("listed phrase", "domain", "IDN domain", "link", "address", "card", "IBAN", "private key")),
     *(Known("xmpp", f"stanza identifier, {side}", "*", "", "No client shows an identifier.")
       for side in ("up", "down")),
     *(Known("xmpp", f"an extension, element by element, {side}", "*", "",

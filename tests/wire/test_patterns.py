@@ -46,7 +46,9 @@ WORST: dict[str, Callable[[int], list[str | bytes]]] = {
         "id" * (n // 2), "id" + " " * n, 'id="' * (n // 4), "id='" * (n // 4), "id= " * (n // 4), 'id="' + "a" * n,
         "size=" + "a" * n,
     ],
-    "FILLER": lambda n: [" " * n, "\u200b" * n, (" " * 15 + "a") * (n // 16), " a" * (n // 2), "a" * n],
+    "FILLER": lambda n: [" " * n, "\u200b" * n, ("   a") * (n // 4), " a" * (n // 2), "a" * n],
+    "FILLER_ASCII": lambda n: [" " * n, "   a" * (n // 4), "a" * n],
+    "DIGITS": lambda n: [b"1" * n, b"12345678901a" * (n // 12), b"1 " * (n // 2)],
     "MARKUP_BREAK": lambda n: [
         "<" * n, "<br" * (n // 3), "<w:p" + " " * n, "<w:" * (n // 3), "<aaaaaaaaaaaaaaaa" * (n // 17)],
     "MARKUP_TAG": lambda n: [

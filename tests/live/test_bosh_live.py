@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.live.peers import BLOCK, GatewayChild, Prosody, Servers, now
+from tests.live.test_hold_live import XmppPeer
 from tests.live.test_modes import plain
 from tests.ports import free_port
 from tests.protocols.bosh_disguises import create, post, restart
@@ -26,6 +27,7 @@ POLICY = {**BLOCK, "rules": [
     {"name": "waits", "when": {"event": "message", "text": "(?i)wait for it"}, "then": "hold"},
     {"name": "hers", "when": {"event": "message", "user": "alice@localhost", "text": "(?i)only mine"}, "then": "block"},
 ]}
+Site = tuple[GatewayChild, int, int]
 BIND = "urn:ietf:params:xml:ns:xmpp-bind"
 
 
@@ -136,8 +138,8 @@ class BoshPeer:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, servers: Servers) -> Iterator[tuple[GatewayChild, int]]:
-    """The gateway in front of a Prosody with BOSH, and its port."""
+def site(tmp_path_factory: pytest.TempPathFactory, servers: Servers) -> Iterator[Site]:
+    """The gateway in front of a Prosody with BOSH, its port, and the server's own."""
     folder: Path = tmp_path_factory.mktemp("bosh")
     prosody = Prosody(tmp_path_factory.mktemp("prosody-bosh"), servers, bosh=True)
     try:
@@ -146,14 +148,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, servers: Servers) -> Iterator
             {"mode": "reverse", "address": f"127.0.0.1:{port}", "upstream": f"127.0.0.1:{prosody.http_port}",
              "protocols": ["xmpp_bosh"]},
         ], policy=POLICY)
-        yield gateway, port
+        yield gateway, port, prosody.port
         assert gateway.stop() == 0, gateway.child.text()
     finally:
         prosody.child.stop()
 
 
 @pytest.fixture
-def pair(site: tuple[GatewayChild, int]) -> Iterator[tuple[BoshPeer, BoshPeer]]:
+def pair(site: Site) -> Iterator[tuple[BoshPeer, BoshPeer]]:
     """alice and bob."""
     both = BoshPeer(site[1], "alice"), BoshPeer(site[1], "bob")
     yield both
@@ -162,7 +164,7 @@ def pair(site: tuple[GatewayChild, int]) -> Iterator[tuple[BoshPeer, BoshPeer]]:
 
 
 def test_messages_pass_are_masked_and_are_refused_on_two_connections(
-    site: tuple[GatewayChild, int], pair: tuple[BoshPeer, BoshPeer],
+    site: Site, pair: tuple[BoshPeer, BoshPeer],
 ) -> None:
     """The reader's client gets bodies that a strict one takes; the writer is told in an answer to any of his requests;
     a rule about a user holds on each of his connections; he signs on once."""
@@ -193,7 +195,7 @@ def test_messages_pass_are_masked_and_are_refused_on_two_connections(
         assert row["user"].startswith("alice@localhost")
 
 
-def test_he_signs_on_once(site: tuple[GatewayChild, int], pair: tuple[BoshPeer, BoshPeer]) -> None:
+def test_he_signs_on_once(site: Site, pair: tuple[BoshPeer, BoshPeer]) -> None:
     """There is one row of it for each session, however many connections it uses."""
     gateway = site[0]
     alice, bob = pair
@@ -206,7 +208,7 @@ def test_he_signs_on_once(site: tuple[GatewayChild, int], pair: tuple[BoshPeer, 
 
 
 def test_a_held_message_is_released_into_the_session(
-    site: tuple[GatewayChild, int], pair: tuple[BoshPeer, BoshPeer],
+    site: Site, pair: tuple[BoshPeer, BoshPeer],
 ) -> None:
     """Its writer is told that it waits, its reader reads it after the release, and only then it is delivered."""
     gateway, since = site[0], now()
@@ -235,7 +237,37 @@ def test_a_held_message_is_released_into_the_session(
         time.sleep(0.1)
 
 
-def test_a_session_that_began_elsewhere_is_refused(site: tuple[GatewayChild, int]) -> None:
+def test_what_comes_down_is_masked_refused_held_and_released(
+    site: Site, pair: tuple[BoshPeer, BoshPeer],
+) -> None:
+    """Of somebody outside, whose own words pass no gateway: stars, nothing, and later than it came."""
+    gateway, _, server = site
+    since = now()
+    _, bob = pair
+    carol = XmppPeer(server, "carol")
+    try:
+        carol.say("bob", "my card is 4111 1111 1111 1111 as ever")
+        said = bob.until("my card")
+        assert "4111 1111" not in said
+        assert "as ever</body>" in said
+        carol.say("bob", "the forbidden fruit")
+        carol.say("bob", "wait for it: tulips")
+        carol.say("bob", "and nothing else")
+        bob.until("nothing else")
+        row = gateway.wait_row("verdict", after=since, did="hold", way="down")
+        assert row["user"].startswith("bob@localhost")
+        done = gateway.inspector("quarantine", "release", row["held"])
+        assert done.returncode == 0, done.stdout + done.stderr
+        for number in range(4):
+            carol.say("bob", f"so {number}")
+            bob.until(f"so {number}")
+        assert "carol@localhost" in bob.until("tulips")
+        assert not any("fruit" in said for said in bob.heard)
+    finally:
+        carol.leave()
+
+
+def test_a_session_that_began_elsewhere_is_refused(site: Site) -> None:
     """In the protocol's own words; the server has not heard of it."""
     sock = plain(site[1])
     sock.sendall(post(77, b"<message xmlns='jabber:client' to='bob@localhost'><body>hello</body></message>",

@@ -485,19 +485,29 @@ class Mixed:
             bad = turn % 3 == 2
             self.write_policy(bad=bad and turn % 2 == 0)
             self.write_pack(bad=bad and turn % 2 == 1)
-            try:
-                await self.say("reload", 200)
-                self.counts["reloads accepted"] += 1
-                if bad:
-                    self.ledger.fault("bad rules were put in force")
-            except UserError as error:
-                self.counts["reloads refused"] += 1
-                if not bad:
-                    self.counts["good reloads refused"] += 1
-                    self.out.notes.append(f"a good reload was refused: {error}")
+            refused = await self.refused()
+            if bad and not refused:
+                self.ledger.fault("bad rules were put in force")
             if bad:
                 self.write_policy()
                 self.write_pack()
+            # A worker that dies meanwhile ends a reload: its operator says it again.
+            while refused and not bad:
+                self.counts["good reloads refused"] += 1
+                if "the other process is gone" not in refused:
+                    self.ledger.fault(f"a good reload was refused: {refused}")
+                    break
+                refused = await self.refused()
+
+    async def refused(self) -> str:
+        """Reload; why it was refused, if it was."""
+        try:
+            await self.say("reload", 200)
+        except UserError as error:
+            self.counts["reloads refused"] += 1
+            return str(error)
+        self.counts["reloads accepted"] += 1
+        return ""
 
     async def kills(self) -> None:
         """A worker dies, without a word."""

@@ -191,6 +191,9 @@ class Ledger:
         """A client has read an answer."""
         found = NUMBER.search(unit)
         said = self.open.get(int(found[1])) if found else None
+        if found is not None and said is None and int(found[1]) in self.late:
+            self.counts["answered when its session had ended"] += 1
+            return
         if found is None or said is None:
             self.fault(f"an answer to nothing came: {unit[:80]!r}")
             return

@@ -35,6 +35,7 @@ from inspector.model import (
     PASSED,
     UP,
     Act,
+    Address,
     Chunk,
     Cut,
     Decoder,
@@ -221,17 +222,39 @@ class _Turn:
         self.down: _Once | None = None
 
 
+class _Through:
+    """The memory that the decoder of a session has: that of the connection which is read or written just now, whose part
+    of the engine hears what came of it."""
+
+    __slots__ = ("now",)
+
+    def __init__(self, now: Memory) -> None:
+        self.now = now
+
+    def get(self, key: str, at: float) -> object | None:
+        return self.now.get(key, at)
+
+    def put(self, key: str, value: object, until: float) -> None:
+        self.now.put(key, value, until)
+
+    def lease(self, expect: Expect, way: Way, at: float) -> Address | None:
+        return self.now.lease(expect, way, at)
+
+
 class _Session:
     """One session of BOSH, for as long as the memory keeps it."""
 
     __slots__ = (
         "dropped", "inner", "keys", "loose", "make", "next", "origin", "over", "owed", "sid", "sign_on", "stream",
-        "turns", "until",
+        "through", "turns", "until",
     )
 
-    def __init__(self, make: Callable[[bool], Decoder], rid: int, *, loose: bool = False) -> None:
+    def __init__(
+        self, make: Callable[[bool, Memory], Decoder], memory: Memory, rid: int, *, loose: bool = False,
+    ) -> None:
+        self.through = _Through(memory)
         self.make = make
-        self.inner = make(not loose)
+        self.inner = make(not loose, self.through)
         self.loose = loose
         """Not seen from its beginning."""
         self.next = rid
@@ -283,7 +306,7 @@ class _Session:
 
     def hurt(self) -> None:
         """Bytes that its decoder cannot go on from: where the policy lets them pass, a fresh one reads on."""
-        self.inner = self.make(False)
+        self.inner = self.make(False, self.through)
 
 
 class _Client:
@@ -388,8 +411,8 @@ class BoshDecoder:
         if _TRANSLATED in within:
             within = within - {_TRANSLATED} | {_STRIPPED}
 
-        def make(from_start: bool) -> Decoder:
-            return inner(msgspec.structs.replace(flow, from_start=from_start), limits, memory, frozenset(within))
+        def make(from_start: bool, through: Memory) -> Decoder:
+            return inner(msgspec.structs.replace(flow, from_start=from_start), limits, through, frozenset(within))
 
         self._make = make
         self._units = tuple(HttpUnits(limits.http_head_bytes, limits.frame_bytes) for _ in (UP, DOWN))
@@ -600,7 +623,7 @@ class BoshDecoder:
 
     def _created(self, at: float, body: Body, rid: int) -> _Session | None:
         """A session that begins with this request; None: its stream's header would be none."""
-        session = _Session(self._make, rid)
+        session = _Session(self._make, self._memory, rid)
         return session if _opened(session, UP, at, body.attributes) else None
 
     def _known(self, sid: str, rid: int, at: float) -> _Session | None:
@@ -611,7 +634,7 @@ class BoshDecoder:
             if (not self._loose and self._flow.file is None) or len(sid) > _SID:
                 return None
             # Of a capture, or of what a fault that was let pass has left: read from its middle.
-            found = _Session(self._make, rid, loose=True)
+            found = _Session(self._make, self._memory, rid, loose=True)
             found.sid = sid
         client.heard_of(found, at, self._limits)
         return found
@@ -703,7 +726,7 @@ class BoshDecoder:
         if self._asked:
             asked = self._asked.popleft()
         elif self._loose:
-            asked = _Asked(self._session or _Session(self._make, 0, loose=True))
+            asked = _Asked(self._session or _Session(self._make, self._memory, 0, loose=True))
         else:
             return self._wrong(DOWN, at, unit, "nobody_asked", frames)
         session = asked.session
@@ -783,6 +806,7 @@ class BoshDecoder:
         """The frames of a block: the inner ones, the last of them with the outer bytes. False: it holds a fault, and is
         one as a whole."""
         session, inner, raw = block.session, block.inner, block.unit.raw
+        session.through.now = self._memory
         read: list[Frame] = []
         for stanza in block.body.stanzas:
             found = inner.feed(Chunk(way, at, stanza))
@@ -843,6 +867,7 @@ class BoshDecoder:
         if not isinstance(note, _Part):
             return [Send(way, frame.raw)] if frame.raw else []
         block, session = note.block, note.block.session
+        session.through.now = self._memory
         acts: list[Act] = []
         if note.frame is not None:
             for act in block.inner.apply(note.frame, verdicts):
@@ -865,7 +890,7 @@ class BoshDecoder:
         self._open -= 1
         if way is DOWN:
             self._owing -= 1
-        out, more = b"".join(block.out), b"".join([*session.owed[way], *self._late[way]])
+        out, more = b"".join(block.out), [*session.owed[way], *self._late[way]]
         session.owed[way].clear()
         self._late[way].clear()
         opening, said = body.opening, None
@@ -874,7 +899,7 @@ class BoshDecoder:
             opening = opening[:start] + opening[end:]
             said = body.text[:start] + body.text[end:]
         if more or out != b"".join(block.came):
-            said = opening + _elements(out + more) + body.closing
+            said = opening + b"".join(map(_elements, (out, *more))) + body.closing
         if block.once is not None:
             session.decided(block.once, said, self._limits)
         if said is None and not block.without:
@@ -888,6 +913,7 @@ class BoshDecoder:
         return (
             session is not None and session.sign_on is not None and not session.over and not self._dead[way]
             and (way is UP or self._owing > 0) and session.inner.ready(way)
+            and sum(map(len, self._late[way])) < self._limits.inject_bytes
         )
 
     def owes(self, way: Way) -> bool:

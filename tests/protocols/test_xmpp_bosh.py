@@ -23,6 +23,7 @@ from inspector.model import (
     Closed,
     Decoder,
     Deliver,
+    Expect,
     Flow,
     Frame,
     Held,
@@ -490,6 +491,33 @@ def test_a_released_message_goes_with_the_next_body_and_is_delivered_then() -> N
     assert b"held</body>" in out
     assert not owes(UP)
     assert not dec.ready(UP) or dec.ready(DOWN)
+
+
+class Leases:
+    """A connection's way to the memory, with an address of its own to lease."""
+
+    def __init__(self, shared: SharedMemory, host: str) -> None:
+        self.get = shared.get
+        self.put = shared.put
+        self.host = host
+
+    def lease(self, expect: Expect, way: Way, at: float) -> Address | None:
+        return Address(self.host, 7777)
+
+
+def test_addresses_are_leased_by_the_connection_that_says_them() -> None:
+    """Its part of the engine is the one that hears when there is none to be had."""
+    peers = Peers()
+    decs = []
+    for host in ("198.51.100.1", "198.51.100.2"):
+        flow = Flow("f", Address("10.0.0.1", 40000), Address("192.0.2.1", 5280))
+        decs.append(SPEC.decoder(flow, peers.limits, Leases(peers.memory, host), peers.edits))
+    play(decs[0], LOGIN)
+    offer = (b"<iq xmlns='jabber:client' type='set' id='o' to='bob@example.org/x'><query sid='a' "
+             b"xmlns='http://jabber.org/protocol/bytestreams'><streamhost jid='alice@example.com/desk' "
+             b"host='10.0.0.1' port='1080'/></query></iq>")
+    assert b"198.51.100.2" in passed(decs[1], UP, post(NEXT, offer))
+    assert b"198.51.100.1" in passed(decs[0], UP, post(NEXT + 1, offer.replace(b"sid='a'", b"sid='b'")))
 
 
 def test_in_band_files_are_refused() -> None:

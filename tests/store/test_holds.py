@@ -7,6 +7,8 @@ import os
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -638,3 +640,14 @@ def test_the_index_says_only_what_a_list_shows(tmp_path: Path) -> None:
     for secret in (b"secret", b"d1g3st", b"10.0.0.5"):
         assert secret not in text
     assert "secret" in msgspec.json.encode(held(user="secret-user")).decode()
+
+
+def test_what_threads_read_is_known_before_they_do() -> None:
+    """Two threads that decode a type which msgspec has not met yet can end the process: this one is known when the
+    module is there."""
+    code = (
+        "import gc, inspector.store.holds; from inspector.model import Held; "
+        "print([type(one).__name__ for one in gc.get_referents(Held)].count('StructInfo'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "1\n"

@@ -254,7 +254,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_killed_at_random_moments_many_times(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_at_random_moments_many_times(tmp_path: Path, seed: int) -> None:
     """Two hundred and ten times, ten stores."""
-    for seed in range(10):
-        rounds(tmp_path / str(seed), KILLS, seed)
+    rounds(tmp_path, KILLS, seed)

@@ -87,7 +87,7 @@ class Coded:
         waiting: list[bytes] = []
         whose = UP
         for index, effect in enumerate(effects):
-            if type(effect) is Send and index >= since[effect.way]:
+            if type(effect) is Send and index >= since[effect.way] and effect.data:
                 if waiting and whose is not effect.way:
                     out.append(Send(whose, self._coding.write(whose, b"".join(waiting))))
                     waiting.clear()

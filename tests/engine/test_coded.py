@@ -82,6 +82,7 @@ def test_only_what_stands_behind_the_switch_is_written_in_the_coding() -> None:
         Send(UP, b"g"), Send(UP, b"[1:h]"), Send(DOWN, b"[3:i]"), Send(UP, b"[2:k]")]
     made.begin(UP, 9)
     assert made.written([Send(UP, b"l")]) == [Send(UP, b"[3:l]")], "what has begun has begun"
+    assert made.written([Send(UP, b"")]) == [Send(UP, b"")], "nothing said is nothing written"
     assert made.written([]) == []
 
 

@@ -160,92 +160,83 @@ def told_of_the_clock(site: Site, times: int) -> bool:
     return len([row for row in site.gateway.rows("trouble") if row["name"] == "clock"]) >= times
 
 
-def test_a_store_that_is_locked_for_a_while(tmp_path: Path) -> None:
-    """Both workers refuse what they must and hold nothing; when it is free again both write, and hold."""
-    with Site(tmp_path, limits=LIMITS) as site:
-        site.talk()
-        with locked(tmp_path / "events.db"):
-            site.talk()
-            assert not site.well()
-        until(site.well, "it does not heal")
-        site.talk()
-        site.check()
-        failed = [row for row in site.gateway.rows("trouble") if row["name"] == "store_failed"]
-        assert len({row["flow"] for row in failed}) == 2
-
-
 CLOCK = """
 import mmap, os, struct, time
-_place = os.environ.get("TEST_CLOCK")
-if _place:
-    with open(_place, "rb") as _file:
-        _page = mmap.mmap(_file.fileno(), 8, access=mmap.ACCESS_READ)
-    _wall = time.time
-    time.time = lambda: _wall() + struct.unpack("<d", _page[:8])[0]
+with open(os.path.join(os.path.dirname(__file__), "offset"), "rb") as _file:
+    _page = mmap.mmap(_file.fileno(), 8, access=mmap.ACCESS_READ)
+_wall = time.time
+time.time = lambda: _wall() + struct.unpack("<d", _page[:8])[0]
 """
 """A module that Python imports at its start (site): a wall clock that can be set."""
 
 
-def test_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One gateway for the faults that need no disk of their own; its wall clock can be set."""
+    folder = tmp_path_factory.mktemp("faults")
+    clock = folder / "clock"
+    clock.mkdir()
+    (clock / "sitecustomize.py").write_text(CLOCK)
+    (clock / "offset").write_bytes(struct.pack("<d", 0.0))
+    # The supervisor hands its path on to its workers, whose Python looks for such a module at its start.
+    patch = f"sys.path.insert(0, {str(clock)!r}); import sitecustomize"
+    with Site(folder, patch=patch, limits={**LIMITS, "hold_seconds": 86400}) as made:
+        yield made
+
+
+def test_a_store_that_is_locked_for_a_while(site: Site) -> None:
+    """Both workers refuse what they must and hold nothing; when it is free again both write, and hold."""
+    site.talk()
+    with locked(site.folder / "events.db"):
+        site.talk()
+        assert not site.well()
+    until(site.well, "it does not heal")
+    site.talk()
+    site.check()
+    failed = [row for row in site.gateway.rows("trouble") if row["name"] == "store_failed"]
+    assert len({row["flow"] for row in failed}) == 2
+
+
+def test_a_clock_that_jumps(site: Site) -> None:
     """Ten days ahead, then two days back of what it was: both workers go on, it is told, nothing that waits expires,
     and the chains verify although their times run back."""
-    (tmp_path / "clock").mkdir()
-    (tmp_path / "clock" / "sitecustomize.py").write_text(CLOCK)
-    place = tmp_path / "clock" / "offset"
-    place.write_bytes(struct.pack("<d", 0.0))
-    monkeypatch.setenv("TEST_CLOCK", str(place))
-
-    def jump(days: float) -> None:
-        with place.open("r+b") as file:
-            file.write(struct.pack("<d", days * 86400))
-
-    # The supervisor hands its path on to its workers, whose Python looks for such a module at its start.
-    patch = f"sys.path.insert(0, {str(tmp_path / 'clock')!r}); import sitecustomize"
-    with Site(tmp_path / "gateway", patch=patch, limits={"hold_seconds": 86400}) as site:
+    site.talk()
+    waiting = {item["id"] for item in ask(site.control, "holds", 20)}
+    assert waiting
+    for times, days in ((2, 10), (4, -2)):
+        with (site.folder / "clock" / "offset").open("r+b") as file:
+            file.write(struct.pack("<d", days * 86400.0))
+        until(partial(told_of_the_clock, site, times), "not told")
         site.talk()
-        waiting = {item["id"] for item in ask(site.control, "holds", 20)}
-        assert len(waiting) == 2
-        for times, days in ((2, 10), (4, -2)):
-            jump(days)
-            until(partial(told_of_the_clock, site, times), "not told")
-            site.talk()
-        until(lambda: "nothing that is held expires" in site.gateway.child.text(), "the desk has not looked", 60)
-        states = {item["id"]: item["state"] for item in ask(site.control, "holds", 20)}
-        assert {states[item] for item in waiting} == {"held"}
-        assert len(states) == 6
-        site.check()
+    until(lambda: "nothing that is held expires" in site.gateway.child.text(), "the desk has not looked")
+    states = {item["id"]: item["state"] for item in ask(site.control, "holds", 20)}
+    assert {states[item] for item in waiting} == {"held"}
+    assert len(states) == len(waiting) + 4
+    site.check()
 
 
-def full_disk(folder: Path, disk: Path) -> None:
-    """The disk of event log and quarantine is filled, and emptied again."""
+def a_disk(folder: Path, disk: Path) -> None:
+    """The disk of event log and quarantine is filled, and emptied again; then it becomes read-only, as after an error
+    of its own, and is repaired."""
     limits = {**LIMITS, "disk_free_bytes": 3 * MIB, "disk_stop_bytes": MIB, "disk_reserve_bytes": MIB // 2}
     with Site(folder, limits=limits, **stores(disk)) as site:
         site.talk()
         ballast = disk / "ballast"
-        with contextlib.suppress(OSError), ballast.open("ab") as file:
+        with contextlib.suppress(OSError), ballast.open("ab", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
-                file.flush()
-        for _ in range(3):
+        for _ in range(2):
             site.talk()
         assert site.status()["problems"]
         ballast.unlink()
         until(site.well, "it does not heal")
-        site.talk()
-        site.check()
-
-
-def read_only(folder: Path, disk: Path) -> None:
-    """The disk becomes read-only, and is repaired."""
-    with Site(folder, limits=LIMITS, **stores(disk)) as site:
         site.talk()
         with locked(disk / "events.db"):  # or they would go on with what they have open
             site.talk()
             for command in (["mount", "--bind", str(disk), str(disk)], ["mount", "-o", "remount,bind,ro", str(disk)]):
                 subprocess.run(command, check=True, timeout=20)
             site.say("please refuse")
-        for _ in range(2):
-            site.talk()
+        site.talk()
         assert not site.well()
         subprocess.run(["umount", "-l", str(disk)], check=True, timeout=20)
         until(site.well, "it does not heal")
@@ -259,16 +250,15 @@ def stores(disk: Path) -> dict[str, Any]:
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("story", ["full_disk", pytest.param("read_only", marks=pytest.mark.long)])
-def test_a_disk_that_fails_and_is_repaired(tmp_path: Path, story: str) -> None:
-    """On a small disk of its own, in a mount name space of its own; see the stories."""
+def test_a_disk_that_fails_and_is_repaired(tmp_path: Path) -> None:
+    """Full, then read-only: on a small disk of its own, in a mount name space of its own; see `a_disk`."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("needs root, for a small disk of its own")
     disk = tmp_path / "disk"
     disk.mkdir()
     program = (
         "import sys; from pathlib import Path; import tests.suites.test_faults_workers as t; "
-        f"t.{story}(Path(sys.argv[1]), Path(sys.argv[2]))"
+        "t.a_disk(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
     shell = 'mount -t tmpfs -o size=8m,mode=700 none "$1" || exit 77; exec "$2" -c "$3" "$4" "$1"'
     done = subprocess.run(

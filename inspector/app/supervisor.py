@@ -298,7 +298,7 @@ class Supervisor:
         return [{
             "number": 0, "seat": 0, "pid": os.getpid(), "state": "serving", "sessions": len(self.gateway.sessions()),
             "chain": "0", "memory": process.resident(os.getpid()), "since": self.started,
-            "version": inspector.__version__, "rules": self.kit.rules.version,
+            "version": inspector.__version__, "rules": self.kit.rules.version, "letters_lost": 0,
         }]
 
     async def restart(self, by: str) -> Mapping[str, Any]:  # noqa: ARG002 - the steward's shape

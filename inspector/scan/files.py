@@ -40,6 +40,7 @@ from inspector.scan.filetypes import Format
 from inspector.scan.mails import open_mail, open_rtf, open_uu
 from inspector.scan.ole import open_ole, open_onenote
 from inspector.scan.pdfs import open_pdf
+from inspector.scan.pdfwords import PdfWords
 from inspector.scan.rars import open_rar
 from inspector.scan.sevenzips import open_7z
 from inspector.scan.tars import open_ar, open_iso, open_tar
@@ -91,6 +92,9 @@ _INNER = frozenset({"executable", "script", "macro_document"})
 _RATIO_FROM = 1024 * 1024
 """Unpacked bytes of one member below which its ratio does not matter."""
 _ORDER: dict[str, int] = {"critical": 0, "high": 1, "medium": 2, "low": 3}
+_PAGES = 64 * 1024 * 1024
+"""Bytes of a PDF in which words are looked for."""
+_TEXT = filetypes.format_of("text")
 _PLACES = 3
 """Places that the detail of a finding names."""
 _DETAIL = 400
@@ -225,6 +229,17 @@ class _Judging:
                 box.tell("unopened_archive", "medium", f"{one.name}: {exc}")
             except BROKEN as exc:
                 box.tell("damaged", "low", f"{one.name}: {exc}")
+            if one.name == "pdf":
+                self.pages(content, box)
+
+    def pages(self, content: Content, box: _Box) -> None:
+        """Look at what the pages of a PDF show: streams that were opened, and those that stand as they are."""
+        box.words.feed(content.read(0, _PAGES))
+        for text in box.words.texts():
+            self.time()
+            self.texts(Held(text.encode("utf-8", "replace")), (_TEXT,), box.place)
+        if not box.words.whole and self.budget is not None:
+            self.found.add("file", "file.unread_text", "medium", place=filenames.safe(box.place) or "the file")
 
     def time(self) -> None:
         if time.monotonic() > self.deadline:
@@ -311,16 +326,18 @@ class _Judging:
 class _Box:
     """The Box of archives.py: one container on the way down."""
 
-    __slots__ = ("_judging", "_place", "depth", "formats", "name")
+    __slots__ = ("_judging", "depth", "formats", "name", "place", "words")
 
     def __init__(self, judging: _Judging, name: str, place: str, depth: int) -> None:
         self._judging = judging
-        self._place = place
+        self.place = place
         """Where it is: the names from the file down to it."""
         self.name = name
         self.depth = depth
         """Containers around it."""
         self.formats: list[Format] = []
+        self.words = PdfWords()
+        """Of a PDF."""
 
     def member(
         self, name: str, data: Part | Iterable[bytes], packed: int | None = None, *, named: bool = True,
@@ -371,7 +388,11 @@ class _Box:
 
     def derived(self, what: str, data: bytes) -> None:
         self._judging.rules(Held(data), self._inside(what))
-        self._judging.texts(Held(data), (), self._inside(what))
+        kept: list[Format] = []
+        if any(one.name == "pdf" for one in self.formats):
+            self.words.feed(data)
+            kept = self.formats  # its letters stand among operators: what else is text in it are stretches
+        self._judging.texts(Held(data), kept, self._inside(what))
 
     def name_only(self, name: str) -> None:
         self._judging.count()
@@ -384,7 +405,7 @@ class _Box:
             self._judging.inner(filenames.claims(name), place)
 
     def tell(self, rule: str, severity: Severity, detail: str) -> None:
-        place = f"{filenames.safe(self._place)}: {filenames.safe(detail)}" if self._place else filenames.safe(detail)
+        place = f"{filenames.safe(self.place)}: {filenames.safe(detail)}" if self.place else filenames.safe(detail)
         self._judging.found.add("file", f"file.{rule}", severity, place=place)
 
     def encrypted(self, what: str) -> None:
@@ -398,7 +419,7 @@ class _Box:
         self._judging.spend(count)
 
     def _inside(self, name: str) -> str:
-        return f"{self._place}/{name}" if self._place else name
+        return f"{self.place}/{name}" if self.place else name
 
 
 _MAIL_NAMES = (".eml", ".mht", ".mhtml", ".nws", ".mbox", ".mbx", ".email")

@@ -143,3 +143,21 @@ MARKUP_HIDDEN: Final = re.compile(
 
 MARKUP_BETWEEN: Final = re.compile(r">\s++<")
 """White space between the elements of an office document."""
+
+PDF_TOKEN: Final = re.compile(
+    r"""\(((?:[^()\\]++|\\[\s\S]|\([^()\\]*+\))*+)\)?|<([0-9A-Fa-f\s]*+)>|(-?[0-9.]{1,12}+)|(T[djmDJ*]|['"])"""
+    r"|/([A-Za-z0-9_.+\-]{1,64}+)\s{1,4}[0-9.]{1,12}\s{1,4}Tf")
+"""In a text block of a PDF: (letters of a string, digits of one, a number, an operator, a font) (ISO 32000-1 7.3.4,
+9.3, 9.4.3)."""
+
+PDF_ESCAPE: Final = re.compile(r"\\([0-7]{1,3}|\r\n|[\s\S])")
+"""A backslash in a string of a PDF, and what it speaks of (ISO 32000-1 7.3.4.2)."""
+
+PDF_CHARACTER: Final = re.compile(r"<([0-9A-Fa-f]{2,8})>\s{0,8}<([0-9A-Fa-f]{4,64})>")
+"""A code and its letters in a font's table (ISO 32000-1 9.10.3, bfchar)."""
+
+PDF_RANGE: Final = re.compile(r"<([0-9A-Fa-f]{2,8})>\s{0,8}<([0-9A-Fa-f]{2,8})>\s{0,8}<([0-9A-Fa-f]{4,8})>")
+"""A range of codes and the first one's letter (ISO 32000-1 9.10.3, bfrange)."""
+
+PDF_LIST: Final = re.compile(r"<([0-9A-Fa-f]{2,8})>\s{0,8}<[0-9A-Fa-f]{2,8}>\s{0,8}\[([^\[\]]*+)\]")
+"""A range of codes and the letters of each of them (ISO 32000-1 9.10.3, bfrange)."""

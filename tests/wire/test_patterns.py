@@ -49,6 +49,14 @@ WORST: dict[str, Callable[[int], list[str | bytes]]] = {
     "FILLER": lambda n: [" " * n, "\u200b" * n, ("   a") * (n // 4), " a" * (n // 2), "a" * n],
     "FILLER_ASCII": lambda n: [" " * n, "   a" * (n // 4), "a" * n],
     "DIGITS": lambda n: [b"1" * n, b"12345678901a" * (n // 12), b"1 " * (n // 2)],
+    "PDF_TOKEN": lambda n: [
+        "(" * n, "(a" * (n // 2), "(\\(" * (n // 3), "(" + "\\a" * (n // 2), "<" * n, "<" + "4" * n, "1" * n,
+        "<4 " * (n // 3), "(()" * (n // 3), "((" + "a" * n, "/" * n, "/" + "a" * n, "/a 1 " * (n // 5),
+    ],
+    "PDF_ESCAPE": lambda n: ["\\" * n, "\\1" * (n // 2)],
+    "PDF_CHARACTER": lambda n: ["<41><0041>" * (n // 10), "<" * n, "<41> " * (n // 5), "<41>" + " " * n],
+    "PDF_LIST": lambda n: ["<41><42>[" * (n // 9), "<" * n, "<41><42>[" + "a" * n, "<41> " * (n // 5)],
+    "PDF_RANGE": lambda n: ["<41><42>" * (n // 8), "<" * n, "<41> " * (n // 5), "<41>" + " " * n],
     "MARKUP_BREAK": lambda n: [
         "<" * n, "<br" * (n // 3), "<w:p" + " " * n, "<w:" * (n // 3), "<aaaaaaaaaaaaaaaa" * (n // 17)],
     "MARKUP_TAG": lambda n: [

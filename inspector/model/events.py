@@ -85,8 +85,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     answerable: bool = True
     """False: a notice to the sender of this message must not be sent (errors, history, automatic answers)."""
     sealed: str | None = None
-    """Of a message that is not inspectable: what says that another leg carries the same ciphertext, a digest of what of it
-    is not in `texts` ("" where all of it is there). None: that is not known."""
+    """Of a message that is not inspectable: what says that another leg carries the same ciphertext, a digest of what of
+    it is not in `texts` ("" where all of it is there). None: that is not known."""
     in_room: bool = False
     """Said in a room that names its writers by itself (XEP-0045): `conversation` is not the writer."""
 

@@ -348,9 +348,12 @@ class Conversation:
         effects = self._effects(given)
         if self._behind is not None:
             self._put_behind(effects)
+        elif len(effects) == 1 and type(effect := effects[0]) is Send:
+            self.write[effect.way](effect.data)  # what nearly every message is
         else:
             self._carry_out_all(effects)
-        self._after()
+        if self.session.over or self.ended == 3:
+            self._after()
 
     def _carry_out_all(self, effects: Iterable[Effect]) -> None:
         rest = iter(effects)

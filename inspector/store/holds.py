@@ -343,13 +343,14 @@ class HoldStore:
         _sync_folder(self.folder)
 
     def _insert(self, held: Held, at: float, size: int, chunks: int, client: bytes, key: bytes) -> None:
-        number, wrapped = self.keys.wrap(held.id, key)
-        values = (
+        values: tuple[Any, ...] = (
             held.id, held.reference, held.t, "held", at, at + self.limits().hold_seconds, held.protocol, held.about,
             held.kind, _short(held.sender), json.dumps([_short(name) for name in held.recipients[:NAMES]]), held.rule,
-            held.size, bool(held.raw), size, chunks, client, number, wrapped,
+            held.size, bool(held.raw), size, chunks, client,
         )
         with self._changing("index"):
+            # Here, where no rotation can come between: it would forget the key that this one is wrapped by.
+            values = (*values, *self.keys.wrap(held.id, key))
             self._run(
                 f"INSERT INTO items ({_SHOWN}, bytes, chunks, client, key, wrapped) "  # noqa: S608 - constants and marks
                 f"VALUES ({', '.join('?' * len(values))})", *values)
@@ -456,14 +457,14 @@ class HoldStore:
     def _chunk(self, ident: str, number: int) -> tuple[bytes, bool]:
         with self._guard():
             row = self._row("SELECT chunks, key, wrapped FROM items WHERE id = ?", ident)
-        if row is None:
-            raise HoldError(f"nothing is held as {ident}")
-        chunks, which, wrapped = row
-        if wrapped is None:
-            raise HoldError(f"{ident} was erased")
-        if number >= chunks:
-            return b"", True
-        cipher = AESGCM(self.keys.unwrap(ident, which, wrapped))
+            if row is None:
+                raise HoldError(f"nothing is held as {ident}")
+            chunks, which, wrapped = row
+            if wrapped is None:
+                raise HoldError(f"{ident} was erased")
+            if number >= chunks:
+                return b"", True
+            cipher = AESGCM(self.keys.unwrap(ident, which, wrapped))
         try:
             handle = os.open(self._path(ident), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:

@@ -395,6 +395,48 @@ def test_a_key_file_elsewhere(tmp_path: Path) -> None:
     store.close()
 
 
+def rotating(store: HoldStore, monkeypatch: pytest.MonkeyPatch, name: str) -> threading.Thread:
+    """A rotation by somebody else, begun in the middle of a step with an item's key; the step goes on when it is done,
+    or when it has to wait for that step."""
+    step, begun = getattr(store.keys, name), threading.Event()
+    other = threading.Thread(target=store.rotate)
+
+    def interrupted(*values: Any) -> Any:
+        if name == "unwrap" and threading.current_thread() is other:
+            return step(*values)
+        done = step(*values) if name == "wrap" else None
+        if not begun.is_set():
+            begun.set()
+            other.start()
+            other.join(0.3)
+        return done if name == "wrap" else step(*values)
+    monkeypatch.setattr(store.keys, name, interrupted)
+    return other
+
+
+def test_a_rotation_in_the_middle_of_keeping_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored at that moment is wrapped by the key that stays."""
+    store = made(tmp_path / "q")
+    other = rotating(store, monkeypatch, "wrap")
+    store.keep(held(), 1.0)
+    other.join(20)
+    assert store.read("h1") == held()
+    store.close()
+    store = made(tmp_path / "q")
+    assert store.read("h1") == held()
+    store.close()
+
+
+def test_a_rotation_in_the_middle_of_reading_damages_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key that the index named a moment ago is gone: that is no damage."""
+    store = made(tmp_path / "q")
+    store.keep(held(), 1.0)
+    other = rotating(store, monkeypatch, "unwrap")
+    assert store.read("h1") == held()
+    other.join(20)
+    store.close()
+
+
 def test_a_rotation_that_cannot_write_its_key_file_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:

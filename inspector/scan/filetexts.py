@@ -5,8 +5,8 @@ and, where there are tags in it, as it is shown; RTF without its control words. 
 overlap through the forms of normalise.py, the prefilter, the detectors and the lists: the look at a message, with the
 same names of rules. Message rules of YARA are not run; those of the scope "both" see the bytes of the file.
 
-Charsets: UTF-8, UTF-16 and UTF-32 with a mark or by where their zeros are, Windows-1252, Windows-1251 where most
-letters are none of ASCII. In the bytes of what is no text (programs, pictures, streams of old office documents) the
+Charsets: UTF-8, UTF-16 and UTF-32 with a mark or by where their zeros are, Windows-1252, Windows-1251 where there are
+Cyrillic words. In the bytes of what is no text (programs, pictures, streams of old office documents) the
 stretches of ASCII and of ASCII in UTF-16 count.
 
 Not read: other charsets (their ASCII is), what a picture shows, text that was encoded once more (base64 in a text).
@@ -33,6 +33,7 @@ from inspector.scan.normalise import SEPARATOR, Layout
 from inspector.scan.prefilter import Entry
 from inspector.wire import markup
 from inspector.wire.patterns import (
+    CYRILLIC_1251,
     DIGITS,
     FILLER,
     FILLER_ASCII,
@@ -69,7 +70,7 @@ _ODD = 16
 _HIGH = bytes(range(0x80, 0x100))
 _WIDE_LEAST = 8
 """Zeros by which UTF-16 is told without a mark."""
-_TAG = 64 * 1024
+_TAG = 1024 * 1024
 """Characters of a tag that is cut by a block's end."""
 _BORDER = 512
 """Characters that a window is made shorter by, so that it ends between two words."""
@@ -187,14 +188,12 @@ class Look:
             raise Spent
         layout = Layout((Text("content", plain),))
         data = layout.data
-        # Of plain ASCII the form with single blanks says nothing to detectors, as runs of blanks are gone (FILLER), nor
-        # to hosts, which have none.
+        # Of plain ASCII the form with single blanks says nothing of hosts, which have none in them.
         usual = plain.isascii() and "&" not in plain and not _has_controls(plain)
-        first = data[:len(plain)] if usual else data
         words, lowered = self._words, b""
         for number in sorted(set(words.prefilter.hits(data))):
             if number < HOSTS:
-                self._detector(number, DETECTORS[number], first)
+                self._detector(number, DETECTORS[number], data)
             elif number in (HOSTS, HASHES):
                 for start, end in layout.exact()[:1 if usual else None]:
                     part = data[start:end]
@@ -388,6 +387,8 @@ class _Reading:
         cut = text.rfind("<")
         if cut > len(text) - _TAG and text.find(">", cut) < 0:
             text, self._cut = text[:cut], text[cut:]
+        if not text:
+            return
         simple, strict = shown(text)
         if simple is None:
             self._shown.end()
@@ -497,7 +498,11 @@ class _Reader:
             self._utf8.reset()
             yield "utf-8", (before + block).decode("utf-8", "replace")
             high = len(block) - len(block.translate(None, _HIGH))
-            yield "bytes", block.decode("cp1251" if high * 3 > len(block) else "cp1252", "replace")
+            cyrillic = CYRILLIC_1251.search(block) is not None
+            if cyrillic:
+                yield "cp1251", block.decode("cp1251", "replace")
+            if not cyrillic or high * 3 < len(block):
+                yield "cp1252", block.decode("cp1252", "replace")
 
     def _stretches(self, block: bytes, zeros: int) -> Iterator[tuple[str, str]]:
         narrow, wide = _STRETCHES[self._least]

@@ -118,6 +118,10 @@ class Look:
     threads: int
     tasks: int = 0
     blocks: int = 0
+    heap: float = 0.0
+    """MiB that malloc has given out; the small objects of Python (blocks) are not in it."""
+    free: float = 0.0
+    """MiB that malloc keeps for later."""
     gap: float = 0.0
     gap_cpu: float = 0.0
     tables: dict[str, int] = field(default_factory=dict)
@@ -642,8 +646,9 @@ class Mixed:
             if name in found:
                 found[name] = int(value.split()[0])
         threads = Path(f"/proc/{pid}/status").read_text().partition("Threads:")[2].split()[0]
-        return Look(since, found["Pss"] / 1024, found["Anonymous"] / 1024, len(os.listdir(f"/proc/{pid}/fd")),
-                    int(threads), more["tasks"], more["blocks"], noted["gap"], noted["gap_cpu"], more["tables"])
+        return Look(
+            since, found["Pss"] / 1024, found["Anonymous"] / 1024, len(os.listdir(f"/proc/{pid}/fd")), int(threads),
+            gap=noted["gap"], gap_cpu=noted["gap_cpu"], **more)
 
     # -- the run
 
@@ -864,7 +869,7 @@ class Mixed:
             late = [one for one in looks if one.at > half]
             if len(late) < least or late[-1].at - late[0].at < 0.7 * (self.plan.seconds - half):
                 continue
-            for what in ("pss", "own", "blocks", "files", "tasks", "threads"):
+            for what in ("pss", "own", "blocks", "heap", "free", "files", "tasks", "threads"):
                 values = [float(getattr(one, what)) for one in late]
                 mean = statistics.fmean(values)
                 slope = statistics.linear_regression([one.at for one in late], values).slope

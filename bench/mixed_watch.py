@@ -7,6 +7,7 @@ that Python has in use, and the sizes of the world's tables.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import sys
@@ -31,10 +32,29 @@ class Looker(Watcher):
             tables = {name: len(getattr(world, name)) for name in names
                       if hasattr(getattr(world, name, None), "__len__")}
             tables["covers"] = sum(map(len, world.covers._entries.values()))
-        more = {"tasks": len(asyncio.all_tasks(self.loop)), "blocks": sys.getallocatedblocks(), "tables": tables}
+        used, free = heap()
+        more = {"tasks": len(asyncio.all_tasks(self.loop)), "blocks": sys.getallocatedblocks(), "tables": tables,
+                "heap": used, "free": free}
         # Whoever asks waits for the other file.
         self.report.with_suffix(".more").write_text(json.dumps(more))
         super().tell()
+
+
+class _Info(ctypes.Structure):
+    """mallinfo2(3)."""
+
+    _fields_ = tuple((name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"))
+
+
+def heap() -> tuple[float, float]:
+    """MiB that malloc has given out, and that it keeps for later; Python's small objects are in neither."""
+    call = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if call is None:  # before glibc 2.33
+        return 0.0, 0.0
+    call.restype = _Info
+    info = call()
+    return (info.uordblks + info.hblkhd) / 2**20, info.fordblks / 2**20
 
 
 def install() -> None:

@@ -121,7 +121,7 @@ def test_across_windows() -> None:
     "51<span style='color:red'>05</span>1051<script>var a = 1;</script>05105100", "<a><b>5105</b><q/>105105105100</a>",
     "<p>5105&nbsp;1051&#x20;&#48;510 5100", "<w:p><w:r><w:t>5105 10</w:t></w:r>\n  <w:r><w:t>51 0510 5100</w:t></w:r>",
     "<w:t>5105 10</w:t><w:delText>9</w:delText><w:t>51 0510 5100</w:t>", "<!-- 5105 1051 0510 5100 -->",
-    "5105<b\n" + "a" * 200_000 + ">1051 0510 5100",
+    "5105 <b\n" + "a" * 200_000 + ">1051 0510 5100",
 ])
 def test_markup(text: str) -> None:
     """What is between tags, in them, in comments; joined over tags that do not show."""

@@ -280,6 +280,8 @@ def test_clients_are_spread_and_kept_together_and_all_is_told_as_one(gateway: Cr
     assert "inspector_workers 2\n" in page
     assert f'inspector_sessions{{protocol="irc",listener="127.0.0.1:{gateway.port}"}} 4\n' in page
     assert "inspector_store_up 1\n" in page
+    assert "inspector_letters_lost_total 0\n" in page
+    assert [one["letters_lost"] for one in gateway.workers()] == [0, 0]
     for row in rows:
         ask(gateway.control, "kill", id=row["id"])
     gateway.until(lambda: (gateway.status() or {})["sessions"] == 0)

@@ -14,6 +14,8 @@ seen from its beginning is answered with item-not-found, the protocol's own word
 All that peers may read differently is a fault (`inspector/wire/httpunits.py`), and so is any other request on the
 connection but a preflight (OPTIONS without a body): what a GET brings would be read by nobody.
 
+Versions seen: Prosody 0.12; libpurple 2, which sends one request behind the other on one connection.
+
 Not decoded: the script form (XEP-0124 19), content codings (not offered, refused), several streams in one session
 (section 20, refused), in-band bytestreams (refused), HTTP/1.0, responses without a length (refused), words in fields of
 heads and in attributes of bodies.
@@ -86,6 +88,8 @@ _POLL, _POLL_MOST = 0.05, 1.0
 """Seconds until the first look whether a request's turn has come, and between the last; each waits twice as long."""
 _TRANSLATED, _STRIPPED = "xmpp.translate_sm", "xmpp.strip_sm"
 _NO_STREAMS = frozenset({"xmpp.refuse_streams", "xmpp.refuse_blocks"})
+_MISNAMED = b"text/xml; charset=utf-8"
+"""libpurple says as a coding what the type is; no coding has a slash in its name (RFC 9110 8.4.1)."""
 _CONNECTION = frozenset({b"keep-alive", b"close", b"te"})
 """What `Connection` may say: some take the fields that it names out of the head (RFC 9110 7.6.1)."""
 _PROBED = 32 * 1024
@@ -223,8 +227,8 @@ class _Turn:
 
 
 class _Through:
-    """The memory that the decoder of a session has: that of the connection which is read or written just now, whose part
-    of the engine hears what came of it."""
+    """The memory that the decoder of a session has: that of the connection which is read or written just now. The engine
+    hears there what came of it."""
 
     __slots__ = ("now",)
 
@@ -1010,7 +1014,7 @@ def _number(text: str | None) -> int | None:
 
 def _coded(unit: HttpUnit) -> str:
     """Why the body's bytes are not what its readers read; "": they are."""
-    if set(unit.words(b"content-encoding")) - {b"identity"}:
+    if set(unit.words(b"content-encoding")) - {b"identity", _MISNAMED}:
         return "content_coding"
     for value in unit.fields.get(b"content-type", ()):
         for parameter in value.lower().split(b";")[1:]:

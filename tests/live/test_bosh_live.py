@@ -14,13 +14,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.live.peers import BLOCK, GatewayChild, Prosody, Servers, now
+from tests.live.peers import BLOCK, Child, GatewayChild, Prosody, Servers, now
 from tests.live.test_hold_live import XmppPeer
 from tests.live.test_modes import plain
+from tests.live.test_purple_live import LIFE, purplebot, wait
 from tests.ports import free_port
 from tests.protocols.bosh_disguises import create, post, restart
 
 pytestmark = pytest.mark.live
+__all__ = ["purplebot"]
 
 POLICY = {**BLOCK, "rules": [
     *BLOCK["rules"],  # type: ignore[misc]
@@ -281,3 +283,32 @@ def test_a_session_that_began_elsewhere_is_refused(site: Site) -> None:
     sock.close()
     assert b"condition='item-not-found'" in data
     assert b"type='terminate'" in data
+
+
+def test_libpurple_chats_over_http(site: Site, purplebot: Path, tmp_path: Path) -> None:
+    """A real client, which sends one request behind the other on the same connection: what passes arrives, the card
+    number with stars, the refused message not, and its writer is shown the reference."""
+    gateway, port, server = site
+    since = now()
+    bob = XmppPeer(server, "bob")
+    alice = None
+    state = tmp_path / "alice"
+    state.mkdir()
+    try:
+        alice = Child("alice", [
+            str(purplebot), str(state), "prpl-jabber", "alice@localhost/purple", "secret", LIFE,
+            f"s:bosh_url=http://127.0.0.1:{port}/http-bind", "s:connection_security=opportunistic_tls",
+            "b:auth_plain_in_clear=1", "peer=bob@localhost", "msg=the forbidden fruit, card 4111 1111 1111 1111", "n=1",
+            "delay=1", "echo=1"], tmp_path)
+        wait(alice, "SIGNED-ON")
+        row = gateway.wait_row("verdict", 60, after=since, did="block")
+        assert row["user"] == "alice@localhost/purple"
+        # Prosody answers a request only when it has answered those in front of it on the connection.
+        bob.say("alice", "all of 4111 1111 1111 1111")
+        assert "*******" in wait(alice, "RECV", "all of")
+        wait(alice, "Your message was not delivered", row["reference"])
+        assert "echo: all of" in bob.hear("</body>")
+    finally:
+        if alice is not None:
+            alice.stop()
+        bob.leave()

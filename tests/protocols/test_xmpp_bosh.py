@@ -646,6 +646,13 @@ def test_a_client_that_is_sent_elsewhere_is_told_of() -> None:
     assert [odd.name for each in found for odd in each.oddities] == ["xmpp_bosh.sent_elsewhere"]
 
 
+def test_a_type_that_is_named_as_a_coding_is_none() -> None:
+    """libpurple does so; a real coding is refused."""
+    dec = Peers().signed_on()
+    data = post(NEXT, say("hello")).replace(b"Content-Type:", b"Content-Encoding:")
+    assert words(dec.feed(Chunk(UP, 1.0, data))) == ["hello"]
+
+
 def test_codings_are_not_offered() -> None:
     """By the client in its head, by the server in its answer; all else stays as it was written."""
     dec = Peers().connection()

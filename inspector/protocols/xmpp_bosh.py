@@ -227,8 +227,8 @@ class _Turn:
 
 
 class _Through:
-    """The memory that the decoder of a session has: that of the connection which is read or written just now. The engine
-    hears there what came of it."""
+    """The memory that the decoder of a session has: that of the connection which is read or written just now, where the
+    engine hears what came of it."""
 
     __slots__ = ("now",)
 

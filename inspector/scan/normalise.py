@@ -57,7 +57,7 @@ class Form:
 
     def __init__(self, kind: str, undone: bool) -> None:
         self.kind = kind
-        """raw, spaced, folded, skeleton, turned, joined, joined folded, joined skeleton."""
+        """raw, spaced, folded, skeleton, turned, joined, or one of them behind "joined"."""
         self.undone = undone
         """Whether references are undone first."""
 
@@ -72,14 +72,14 @@ class Form:
                 return _raw(text)
         if self.kind == "spaced":
             return _spaced(text) if text.isascii() else b""
-        visible = _visible(turned(text) if self.kind == "turned" else text)
+        visible = _visible(turned(text) if self.kind.endswith("turned") else text)
         return _raw(visible.casefold()) if self.kind.endswith("folded") else _bones(visible)
 
 
 _FORMS = {(kind, undone): Form(kind, undone) for kind in (
-    "raw", "spaced", "folded", "skeleton", "turned", "joined", "joined folded", "joined skeleton")
-    for undone in (False, True)}
-_LOOKALIKES = ("skeleton", "turned", "joined skeleton")
+    "raw", "spaced", "folded", "skeleton", "turned", "joined", "joined folded", "joined skeleton",
+    "joined turned") for undone in (False, True)}
+_LOOKALIKES = ("skeleton", "turned", "joined skeleton", "joined turned")
 
 
 class Layout:
@@ -142,7 +142,9 @@ def forms(plain: str, link: bool = False) -> list[tuple[Form, bytes]]:
     `link`: the text is the address of a link; programs leave out tabs and line breaks in it (WHATWG URL 4.4).
     """
     if link and plain.translate(_BREAKS) != plain:
-        kinds = ("joined",) if _joined(plain).isascii() else ("joined", "joined folded", "joined skeleton")
+        kinds = ["joined"]
+        if not _joined(plain).isascii():
+            kinds += ["joined folded", "joined skeleton", *(("joined turned",) if "\u202e" in plain else ())]
         return [*forms(plain), *((form, form(plain)) for form in (_FORMS[kind, False] for kind in kinds))]
     raw = _raw(plain)
     undone = False

@@ -138,3 +138,4 @@ def test_a_link_is_joined_before_its_letters_are_folded() -> None:
     assert b"http://evil.example/" not in [data for _, data in forms(link)]
     layout = Layout((Text("url", link),))
     assert any(b"evil.example" in layout.data[start:end] for start, end in layout.exact())
+    assert any(b"203.0.113.9" in data for _, data in forms("http://20\t3.0\u202e9.311.\u202c", link=True))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,37 @@ def test_a_stray_error_is_logged_without_its_text(caplog: pytest.LogCaptureFixtu
         loop.close()
     assert "ValueError at" in caplog.text
     assert "the words of a peer" not in caplog.text
+
+
+class Ended:
+    """What an ended session leaves: a cycle."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_ended_sessions_do_not_pile_up() -> None:
+    """Everything is collected once as many sessions have ended as live, also what is old for the collector; not before,
+    and not again before as many more have."""
+    ended, living = 0, 0
+    collector = process.Collector(lambda: ended, lambda: living)
+    dead = Ended()
+    left = weakref.ref(dead)
+    gc.collect()  # it is of the oldest generation now
+    gc.disable()
+    try:
+        del dead
+        ended = process.Collector.LEAST - 1
+        assert not collector.look()
+        assert left() is not None
+        ended, living = process.Collector.LEAST, 1000
+        assert not collector.look()
+        ended = 1000
+        assert collector.look()
+        assert left() is None
+        ended, living = 1999, 1000
+        assert not collector.look()
+        living = 0
+        assert collector.look()
+    finally:
+        gc.enable()

@@ -461,6 +461,16 @@ def test_after_a_fault_that_passes_a_fresh_decoder_reads_on() -> None:
     assert words(two.feed(Chunk(UP, 1.0, post(NEXT + 1, say("hello"))))) == ["hello"]
 
 
+def test_where_a_fault_was_let_pass_its_number_is_not_waited_for() -> None:
+    """The engine reads on with a decoder that begins in the middle: what it had not read has left."""
+    peers = Peers()
+    peers.signed_on()
+    dec = peers.connection(from_start=False)
+    first, second = dec.feed(Chunk(UP, 1.0, post(NEXT + 1, say("hello"))))
+    assert isinstance(first.events[0], SignOn)
+    assert words([second]) == ["hello"]
+
+
 def test_a_capture_is_read_from_its_middle() -> None:
     """Of a session that began before it, and after bytes that were lost."""
     dec = Peers(()).connection(file="a.pcap")

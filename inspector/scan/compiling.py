@@ -204,13 +204,10 @@ def build_rules(
         except yara.Error:
             faults.extend(_located(rules, group))
     files = units_of(rules, messages=False)[0]
-    compiled_files: list[bytes] = []
-    for start in range(0, len(files), _FILE_SHARD):
-        group = files[start:start + _FILE_SHARD]
-        try:
-            compiled_files.append(_compile(group))
-        except yara.Error:
-            faults.extend(_located(rules, group))
+    compiled_files = _file_shards(rules, files, faults)
+    both = frozenset(f"{_space(r)}:{r.rule.name}" for r in rows if r.for_files and r.for_messages)
+    for_texts = [unit for unit in files if any(f"{unit.namespace}:{name}" in both for name in unit.names)]
+    compiled_texts = _file_shards(rules, for_texts, faults)
     file_rows = {
         f"{_space(r)}:{r.rule.name}": FileRow(r.id, r.severity, r.description, r.pack, r.tags)
         for r in rows if r.for_files
@@ -219,7 +216,7 @@ def build_rules(
     ids: dict[str, list[str]] = {label: [] for label in labels}
     for rule in rows:
         ids[rule.pack].append(rule.id)
-    for_files = pack_rules(labels, compiled_files, file_rows)
+    for_files = pack_rules(labels, compiled_files, file_rows, compiled_texts, both)
     built = Built(
         packs=labels,
         packed_rows=msgspec.Raw(_encode(list(named.values()))),
@@ -241,6 +238,18 @@ def build_rules(
     if built.faults:
         return built
     return msgspec.structs.replace(built, dump=memoryview(prefilter.dump(all_entries(built, Table(index)))))
+
+
+def _file_shards(rules: Sequence[PackRule], units: Sequence[Unit], faults: list[Fault]) -> list[bytes]:
+    """Units for files, compiled; what YARA refuses is added to the faults."""
+    out: list[bytes] = []
+    for start in range(0, len(units), _FILE_SHARD):
+        group = units[start:start + _FILE_SHARD]
+        try:
+            out.append(_compile(group))
+        except yara.Error:
+            faults.extend(_located(rules, group))
+    return out
 
 
 def row_of(rule: PackRule) -> Row:

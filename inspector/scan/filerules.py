@@ -41,6 +41,10 @@ class _Rules(msgspec.Struct, frozen=True, array_like=True):
     packs: tuple[str, ...]
     compiled: list[memoryview]
     rows: dict[str, FileRow]
+    texts: list[memoryview]
+    """Rules of the scope "both" once more: what texts are shown to."""
+    both: frozenset[str]
+    """namespace:name of those."""
 
 
 class _Blob(msgspec.Struct, frozen=True, array_like=True):
@@ -56,9 +60,13 @@ class _Blob(msgspec.Struct, frozen=True, array_like=True):
     """The number that the prefilter has for the first phrase."""
 
 
-def pack_rules(packs: tuple[str, ...], compiled: list[bytes], rows: dict[str, FileRow]) -> bytes:
-    """Rules for files as bytes: labels of packs, compiled objects, namespace:name of each rule to its row."""
-    return msgspec.msgpack.encode(_Rules(packs, [memoryview(one) for one in compiled], rows))
+def pack_rules(
+    packs: tuple[str, ...], compiled: list[bytes], rows: dict[str, FileRow], texts: list[bytes], both: frozenset[str],
+) -> bytes:
+    """Rules for files as bytes: labels of packs, compiled objects, namespace:name of each rule to its row; objects with
+    the rules that are for messages, too, and which these are."""
+    return msgspec.msgpack.encode(_Rules(
+        packs, [memoryview(one) for one in compiled], rows, [memoryview(one) for one in texts], both))
 
 
 class FileRules:
@@ -106,12 +114,25 @@ class FileMatcher:
         """File rules."""
         self._rows = rules.rows
         self._shards = [yara.load(file=io.BytesIO(one)) for one in rules.compiled]
+        self._texts = [yara.load(file=io.BytesIO(one)) for one in rules.texts]
+        self._both = rules.both
+        self.for_texts = bool(self._texts)
+        """Whether there are rules that texts are shown to."""
         self.kinds = tuple(sorted(kind for kind in HASH_KINDS if self._table.kinds[kind]))
         """The kinds of hashes there are any of: sha256, sha1, md5."""
         self.words = Words(self._table, made.dump, made.phrases)
 
     def match(self, data: memoryview, seconds: float) -> tuple[list[FileRow], list[str]]:
         """The rules that match, and why not all could be asked (too slow, too many matches). Raises ScanFailed."""
+        return self._match(self._shards, data, seconds)
+
+    def match_text(self, data: bytes, seconds: float) -> tuple[list[FileRow], list[str]]:
+        """As `match`, of the forms of a text: only the rules that are for messages, too."""
+        return self._match(self._texts, data, seconds, self._both)
+
+    def _match(
+        self, shards: list[Any], data: memoryview | bytes, seconds: float, only: frozenset[str] | None = None,
+    ) -> tuple[list[FileRow], list[str]]:
         found: list[FileRow] = []
         unasked: list[str] = []
 
@@ -119,7 +140,7 @@ class FileMatcher:
             unasked.append(f"too many matches of {getattr(message, 'rule', 'a rule')}")
             return int(yara.CALLBACK_CONTINUE)
 
-        for shard in self._shards:
+        for shard in shards:
             try:
                 matches = shard.match(data=data, timeout=max(1, int(seconds)), fast=True, warnings_callback=warn)
             except yara.TimeoutError:
@@ -128,8 +149,9 @@ class FileMatcher:
             except yara.Error as exc:
                 raise ScanFailed(f"yara: {exc}") from exc
             for match in matches:
-                row = self._rows.get(f"{match.namespace}:{match.rule}")
-                if row is not None:
+                name = f"{match.namespace}:{match.rule}"
+                row = self._rows.get(name)
+                if row is not None and (only is None or name in only):
                     found.append(row)
         return found, unasked
 

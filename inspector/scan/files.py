@@ -309,7 +309,8 @@ class _Judging:
         self.time()
         begun = time.monotonic()
         look = filetexts.Look(
-            self.matcher.words, self.limits, self.budget, min(begun + self.budget.seconds, self.deadline))
+            self.matcher.words, self.limits, self.budget, min(begun + self.budget.seconds, self.deadline),
+            self.said if self.matcher.for_texts else None)
         try:
             filetexts.read(content, formats, look, inside=outer)
             self.budget.seconds -= time.monotonic() - begun
@@ -321,6 +322,15 @@ class _Judging:
             for one in look.found():
                 self.found.add(
                     one.detector, one.rule, one.severity, one.title, one.pack, one.tags, filenames.safe(place))
+
+
+    def said(self, data: bytes) -> list[filetexts.Seen]:
+        """What the rules for messages and files say of the forms of a text."""
+        rows, unasked = self.matcher.match_text(data, self.deadline - time.monotonic())
+        for why in unasked:
+            self.found.add("file", "file.budget", "high", place=f"a text: {why}")
+        return [
+            filetexts.Seen("yara", row.id, row.severity, row.description, row.pack, row.tags) for row in rows]
 
 
 class _Box:

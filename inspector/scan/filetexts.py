@@ -3,7 +3,8 @@
 A content is text, or has stretches of it. Text is read in each charset that a program might take it for, as it stands
 and, where there are tags in it, as it is shown; RTF without its control words. What comes out goes in windows that
 overlap through the forms of normalise.py, the prefilter, the detectors and the lists: the look at a message, with the
-same names of rules. Message rules of YARA are not run; those of the scope "both" see the bytes of the file.
+same names of rules. Message rules of YARA are not run; those of the scope "both" see the bytes of the file, and these
+forms.
 
 Charsets: UTF-8, UTF-16 and UTF-32 with a mark or by where their zeros are, Windows-1252, Windows-1251 where there are
 Cyrillic words. In the bytes of what is no text (programs, pictures, streams of old office documents) the
@@ -15,8 +16,9 @@ Not read: other charsets (their ASCII is), what a picture shows, text that was e
 from __future__ import annotations
 
 import codecs
+import html
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -131,6 +133,10 @@ class Seen(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
 
 
+AskRules = Callable[[bytes], Iterable[Seen]]
+"""The forms of a text -> what the rules say of it."""
+
+
 class Spent(Exception):
     """No characters or no time are left for texts."""
 
@@ -169,9 +175,12 @@ def _entries(table: Table, first: int) -> list[Entry]:
 class Look:
     """One content: its windows, one after the other, and what is found in them."""
 
-    def __init__(self, words: Words, limits: Limits, budget: Budget, until: float) -> None:
-        """`until`: on the monotonic clock."""
+    def __init__(
+        self, words: Words, limits: Limits, budget: Budget, until: float, rules: AskRules | None = None,
+    ) -> None:
+        """`until`: on the monotonic clock. `rules`: those of YARA that texts are shown to."""
         self._words = words
+        self._rules = rules
         self.limits = limits
         self._budget = budget
         self._until = until
@@ -190,6 +199,8 @@ class Look:
         data = layout.data
         # Of plain ASCII the form with single blanks says nothing of hosts, which have none in them.
         usual = plain.isascii() and "&" not in plain and not _has_controls(plain)
+        if self._rules is not None:
+            self._seen.update(dict.fromkeys(self._rules(data)))
         words, lowered = self._words, b""
         for number in sorted(set(words.prefilter.hits(data))):
             if number < HOSTS:
@@ -414,12 +425,14 @@ def shown(text: str) -> tuple[str | None, str | None]:
         text = text.replace("<![CDATA[", "").replace("]]>", "")
     broken = MARKUP_BREAK.sub("\n", text)
     simple = HTML_TAG.sub("", broken)
-    if simple == text:
+    if simple == text and "&amp;" not in text:
         return None, None
     strict = MARKUP_HIDDEN.sub("", broken)
     if ":t>" in text or "<si>" in text or "text:span" in text:
         strict = MARKUP_BETWEEN.sub("><", strict)
     strict = MARKUP_TAG.sub("", strict)
+    # A page shows what its references mean; what is shown may be read as references once more.
+    simple, strict = html.unescape(simple), html.unescape(strict)
     return simple, None if strict == simple else strict
 
 

@@ -119,7 +119,8 @@ def test_across_windows() -> None:
     "<p>5105<b> 1051</b><!-- > --> 0510 5100</p>", "<html><p title='a>b'>5105 1051 <i>0510</i> 5100",
     "<td>5105105105105100</td><td>12</td>", "<x n=\"5105105105105100\"/>", "<![CDATA[5105 1051 0510 5100]]>",
     "51<span style='color:red'>05</span>1051<script>var a = 1;</script>05105100", "<a><b>5105</b><q/>105105105100</a>",
-    "<p>5105&nbsp;1051&#x20;&#48;510 5100", "<w:p><w:r><w:t>5105 10</w:t></w:r>\n  <w:r><w:t>51 0510 5100</w:t></w:r>",
+    "<p>5105&nbsp;1051&#x20;&#48;510 5100", "<p>5105 1051 05&amp;#49;0 5100",
+    "<w:p><w:r><w:t>5105 10</w:t></w:r>\n  <w:r><w:t>51 0510 5100</w:t></w:r>",
     "<w:t>5105 10</w:t><w:delText>9</w:delText><w:t>51 0510 5100</w:t>", "<!-- 5105 1051 0510 5100 -->",
     "5105 <b\n" + "a" * 200_000 + ">1051 0510 5100",
 ])
@@ -369,10 +370,14 @@ def test_without_a_kept_prefilter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_message_rules_are_not_run() -> None:
-    """What a rule says of messages it does not say of files; one of the scope "both" sees the file's bytes."""
+    """What a rule says of messages it does not say of files; one of the scope "both" sees the file's bytes and
+    its words, disguised as they may be."""
     rules = making.rule("m", '$a = "violet heron"', "$a") + making.rule("b", '$a = "violet crane"', "$a", scope="both")
     by = judge(rules=rules)
     assert making.told(making.judged(b"a violet heron, a violet crane", by=by)) == {"t.b": "high"}
+    for text in ("a violet\u200b crane", "a ｖｉｏｌｅｔ crane", "a <b>vio</b>let&nbsp;crane", "a violet\ncrane"):
+        assert making.told(making.judged(text.encode(), by=by)) == {"t.b": "high"}, text
+        assert making.told(making.judged(text.encode("utf-16"), by=by)) == {"t.b": "high"}, text
 
 
 def test_as_in_messages() -> None:

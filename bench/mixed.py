@@ -576,9 +576,15 @@ class Mixed:
         while not self.over.is_set() and time.monotonic() < until:
             await asyncio.sleep(min(0.5, max(0.01, until - time.monotonic())))
 
+    async def reads(self, rows: Rows) -> None:
+        """The log, before retention removes it."""
+        while not self.over.is_set():
+            await self.nap(2.0)
+            await asyncio.to_thread(rows.read)
+
     # -- looks
 
-    async def looks(self, rows: Rows) -> None:
+    async def looks(self) -> None:
         """How everything is, again and again."""
         used, at = cpu_seconds([*family(self.gateway.pid), os.getpid()]), time.monotonic()
         while not self.over.is_set():
@@ -586,16 +592,15 @@ class Mixed:
             now = cpu_seconds([*family(self.gateway.pid), os.getpid()])
             share = max(0.0, now - used) / (time.monotonic() - at)
             used, at = now, time.monotonic()
-            await self.look(rows, share)
+            await self.look(share)
 
-    async def look(self, rows: Rows, share: float) -> None:
+    async def look(self, share: float) -> None:
         """One look at all processes."""
         try:
             status = await self.say("status")
         except UserError as error:
             self.ledger.fault(f"no status: {error}")
             return
-        await asyncio.to_thread(rows.read)
         since = time.monotonic() - self.began
         told: dict[str, Any] = {}
         processes = {"supervisor": self.gateway.pid}
@@ -670,7 +675,7 @@ class Mixed:
             self.began = time.monotonic()
             fresh = await self.rest()
             self.began = time.monotonic()
-            keepers = [self.reloads(), self.kills(), self.rolls(), self.reviews(), self.looks(rows)]
+            keepers = [self.reloads(), self.kills(), self.rolls(), self.reviews(), self.looks(), self.reads(rows)]
             people = [self.stays(kind, number) for kind in KINDS for number in range(plan.steady)]
             often = [self.every(plan.visitors, self.visits), self.every(plan.odd, self.is_odd),
                      self.every(plan.files, self.sends)]

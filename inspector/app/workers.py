@@ -441,7 +441,8 @@ class Crew:
 
     async def _bury(self, hand: Hand) -> None:
         """See that its process ends; tell, and replace it, if that was not expected."""
-        ended = await self._exit(hand, 1.0)
+        # One that was told to stop has ended its sessions; on a busy machine its last second may be long.
+        ended = await self._exit(hand, END_SECONDS if hand.expected else 1.0)
         stuck = hand.state == "leaving" and (hand.process.returncode or 0) < 0
         served, hand.state = hand.state in ("serving", "leaving"), "gone"
         seated = not any(one is not hand and one.seat == hand.seat and one.state in ("ready", "serving", "starting")
@@ -564,7 +565,7 @@ class Crew:
 
     def _living(self) -> list[Hand]:
         """Those that have sessions, or may have."""
-        return sorted((one for one in self.hands if one.state in ("ready", "serving", "leaving")),
+        return sorted((one for one in self.hands if one.state in ("ready", "serving", "leaving") and one.line.open),
                       key=lambda one: one.number)
 
     # -- what operators ask (control.Steward)

@@ -471,7 +471,7 @@ class Mixed:
         """Begin something so often a second, by chance."""
         number = 0
         while not self.over.is_set():
-            await asyncio.sleep(self.dice.expovariate(rate))
+            await self.nap(self.dice.expovariate(rate))
             number += 1
             if not self.over.is_set() and len(self.tasks) < 2000:
                 self.spawn(make(number) if make == self.visits else make())
@@ -554,7 +554,7 @@ class Mixed:
                 continue
             chosen = [(item["id"], int(hashlib.sha256(item["id"].encode()).hexdigest(), 16) % 100) for item in items]
             decided = [(ident, "release" if share < 55 else "deny") for ident, share in chosen if share < 85]
-            await asyncio.gather(*(self.review(ident, step) for ident, step in decided[-24:]))
+            await asyncio.gather(*(self.review(ident, step) for ident, step in decided[:8]))
 
     async def review(self, ident: str, step: str) -> None:
         """Release it or deny it."""

@@ -722,7 +722,8 @@ class Servers:
     ) -> None:
         async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.living += 1
-            with contextlib.suppress(Gone, OSError, ssl.SSLError):
+            # What is no sense is what strange clients say: the connection ends.
+            with contextlib.suppress(Gone, OSError, ssl.SSLError, ValueError, IndexError):
                 await serve(reader, writer)
             self.living -= 1
             writer.close()
@@ -846,9 +847,9 @@ class Servers:
         """Tells everybody who he is."""
         wire = Flaps(reader, writer)
         hello = await wire.unit()
-        name = hello[-8:].lstrip(b".").decode()
+        name = hello[-8:].lstrip(b".").decode("latin-1")
         wire.write(b"\1\0\0\0\1")
-        wire.write(b"\2" + struct.pack(">HHHI", 1, 15, 0, 1) + bytes([len(name)]) + name.encode()
+        wire.write(b"\2" + struct.pack(">HHHI", 1, 15, 0, 1) + bytes([len(name)]) + name.encode("latin-1")
                    + struct.pack(">HHHHH", 0, 1, 1, 2, 0x10))
         while True:
             unit = await wire.unit()

@@ -195,7 +195,18 @@ def _too_many(base: sqlite3.Connection, megabytes: float | None) -> int | None:
     pages, free, size = (
         base.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
     used, allowed = (pages - free) * size, megabytes * (1 << 20)
-    first, last = base.execute("SELECT min(n), max(n) FROM events").fetchone()
-    if used <= allowed or first is None:
+    if used <= allowed:
+        return None
+    # The last row of a chain stays, also of one that nobody has written to for long: rows are counted from the first
+    # one that may go, or the gap behind such a row would count as rows, and the log would grow beyond every bound.
+    first: int | None = None
+    for chain in tables.chains(base):
+        found = base.execute(
+            "SELECT n FROM events WHERE chain = ? AND seq < ? ORDER BY seq LIMIT 1",
+            (chain, tables.head(base, chain)[0])).fetchone()
+        if found is not None and (first is None or found[0] < first):
+            first = found[0]
+    last = base.execute("SELECT max(n) FROM events").fetchone()[0]
+    if first is None:
         return None
     return int(first + (last - first + 1) * (1 - _ROOM * allowed / used))

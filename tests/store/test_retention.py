@@ -215,6 +215,26 @@ def test_a_store_that_is_too_big_loses_its_oldest_rows(base: sqlite3.Connection,
     assert proved(tmp_path).wrong == []
 
 
+def test_a_chain_that_nobody_writes_to_makes_no_room_for_others(base: sqlite3.Connection, tmp_path: Path) -> None:
+    """Its last row stays for ever (a worker's that was there for a restart alone); what is allowed for all is kept
+    however many rows have come and gone since."""
+    fill(base, [0.001], "gone")
+    keeper = kept(tmp_path, megabytes=2)
+    for _ in range(4):
+        for _ in range(5):
+            fill(base, [0.001] * 100, text="x" * 4000)
+        for _ in range(10):
+            keeper._round()
+            if not keeper._more:
+                break
+        pages, free = (base.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
+        assert (pages - free) * 4096 <= 2 << 20
+    assert standing(base, "gone") == [(1, 0)]
+    assert len(standing(base)) > 200
+    keeper.close()
+    assert proved(tmp_path).wrong == []
+
+
 def test_rows_of_an_earlier_release_go_by_their_age(base: sqlite3.Connection, tmp_path: Path) -> None:
     """They are in no chain; a legal hold keeps them, too."""
     fill(base, [100, 100, 5])

@@ -181,6 +181,7 @@ class Rows:
             if number is not None:
                 self.verdicts[number] = (row["did"], row["reference"], row["held"])
         elif event == "review" and row["hold"]:
+            self.references.add(row["reference"])
             self.steps.setdefault(row["hold"], []).append(row["step"])
             if row["step"] == "delivered":
                 self.given[row["hold"]] = seconds(row["t"]), row["session"]
@@ -789,12 +790,18 @@ class Mixed:
             if ledger.came[number]:
                 ledger.fault(f"no{number}x was to be refused and came ({session.kind})")
             self.explain(number, session, rows, "block")
+        judged = {hold for _, _, hold in rows.verdicts.values() if hold}
+        alone = sum("delivering" in steps for hold, steps in rows.steps.items() if hold not in judged)
         for number, session in ledger.held.items():
             verdict, times = rows.verdicts.get(number), ledger.came[number]
             steps = [step for step in rows.steps.get(verdict[2] or "", []) if step != "erased"] if verdict else []
             if times > 1:
                 ledger.fault(f"no{number}x was held and came {times} times: {steps}")
-            if times and "delivering" not in steps:
+            if times == 1 and verdict is None and alone:
+                # Its worker died between the content and the verdict's row: only the reviewer's rows tell of it.
+                alone -= 1
+                counts["held when its worker died, and released"] += 1
+            elif times and "delivering" not in steps:
                 ledger.fault(f"no{number}x came without having been released ({session.kind}): {verdict} {steps}")
             if steps and steps[-1] == "delivered" and not times:
                 self.not_come(number, verdict[2] or "" if verdict else "", rows)

@@ -10,6 +10,7 @@ characters are decoded.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
@@ -37,6 +38,8 @@ _NUMBER_HOST = linear.pattern(
     rb"(?i)(?:[a-z]:[/\\]+|(?:https?|ftps?|wss?):)(?:[^\s/\\]{0,256}@)?(0x[0-9a-f]{1,24}|[0-9]{1,24})\.?(?:[^0-9a-z.]|$)"
 )
 _SIX_HOST = linear.pattern(rb"(?i)(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?:\.[0-9]{1,3}){0,3}")
+_NAME, _NAMES = 253, 4096
+"""Characters of the longest name (RFC 1035 2.3.4), and names whose spelling is remembered."""
 _PORT_DIGITS = 12
 _ENDS_LINK = bytes(0x20 if byte <= 0x20 or byte in b'<>"' else byte for byte in range(256))
 """Controls, blanks and the signs around a link, as blanks."""
@@ -77,12 +80,20 @@ class Link(msgspec.Struct, frozen=True, gc=False):
 
 def link_key(host: str, port: str, tail: bytes) -> str:
     """The one spelling of a link."""
-    tail = tail.replace(b"\\", b"/").partition(b"#")[0]
-    path, mark, query = tail.partition(b"?")
-    path = _undotted(_decoded(path)) or b"/"
+    if b"%" not in tail and b"\\" not in tail and b"#" not in tail and b"/." not in tail and tail[:1] in (b"/", b""):
+        path, mark, query = tail or b"/", b"", b""
+    else:
+        path, mark, query = _plain(tail)
     port = port.lstrip("0")
     where = host if port in _DEFAULT_PORTS else f"{host}:{port}"
-    return where + (path + mark + _decoded(query)).decode("latin-1")
+    return where + (path + mark + query).decode("latin-1")
+
+
+def _plain(tail: bytes) -> tuple[bytes, bytes, bytes]:
+    """Path, question mark and query in their one spelling."""
+    tail = tail.replace(b"\\", b"/").partition(b"#")[0]
+    path, mark, query = tail.partition(b"?")
+    return _undotted(_decoded(path)) or b"/", mark, _decoded(query)
 
 
 def _undotted(path: bytes) -> bytes:
@@ -129,6 +140,10 @@ def host(text: str, strict: bool = False) -> tuple[str, bool] | None:
 
     `strict`: for lists: no numbers as addresses, only names that can exist.
     """
+    return _remembered(text, strict) if len(text) <= _NAME else _host(text, strict)
+
+
+def _host(text: str, strict: bool) -> tuple[str, bool] | None:
     if "%" in text:
         if strict:
             return None
@@ -141,7 +156,7 @@ def host(text: str, strict: bool = False) -> tuple[str, bool] | None:
     text = text.lower()
     if text.endswith("."):
         text = text[:-1]
-    if not text or len(text) > 253:
+    if not text or len(text) > _NAME:
         return None
     last = text.rsplit(".", 1)[-1]
     if last.isdigit() or last.startswith("0x"):
@@ -152,6 +167,10 @@ def host(text: str, strict: bool = False) -> tuple[str, bool] | None:
     if any(not label or len(label) > 63 for label in text.split(".")):
         return None
     return text, False
+
+
+_remembered = functools.lru_cache(maxsize=_NAMES)(_host)
+"""Talk and logs name the same few hosts again and again."""
 
 
 def address(text: str) -> str | None:

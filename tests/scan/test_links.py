@@ -97,3 +97,13 @@ def test_the_tail_of_a_link_is_what_its_grammar_says(tail: bytes) -> None:
         return
     match = _TAIL.match(tail[:links.LINK_BYTES])
     assert (found.port.encode(), found.tail) == (match.group(1) or b"", match.group(2) or b"")
+
+
+@given(st.lists(st.sampled_from([
+    b"/", b"\\", b"?", b"#", b"%41", b"%2e", b"%2F", b".", b"..", b"/./", b"a", b"%", b"=", b"%7E",
+]), max_size=9).map(b"".join))
+def test_a_plain_tail_takes_a_short_way_to_the_same_spelling(tail: bytes) -> None:
+    """What has nothing to be decoded is the same by the short way as by the long one."""
+    tail = tail if tail[:1] in (b"/", b"\\", b"?", b"#") else b"/" + tail if tail else b""
+    path, mark, query = links._plain(tail)
+    assert links.link_key("evil.example", "", tail) == "evil.example" + (path + mark + query).decode("latin-1")

@@ -422,6 +422,13 @@ class HoldDesk:
                 if held is not None:
                     self._wait_for(held)
                 self._note("released", held or hold, session=flow, reason="it could not be sent in this session")
+            elif self._delivering.get(hold) == flow:
+                # The store had never taken that it was being delivered: it is released there.
+                del self._delivering[hold]
+                if held is not None:
+                    self._wait_for(held)
+            if self._unwritten.get(hold, ("",))[0] == flow:
+                del self._unwritten[hold]
 
     def arrived(self, flow: str, arrived: Arrived) -> None:
         """A user has signed on in that session: what was released for him may come."""
@@ -462,8 +469,7 @@ class HoldDesk:
     async def _write_again(self) -> None:
         """What the store did not take when it came."""
         for hold, (flow, sent) in tuple(self._unwritten.items()):
-            del self._unwritten[hold]
-            await self._came(hold, flow, sent)
+            await self._came(hold, flow, sent)  # it stays there until it is written: its session may end meanwhile
         for hold in tuple(self._lost_ones):
             self._lost_ones.discard(hold)
             async with self._turn(hold):

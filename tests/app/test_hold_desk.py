@@ -912,3 +912,32 @@ def test_what_a_reviewer_has_decided_is_not_forgotten(tmp_path: Path) -> None:
             assert await it.state("h1") == "released"
             assert it.store.find("h2") == []
     run(work())
+
+
+def test_a_delivery_that_the_store_never_took_leaves_nothing_between_the_states(tmp_path: Path) -> None:
+    """The disk fails while a session asks whether it may send: the item is still released there, and once the store
+    works it goes to the next session that is its user's."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(), -1)
+            it.room.sign_on("f1")
+            release = asyncio.create_task(it.do("release"))
+            while not it.room.posted:
+                await asyncio.sleep(0)
+            move = it.store.move
+
+            def fails(*_: Any) -> bool:
+                raise HoldError("hold store: the disk is full")
+            it.store.move = fails  # type: ignore[method-assign, assignment]
+            assert not await it.deliver("h1", "f1")
+            it.store.move = move  # type: ignore[method-assign]
+            await it.look()
+            await release
+            assert await it.state() == "released"
+            assert not (it._delivering or it._unwritten)
+            it.arrived("f2", it.room.sign_on("f2"))
+            await it.calm()
+            assert it.room.given() == [("f1", "h1"), ("f2", "h1")]
+            await sent(it, "f2")
+            assert await it.state() == "delivered"
+    run(work())

@@ -156,6 +156,10 @@ class Outlet(Protocol):
 
 Write = Callable[[bytes], object]
 
+_EFFECT = 512
+"""What an effect that waits behind a row of trouble counts for, beside its bytes: a flood of small ones has its bound,
+too."""
+
 
 def trouble_row(
     flow: Flow, number: int, at: float, name: str, detail: str, did: str | None = "cut",
@@ -361,11 +365,12 @@ class Conversation:
             if type(effect) is Send:
                 self.write[effect.way](effect.data)
                 continue
+            if type(effect) is Note and effect.barrier:
+                self._barrier(effect, rest)
+                return
             self._carry_out(effect)
             if self.over:
                 return
-            if self._behind is not None:
-                self._put_behind(rest)
 
     def _after(self) -> None:
         """Whether it is over now. What ends it may stand behind a barrier, unless nobody is left to notice."""
@@ -379,18 +384,29 @@ class Conversation:
 
     # -- rows of trouble that must be on disk before the peers notice
 
-    def _barrier(self, note: Note) -> None:
-        """Nothing behind this row is carried out before it is on disk."""
+    def _barrier(self, note: Note, effects: Iterable[Effect]) -> None:
+        """Nothing behind this row is carried out before it is on disk. Other such rows that stand behind it already are
+        waited for with it, all at once: the log writes rows in their order, and the last one on disk means all."""
+        behind: list[Effect] = []
+        for effect in effects:
+            if type(effect) is Note and effect.barrier:
+                self._host.note(Note(0, note.row, needed=True, barrier=True), None)
+                note = effect
+            else:
+                behind.append(effect)
         if self.ended != 3 and self._host.note_first(note, self.flow.client.ip, self._written):
             self._behind = deque()
             self._behind_bytes = 0
+            self._put_behind(behind)
         else:
             self._host.note(Note(0, note.row), None)
+            self._carry_out_all(behind)
 
     def _put_behind(self, effects: Iterable[Effect]) -> None:
         assert self._behind is not None
         for effect in effects:
             self._behind.append(effect)
+            self._behind_bytes += _EFFECT
             if type(effect) is Send:
                 self._behind_bytes += len(effect.data)
             elif type(effect) is Spool:
@@ -406,9 +422,10 @@ class Conversation:
             self.outlet.post(Kept(0, self._host.clock()))
 
     def _pass_barrier(self) -> None:
+        if self._behind is not None:
+            self._tell_layers()  # which may end it
         behind, self._behind = self._behind, None
         if behind is not None:
-            self._tell_layers()
             self._carry_out_all(behind)
             self._after()
 
@@ -448,9 +465,6 @@ class Conversation:
 
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, Note):
-            if effect.barrier:
-                self._barrier(effect)
-                return
             self._host.note(effect, self.outlet.post if effect.durable and effect.id > 0 else None)
         elif isinstance(effect, Scan):
             self._host.scan(effect, self.outlet.post, self.flow.client.ip)

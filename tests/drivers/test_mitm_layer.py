@@ -477,7 +477,7 @@ def test_what_comes_behind_the_row_keeps_its_order() -> None:
     for data in (b"a", b"b", b"c", b"d"):
         world.talk.receive(UP, data)
     assert world.done == ["hold_full first"]
-    assert not world.talk.held(UP, 16)
+    assert not world.talk.held(UP, 4096)
     assert world.talk.held(UP, 9)
     world.thens.pop()()
     assert world.done[1:] == [("down", b"refused"), ("up", b"next"), "scan first"]
@@ -556,3 +556,42 @@ def test_a_connection_that_is_broken_off_has_its_last_rows() -> None:
     assert world.done == [("f00", Came("h1", False)), "flow", "cut"]
     world.talk.broken(UP)
     assert world.done[3:] == []
+
+
+def test_rows_of_trouble_that_wait_already_are_waited_for_together() -> None:
+    """A peer who makes a row of trouble with each unit must not put a commit of the disk between all of them."""
+    flood: list[Effect] = []
+    for number in range(100):
+        flood += [barrier(f"t{number}"), Send(DOWN, b"%d" % number)]
+    world = World(flood, list(flood))
+    world.talk.receive(UP, b"x")
+    assert world.done == [*(f"t{number}" for number in range(99)), "t99 first"]
+    world.talk.receive(UP, b"x")
+    world.done.clear()
+    world.thens.pop()()
+    assert world.done == [
+        *(("down", b"%d" % number) for number in range(100)), *(f"t{number}" for number in range(99)), "t99 first"]
+    world.done.clear()
+    world.thens.pop()()
+    assert world.done == [("down", b"%d" % number) for number in range(100)]
+
+
+def test_rows_that_wait_behind_a_row_of_trouble_count_as_bytes_that_wait() -> None:
+    """Rows have no bytes of their peer: without a bound of their number a session would grow as fast as it is sent
+    to."""
+    world = World([barrier()], [barrier("more")] * 1000)
+    world.talk.receive(UP, b"x")
+    assert not world.talk.held(UP, 10_000)
+    world.talk.receive(UP, b"x")
+    assert world.talk.held(UP, 10_000)
+    world.thens.pop()()
+    assert world.done[-1] == "more first"
+
+
+def test_what_ends_a_session_while_layers_are_told_loses_no_row() -> None:
+    """The layers of a failed TLS close the connection when they are told: what stood behind the row is noted still."""
+    world = World([barrier("tls_failed"), Came("h1", False), Note(0, {"name": "flow"}), Cut("tls")])
+    world.talk.secured(False, "no", then=world.talk.lost)
+    world.over = True
+    world.thens.pop()()
+    assert world.done[1:] == [("f00", Came("h1", False)), "flow", "cut"]

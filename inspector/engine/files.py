@@ -27,6 +27,7 @@ from inspector.engine.world import offer_key
 from inspector.model import (
     FILE_CONTENT,
     PASSED,
+    UP,
     Act,
     Action,
     Came,
@@ -227,6 +228,7 @@ class FileDesk:
             if before.mode != "refused":
                 self._note_unjudged(before, frame.at, out)
             self._drop(before, out)
+        self._take_user(transfer)
         item = session._item(frame, left)
         offers: list[Event] = [event for event in frame.events if not isinstance(event, FILE_CONTENT)]
         if offers:
@@ -259,6 +261,18 @@ class FileDesk:
         if transfer.mode != "pass":
             self._watch_over(frame.at, out)
         return transfer
+
+    def _take_user(self, transfer: Transfer) -> None:
+        """Whose file it is, on a connection that nobody announced: HTTP does not say, the session that was given the
+        slot of an upload does. Who fetches one is not known."""
+        session, expected = self._session, transfer.start.expected
+        spec, context = session._spec, session.context
+        if spec is None or spec.parent is None or session.flow.expected is not None:
+            return
+        if transfer.way is UP and expected is not None and expected.by is not None:
+            context.user, context.identity = expected.by, expected.identity
+        else:
+            context.user, context.identity = None, "unknown"
 
     def _watch_over(self, at: float, out: list[Effect]) -> None:
         if not self._session.dry:
@@ -481,6 +495,7 @@ class FileDesk:
         transfer.deadline = None
         session, item, rules = self._session, transfer.item, transfer.rules
         context, way = session.context, transfer.way
+        self._take_user(transfer)
         if context.policy is not rules.policy:
             session._enter(rules)
         report = inp.report

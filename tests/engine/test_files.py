@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -14,9 +16,11 @@ from inspector.model import (
     Address,
     Can,
     Closed,
+    Context,
     Cut,
     Discard,
     Effect,
+    Event,
     Expect,
     File,
     FileMode,
@@ -39,7 +43,7 @@ from inspector.model import (
     WakeAt,
     Woke,
 )
-from tests.engine.toyfiles import FILES, file_session
+from tests.engine.toyfiles import FILES, ToyFileDecoder, file_session
 from tests.playbook import START, Play, Row, down, sent_down, sent_up, up
 
 FID = "f1-f1"
@@ -280,6 +284,39 @@ def test_an_announced_connection_knows_its_people_and_tells_their_conversation()
     p >> Closed(DOWN, START)
     row = next(e.row for e in p.last if isinstance(e, Note) and e.row["event"] == "flow")
     assert (row["protocol"], row["carried"]) == ("toy", ["toyfiles"])
+
+
+@pytest.mark.parametrize("mode", ["spool", "stream"])
+def test_a_file_that_goes_up_is_its_announcers_on_any_connection(
+    mode: FileMode, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An upload to a slot is judged as the user's who was given the slot, each file as its own; one that comes down is
+    read by somebody of whom the slot says nothing."""
+    other = msgspec.structs.replace(announced(), by="amy")
+    monkeypatch.setattr(ToyFileDecoder, "slots", {"a.txt": announced(), "b.txt": other})
+    session, world, policy = file_session(mode)
+    users: list[tuple[str | None, str]] = []
+    decide = policy.decide
+
+    def noting(event: Event, context: Context, *rest: Any) -> Verdict | None:
+        if type(event) is File:
+            users.append((context.user, context.identity))
+        return decide(event, context, *rest)
+
+    monkeypatch.setattr(policy, "decide", noting)
+    p = Play(session, world)
+    for data in (b"IN t a.txt 3\nPART t abc\n", b"IN u b.txt 3\nPART u abc\nCLOSE u\n", b"CLOSE t\n"):
+        p >> up(data)
+        p.last = []
+    for name in ("f1-f2", FID):
+        p >> Judged(name, START, REPORT)
+        p.last = []
+    assert users == [("amy", "authenticated"), ("ann", "authenticated")]
+    session, world, _ = file_session(mode)
+    p = Play(session, world)
+    p >> down(b"FILE t a.txt 3\nPART t abc\nCLOSE t\n")
+    p.last = []
+    assert p.session.context.user is None
 
 
 def test_an_announcement_for_somebody_else_is_not_taken() -> None:

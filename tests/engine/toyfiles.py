@@ -8,6 +8,7 @@ Anything else is as in the toy protocol. A held part is answered with `ACK`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from inspector.classify.probes import classifier
 from inspector.engine.kit import ALL, Kit
@@ -48,6 +49,8 @@ class ToyFileDecoder(ToyDecoder):
     """Lines with files in them. `raw`: there is never a place for words of ours, as on a raw connection."""
 
     raw: bool
+    slots: ClassVar[dict[str, Expect]] = {}
+    """Name -> what announced a file of that name, where its connection was not announced itself."""
 
     def _frame(self, chunk: Chunk, line: bytes, end: bytes) -> Frame:
         word, _, rest = line.partition(b" ")
@@ -56,7 +59,7 @@ class ToyFileDecoder(ToyDecoder):
         events: tuple[Event, ...]
         if word in (b"FILE", b"IN"):
             name, _, size = words.decode().partition(" ")
-            known = self.flow.expected
+            known = self.flow.expected or self.slots.get(name)
             offer = known.offer if known is not None and known.offer is not None else FileOffer(
                 sender="ann", recipients=("bob",), file_name=name, size=int(size) if size else None, method="toy",
                 texts=(Text("file_name", name.replace("_", " ")),))

@@ -88,6 +88,8 @@ class RemoteHolds:
         try:
             return await self._line.call("hold.deliver", [hold, flow]) is True
         except ChannelError:
+            # The answer may come yet, to nobody: it is not sent here.
+            self.came(hold, flow, False)
             return False
 
     def forget(self, hold: str) -> None:

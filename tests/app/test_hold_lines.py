@@ -341,3 +341,29 @@ def test_notices_travel_with_what_they_are_about() -> None:
     for about in (message, FileOffer(file_name="x"), None):
         notice = Notice("words", about, "other words")
         assert notice_of(news_of("f", notice)) == notice
+
+
+class Late:
+    """A channel on which no answer comes in time."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Any]] = []
+
+    def handle(self, kind: str, handler: Any) -> None: ...
+
+    def ask(self, kind: str, payload: Any, done: Any, seconds: float = 0.0) -> None:
+        raise AssertionError
+
+    def tell(self, kind: str, payload: Any = None) -> bool:
+        self.told.append((kind, payload))
+        return True
+
+    async def call(self, kind: str, payload: Any = None, seconds: float = 0.0) -> Any:
+        raise ChannelError(channel.LATE)
+
+
+def test_a_session_that_does_not_hear_in_time_that_it_may_send_says_that_it_did_not() -> None:
+    """The desk may have written `delivering` all the same: the item must not stay there while the session lives."""
+    line = Late()
+    assert asyncio.run(RemoteHolds(line).deliver("h1", "f1")) is False
+    assert line.told == [("hold.came", ["h1", "f1", False])]

@@ -375,6 +375,8 @@ def read_header(raw: bytes) -> Header:
         if encoding:
             encodings.append(encoding)
 
+    if len(raw) > _LONG:
+        check_names(raw)
     parser = _parser()
     parser.StartElementHandler = start
     parser.StartNamespaceDeclHandler = declare
@@ -431,6 +433,9 @@ _MARK = b"<k/>"
 """Fed behind each unit: it becomes the unit's next sibling only if the unit ended cleanly."""
 _LONG = 4096
 """Bytes of base64 from which on they are not shown to the parser."""
+_NAMES = 8 << 20
+"""Bytes that all names of a long unit may have, each with its namespace: a stanza of 512 KiB of small attributes has
+less, and what the parser makes of it is up to four times as much."""
 _CODED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
 
@@ -473,8 +478,10 @@ class Reader:
         # Looking for one byte is ten times faster than for two, and mostly enough.
         if (33 in raw and raw.find(b"<!") >= 0) or (63 in raw and raw.find(b"<?") >= 0):
             _check_markup(raw)
-        if len(raw) > _LONG and (run := _run(raw)) is not None:
-            return self._read_around(raw, *run)
+        if len(raw) > _LONG:
+            if (run := _run(raw)) is not None:
+                return self._read_around(raw, *run)
+            check_names(raw, len(self._opening))
         root = self._root
         try:
             self._feed(raw + _MARK)
@@ -521,6 +528,39 @@ def _run(raw: bytes) -> tuple[int, int] | None:
     if not start or end - start < _LONG or 33 in raw or 63 in raw or raw[start:end].translate(None, _CODED):
         return None
     return start, end
+
+
+def check_names(raw: bytes, least: int = 0) -> None:
+    """Raise XmlFault where the names of a unit could become far more than it is: the parser gives each element and
+    attribute the whole name of its namespace, so a long one and thousands of names make gigabytes of a stanza.
+    `least`: length of namespaces that are known already. Linear."""
+    longest = max(least, _longest_namespace(raw))
+    if longest * (raw.count(b"<") + raw.count(b"=")) > _NAMES:
+        raise XmlFault("policy-violation", "names of namespaces too long for so many names")
+
+
+def _longest_namespace(raw: bytes) -> int:
+    """Bytes of the longest value that stands behind a declaration of a namespace, or more (text may look like one)."""
+    longest = 0
+    quotes = {0x22: -1, 0x27: -1}
+    """Where each sign was last looked for and found."""
+    looked = -1
+    at = raw.find(b"xmlns")
+    while at >= 0:
+        sign = raw.find(b"=", at)
+        if sign < 0:
+            break
+        for quote, place in quotes.items():
+            if place < sign:
+                found = raw.find(quote, sign)
+                quotes[quote] = found if found >= 0 else len(raw)
+        opens = min(quotes.values())
+        if opens != looked and opens < len(raw):
+            looked = opens
+            closes = raw.find(raw[opens], opens + 1)
+            longest = max(longest, (closes if closes >= 0 else len(raw)) - opens)
+        at = raw.find(b"xmlns", sign)
+    return longest
 
 
 def _check_markup(raw: bytes) -> None:

@@ -410,3 +410,49 @@ def test_what_is_written_reads_the_same() -> None:
             same(a, b) for a, b in zip(one, two, strict=True))
 
     assert same(element, again)
+
+
+def named(uri: int, names: int, *, attributes: bool = False) -> bytes:
+    """A stanza with a namespace of so many letters and so many names in it."""
+    piece = "<b a:x{}=''/>" if attributes else "<a:x{}/>"
+    return (f"<iq xmlns:a='{'u' * uri}'>" + "".join(piece.format(number) for number in range(names)) + "</iq>").encode()
+
+
+@pytest.mark.parametrize("attributes", [False, True])
+def test_a_long_namespace_and_many_names_are_refused(attributes: bool) -> None:
+    """128 KiB of a stanza became 600 MB: each name has its namespace in it. Many short ones, and one long one, are
+    read."""
+    read = Reader(CLIENT_STREAM).read
+    with pytest.raises(XmlFault) as fault:
+        read(named(30000, 10000, attributes=attributes))
+    assert fault.value.condition == "policy-violation"
+    for uri, names in ((60, 10000), (100000, 20)):
+        element = read(named(uri, names, attributes=attributes))
+        assert element is not None
+        assert len(element) == names
+    with pytest.raises(XmlFault):
+        Reader((("", "jabber:client"), ("a", "u" * 9000))).read(
+            b"<iq>" + b"".join(b"<a:x%d/>" % number for number in range(4000)) + b"</iq>")
+    header = b"<stream:stream xmlns:stream='s' xmlns:a='" + b"u" * 100000 + b"'"
+    with pytest.raises(XmlFault):
+        xml.read_header(header + b"".join(b" a:x%d=''" % number for number in range(4000)) + b">")
+
+
+@pytest.mark.parametrize(
+    "piece", [b"xmlns", b"xmlns=", b"xmlns='", b"xmlns=\"'", b"xmlns='\"", b"xmlns=' ", b"=", b"'"])
+def test_the_look_for_long_namespaces_is_linear(piece: bytes) -> None:
+    """However declarations are begun and not ended, or only look like some."""
+    for tail in (b"", b"'", b'"', b"'\""):
+        spent = []
+        for size in (1 << 14, 1 << 17):
+            data = piece * (size // len(piece)) + b"x" * size + tail
+            begun = time.process_time()
+            xml._longest_namespace(data)
+            spent.append(time.process_time() - begun)
+        assert spent[1] < 40 * spent[0] + 0.1, (piece, tail, spent)
+
+
+def test_what_looks_like_a_declaration_hides_none() -> None:
+    """The longest is found behind text that looks like another one's beginning."""
+    for text in ("xmlns='", 'xmlns="', "xmlns", "xmlns=", "xmlns='xmlns=\"", ""):
+        assert xml._longest_namespace(f"<a>{text}<b xmlns:c = \n'{'u' * 5000}'/></a>".encode()) >= 5000

@@ -194,6 +194,8 @@ class HoldDesk:
         """hold -> (flow, whether it was sent), of news that the store did not take: they are told again."""
         self._lost_ones: set[str] = set()
         """Of those whose session had ended without any news."""
+        self._undone: dict[str, tuple[str, str]] = {}
+        """hold -> (state that has no row, state it goes back to), of decisions that the store did not let be undone."""
         self._covers: dict[str, Cover] = {}
         self._untold: set[str] = set()
         """Released items that somebody must send again and has not been told of."""
@@ -475,6 +477,9 @@ class HoldDesk:
             async with self._turn(hold):
                 if hold in self._delivering:
                     await self._lost(hold)
+        for hold, (state, before) in tuple(self._undone.items()):
+            async with self._turn(hold):
+                await self._take_back(hold, state, before)
 
     # -- giving to sessions
 
@@ -721,7 +726,7 @@ class HoldDesk:
             if not await self._do(self.store.move, item.id, ("held", "uncertain"), "released", now, keep):
                 raise UserError(_too_late(item, (await self._item(item.id)).state))
             if not await self._row("released", held, by=by, note=note):
-                await self._do(self.store.move, item.id, ("released",), item.state, now)
+                await self._take_back(item.id, "released", item.state)
                 raise UserError("the event log does not write: nothing is released that it does not know of")
             self.counters.released += 1
             self._wait_for(held)
@@ -741,6 +746,20 @@ class HoldDesk:
         return {"id": item.id, "reference": item.reference, "state": state, "sendable": bool(held.raw),
                 "user": _owner(held), "here": flow is not None, "about": held.about, "way": held.way.name.lower()}
 
+    async def _take_back(self, hold: str, state: str, before: str) -> None:
+        """A decision has no row: it is none. Where the store does not take that either, it is told again."""
+        try:
+            back = await self._do(self.store.move, hold, (state,), before, self._clock())
+        except HoldError as fault:
+            self._tell(str(fault))
+            self._undone[hold] = state, before
+            return
+        self._undone.pop(hold, None)
+        if back and before == "released":
+            for item in await self._do(self.store.find, hold):
+                if (held := await self._read(item)) is not None:
+                    self._wait_for(held)
+
     async def _deny(self, item: Item, by: str, note: str | None) -> dict[str, Any]:
         async with self._turn(item.id):
             before = item.state
@@ -751,9 +770,7 @@ class HoldDesk:
             self._uncover(item.id)
             held = await self._read(item)
             if not await self._row("denied", held or item, by=by, note=note):
-                await self._do(self.store.move, item.id, ("denied",), before, self._clock())
-                if before == "released" and held is not None:
-                    self._wait_for(held)
+                await self._take_back(item.id, "denied", before)
                 raise UserError("the event log does not write: nothing is denied that it does not know of")
             self.counters.denied += 1
         if held is not None:
@@ -818,7 +835,7 @@ class HoldDesk:
     async def look(self) -> None:
         """End what nobody decided in time, erase what was kept long enough, count."""
         now = self._clock()
-        if self._unwritten or self._lost_ones:
+        if self._unwritten or self._lost_ones or self._undone:
             await self._write_again()
         # A clock that was set back is no reason to look no more.
         if abs(now - self._looked_at) >= min(LOOK_SECONDS, self.limits().hold_seconds / 10):

@@ -941,3 +941,34 @@ def test_a_delivery_that_the_store_never_took_leaves_nothing_between_the_states(
             await sent(it, "f2")
             assert await it.state() == "delivered"
     run(work())
+
+
+@pytest.mark.parametrize("command", ["release", "deny"])
+def test_a_decision_without_its_row_is_taken_back_when_the_store_works_again(tmp_path: Path, command: str) -> None:
+    """One full disk takes neither the row nor the way back: nothing stays released, or denied, that the log does not
+    know of, and the reviewer can ask for the same again."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(), -1)
+            it.room.sign_on("f1")
+            move, calls = it.store.move, 0
+
+            def fails(*values: Any) -> bool:
+                nonlocal calls
+                calls += 1
+                if calls > 1:
+                    raise HoldError("hold store: the disk is full")
+                return move(*values)
+            it.store.move = fails  # type: ignore[method-assign, assignment]
+            it.writes = False
+            with pytest.raises(UserError, match="the event log does not write"):
+                await it.do(command)
+            await it.look()
+            assert it.sentences
+            it.store.move = move  # type: ignore[method-assign]
+            it.writes = True
+            await it.look()
+            assert await it.state() == "held"
+            assert not (it.room.given() or it.room.told() or it._live)
+            assert (await it.do("deny"))["state"] == "denied"
+    run(work())

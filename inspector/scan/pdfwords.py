@@ -15,8 +15,8 @@ from typing import Any
 
 from inspector.wire.patterns import PDF_CHARACTER, PDF_ESCAPE, PDF_LIST, PDF_RANGE, PDF_TOKEN
 
-_MOST = 16 * 1024 * 1024
-"""Bytes of strings of all pages that are kept."""
+_MOST = 32 * 1024 * 1024
+"""Bytes of strings of all pages that are kept: less than what noise, compressed pictures, looks like in 64 MiB."""
 _TABLES = 256
 """Tables that are kept: of so many fonts."""
 _READINGS = 3
@@ -52,18 +52,19 @@ class PdfWords:
         if b"begincmap" in data:
             for part in data.split(b"begincmap")[1:]:
                 self._table(part.partition(b"endcmap")[0].decode("latin-1"))
-        if b"Tj" not in data and b"TJ" not in data:
+        begin = data.find(b"BT")
+        if begin < 0:
             return
-        for part in data.split(b"ET"):
-            begin = part.find(b"BT")
-            if begin >= 0 and self._size < _MOST:
-                self._block(part[begin + 2:].decode("latin-1"))
+        text = data.decode("latin-1")
+        while begin >= 0 and self._size < _MOST:
+            begin = text.find("BT", self._block(text, begin + 2))
         self.whole = self.whole and self._size < _MOST
 
-    def _block(self, text: str) -> None:
+    def _block(self, text: str, begin: int) -> int:
+        """Read a text block to the operator that ends it: its name in a string or comment does not. The end's index."""
         out = self._pieces
         font = ""
-        for found in PDF_TOKEN.finditer(text):
+        for found in PDF_TOKEN.finditer(text, begin):
             letters, digits, number, word, name = found.groups()
             if letters is not None:
                 made = PDF_ESCAPE.sub(_escape, letters).encode("latin-1", "ignore") if "\\" in letters else (
@@ -72,6 +73,9 @@ class PdfWords:
                 made = unhexed(digits)
             else:
                 font = name or font
+                if word == "ET":
+                    out.append("\n")
+                    return found.end()
                 if word == "T*":
                     out.append("\n")
                 elif word in _BEFORE and out:
@@ -81,9 +85,9 @@ class PdfWords:
                 continue
             self._size += len(made)
             if self._size >= _MOST:
-                return
+                break
             out.append((font, made))
-        out.append("\n")
+        return len(text)
 
     def _table(self, text: str) -> None:
         if len(self._tables) >= _TABLES:

@@ -145,10 +145,11 @@ MARKUP_BETWEEN: Final = re.compile(r">\s++<")
 """White space between the elements of an office document."""
 
 PDF_TOKEN: Final = re.compile(
-    r"""\(((?:[^()\\]++|\\[\s\S]|\([^()\\]*+\))*+)\)?|<([0-9A-Fa-f\s]*+)>|(-?[0-9.]{1,12}+)|(T[djmDJ*]|['"])"""
-    r"|/([A-Za-z0-9_.+\-]{1,64}+)\s{1,4}[0-9.]{1,12}\s{1,4}Tf")
-"""In a text block of a PDF: (letters of a string, digits of one, a number, an operator, a font) (ISO 32000-1 7.3.4,
-9.3, 9.4.3)."""
+    r"""\(((?:[^()\\]++|\\[\s\S]|\([^()\\]*+\))*+)\)?|<([0-9A-Fa-f\s]*+)>|(-?[0-9.]{1,12}+)"""
+    r"""|(T[djmDJ*]|['"]|(?<![A-Za-z])ET(?![A-Za-z]))"""
+    r"|/(?:([A-Za-z0-9_.+\-]{1,64}+)\s{1,4}[0-9.]{1,12}\s{1,4}Tf|[A-Za-z0-9_.+\-]++)|%[^\r\n]*+")
+"""In a text block of a PDF: (letters of a string, digits of one, a number, an operator, a font); or another name, a
+comment (ISO 32000-1 7.2.3, 7.3.4, 9.3, 9.4.1, 9.4.3)."""
 
 PDF_ESCAPE: Final = re.compile(r"\\([0-7]{1,3}|\r\n|[\s\S])")
 """A backslash in a string of a PDF, and what it speaks of (ISO 32000-1 7.3.4.2)."""

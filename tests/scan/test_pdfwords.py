@@ -32,6 +32,12 @@ def words(*streams: bytes) -> list[str]:
     (b"<616D 626572> Tj <20> Tj <6C6967687> Tj", "amber lighp"),
     (b"<FEFF00610062> Tj", "ab"),
     (b"(\x93amber\x94) Tj", "\u201camber\u201d"),
+    (b"/GET gs /SET BMC (am) Tj /ET-1 gs (ber) Tj", "amber"),
+    (b"(MEET) Tj [(amb) 1 (er)] TJ", "MEETamber"),
+    (b"(BT) Tj [(amb) 1 (er)] TJ", "BTamber"),
+    (b"%( ET\n[(amb) 1 (er)] TJ % BT (", "amber"),
+    (b"(100%) Tj (amber) Tj", "100%amber"),
+    (b"(amber) ' (house) '", "amber house"),
 ])
 def test_what_operators_show(operators: bytes, shown: str) -> None:
     """Strings in each notation, joined as they are shown."""

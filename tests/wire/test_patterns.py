@@ -52,6 +52,7 @@ WORST: dict[str, Callable[[int], list[str | bytes]]] = {
     "PDF_TOKEN": lambda n: [
         "(" * n, "(a" * (n // 2), "(\\(" * (n // 3), "(" + "\\a" * (n // 2), "<" * n, "<" + "4" * n, "1" * n,
         "<4 " * (n // 3), "(()" * (n // 3), "((" + "a" * n, "/" * n, "/" + "a" * n, "/a 1 " * (n // 5),
+        "%" * n, "%\n" * (n // 2), "E" * n,
     ],
     "PDF_ESCAPE": lambda n: ["\\" * n, "\\1" * (n // 2)],
     "PDF_CHARACTER": lambda n: ["<41><0041>" * (n // 10), "<" * n, "<41> " * (n // 5), "<41>" + " " * n],

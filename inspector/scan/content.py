@@ -151,6 +151,10 @@ class Part:
         self._at = max(0, at)
         self.size = max(0, min(size, whole.size - self._at))
 
+    def span(self, whole: Content) -> tuple[int, int] | None:
+        """Where it begins and ends in that content; None: it is a piece of another one."""
+        return (self._at, self._at + self.size) if whole is self._whole else None
+
     def read(self, at: int, count: int) -> bytes:
         return self._whole.read(self._at + at, min(count, self.size - at)) if 0 <= at < self.size else b""
 

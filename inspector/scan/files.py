@@ -180,8 +180,7 @@ class _Judging:
             self.names(about.file_name)
             self.known(digests, "")
             self.rules(content, "")
-            self.texts(content, box.formats, "")
-            self.open(content, box)
+            self.inside(content, box)
         except _Spent:
             pass
         kinds = filetypes.kinds_of(box.formats)
@@ -202,14 +201,24 @@ class _Judging:
         box = _Box(self, name, place, outer.depth + 1)
         box.formats = _formats(content, name)
         try:
-            self.texts(content, box.formats, place, outer.formats)
-            if whole:
-                self.open(content, box)
+            self.inside(content, box, outer.formats, whole=whole)
         finally:
             kinds = filetypes.kinds_of(box.formats)
             if named:
                 self.mismatch(name, kinds)
             self.inner(kinds, place)
+
+    def inside(self, content: Content, box: _Box, outer: Iterable[Format] = (), *, whole: bool = True) -> None:
+        """Look at the words of a content and open it; of what has parts at the words around them. Raises _Spent."""
+        formats = tuple(box.formats)
+        boxed = filetexts.boxed(formats)
+        if not boxed:
+            self.texts(content, formats, box.place, outer)
+        if whole:
+            box.content = content
+            self.open(content, box)
+        if boxed:
+            self.texts(content, formats, box.place, outer, box.parts)
 
     def open(self, content: Content, box: _Box) -> None:
         """Open a content by all of its formats. Raises _Spent."""
@@ -301,9 +310,10 @@ class _Judging:
 
     def texts(
         self, content: Content, formats: Iterable[Format], place: str, outer: Iterable[Format] = (),
+        without: Iterable[tuple[int, int]] = (),
     ) -> None:
-        """Look for words, links and numbers in the text of a content, so long as there is a budget for it. Raises
-        _Spent."""
+        """Look for words, links and numbers in the text of a content, so long as there is a budget for it. `without`:
+        see filetexts.read. Raises _Spent."""
         if self.budget is None:
             return
         self.time()
@@ -312,7 +322,7 @@ class _Judging:
             self.matcher.words, self.limits, self.budget, min(begun + self.budget.seconds, self.deadline),
             self.said if self.matcher.for_texts else None)
         try:
-            filetexts.read(content, formats, look, inside=outer)
+            filetexts.read(content, formats, look, inside=outer, without=without)
             self.budget.seconds -= time.monotonic() - begun
         except filetexts.Spent:
             self.time()
@@ -336,7 +346,7 @@ class _Judging:
 class _Box:
     """The Box of archives.py: one container on the way down."""
 
-    __slots__ = ("_judging", "depth", "formats", "name", "place", "words")
+    __slots__ = ("_judging", "content", "depth", "formats", "name", "parts", "place", "words")
 
     def __init__(self, judging: _Judging, name: str, place: str, depth: int) -> None:
         self._judging = judging
@@ -348,6 +358,10 @@ class _Box:
         self.formats: list[Format] = []
         self.words = PdfWords()
         """Of a PDF."""
+        self.content: Content | None = None
+        """What is opened."""
+        self.parts: list[tuple[int, int]] = []
+        """Where its parts stand that were looked at as they are."""
 
     def member(
         self, name: str, data: Part | Iterable[bytes], packed: int | None = None, *, named: bool = True,
@@ -366,6 +380,8 @@ class _Box:
             content = Held(held)
         if content.size:
             judging.member(content, name, named, place, self, whole=whole)
+        if self.content is not None and isinstance(data, Part) and (span := data.span(self.content)) is not None:
+            self.parts.append(span)
         return content
 
     def _collected(self, made: Iterable[bytes], packed: int | None, name: str) -> tuple[bytes | bytearray, bool]:

@@ -58,12 +58,13 @@ _BOXES = frozenset({
     "zip", "gzip", "bzip2", "xz", "lzma", "lzip", "zstd", "tar", "ar", "deb", "iso", "7z", "cab", "ole", "ole_macro",
     "msi", "ooxml", "ooxml_macro", "odf", "odf_macro", "epub", "jar", "apk", "appx", "xpi", "ipa", "iwork",
 })
-"""Formats whose words are in the files inside: their own bytes are looked at no more."""
+"""Formats whose words are in the files inside: of their own bytes, most of which are packed, any block may be text."""
 
 _STRETCH = 32
 """Characters of a stretch of text in what is none: shorter ones are everywhere in programs."""
 _SHORT_STRETCH = 16
-"""The same in a stream of an old office document, where each cell and each paragraph is one."""
+"""The same in a stream of an old office document, where each cell and each paragraph is one; in a box; in what has no
+known format."""
 _CONTROLS = bytes((*range(7), *range(14, 27), *range(28, 32), 127))
 _BLOCK = 128 * 1024
 """Bytes that are told to be text or not, and read in a charset, together."""
@@ -439,13 +440,40 @@ def shown(text: str) -> tuple[str | None, str | None]:
 # -- what is text
 
 
-def read(content: Content, formats: Iterable[Format], look: Look, *, inside: Iterable[Format] = ()) -> None:
-    """Look at the text in a content. `inside`: the formats of what it is in. Raises OSError, Spent, ScanFailed."""
+def boxed(formats: Iterable[Format]) -> bool:
+    """Whether the words of a content are in its parts. Around them there may be others: whoever opens it as a text sees
+    what stands in front of its parts, between and behind them, or what only begins like a box."""
     names = {one.name for one in formats}
-    if names & _BOXES and not names & _TEXTS:
-        return
-    least = _SHORT_STRETCH if any(one.name.startswith("ole") for one in inside) else _STRETCH
-    _Reader(look, least, not names or bool(names & _TEXTS), "rtf" in names).read(content)
+    return bool(names & _BOXES) and not names & _TEXTS
+
+
+def read(
+    content: Content, formats: Iterable[Format], look: Look, *, inside: Iterable[Format] = (),
+    without: Iterable[tuple[int, int]] = (),
+) -> None:
+    """Look at the text in a content. `inside`: the formats of what it is in; `without`: parts of it, from and to, that
+    were looked at by themselves. Raises OSError, Spent, ScanFailed."""
+    names = {one.name for one in formats}
+    boxed = bool(names & _BOXES)
+    least = _SHORT_STRETCH if boxed or not names or any(one.name.startswith("ole") for one in inside) else _STRETCH
+    _Reader(look, least, not names or boxed or bool(names & _TEXTS), "rtf" in names).read(
+        content, sorted(without))
+
+
+def _around(content: Content, parts: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+    """The bytes of a content that are in none of its parts, in blocks; a line's end stands for each part. Raises
+    OSError."""
+    held, done = bytearray(), 0
+    for start, end in (*parts, (content.size, content.size)):
+        for piece in blocks(content, done, start, _BLOCK):
+            held += piece
+            while len(held) >= _BLOCK:
+                yield bytes(held[:_BLOCK])
+                del held[:_BLOCK]
+        if start > done:
+            held += b"\n"
+        done = max(done, end)
+    yield bytes(held[:-1])
 
 
 def _stretch(least: int) -> tuple[Any, Any]:
@@ -468,10 +496,10 @@ class _Reader:
         self._readings: dict[str, _Reading] = {}
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
 
-    def read(self, content: Content) -> None:
+    def read(self, content: Content, parts: list[tuple[int, int]]) -> None:
         head = bytes(content.read(0, 4))
         mark = next((codec for magic, codec in _MARKS if head.startswith(magic)), None)
-        for piece in blocks(content, step=_BLOCK):
+        for piece in _around(content, parts) if parts else blocks(content, step=_BLOCK):
             block = bytes(piece)
             used = set()
             for name, text in self._of(block, mark):

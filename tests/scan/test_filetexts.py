@@ -399,3 +399,43 @@ def making_source() -> bytes:
     from tests.scan.making_files import vba_project
 
     return vba_project(b'Sub A()\r\nx = "http://trap-house.example/x"\r\nEnd Sub\r\n' * 3)
+
+
+def test_a_text_that_begins_like_a_box_is_a_text() -> None:
+    """Who opens notes.txt reads it, though its first bytes are those of an archive or document."""
+    for head in (b"PK\x03\x04 ", b"PK\x05\x06 ", b"BZh91AY&SY", b"\x1f\x8b\x08 ", b"!<arch>\n", b"7z\xbc\xaf\x27\x1c",
+                 b"\xfd7zXZ\0", b"LZIP\1", b"\x28\xb5\x2f\xfd", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
+        assert "dlp.card_number" in found(head + CARD.encode()), head
+        assert "dlp.card_number" in found(head + b" 5105105105105100"), head
+        assert "t.bad" in found(head + "см. янтарный маяк на скале".encode()), head
+
+
+def test_around_the_parts_of_a_box() -> None:
+    """In front of an archive, behind it, in its comment and in the fields of its heads."""
+    box, card = zipped({"a.txt": b"hello"}), CARD.encode()
+    packed = gzip.compress(b"hello")
+    for data in (
+        card + box, box + card, box[:-2] + len(card).to_bytes(2, "little") + card, tarred({"a": b"hello"}) + card,
+        packed[:3] + b"\x10" + packed[4:10] + card + b"\0" + packed[10:], packed + card,
+    ):
+        assert "dlp.card_number" in found(data), data
+
+
+def test_a_number_among_controls() -> None:
+    """What is no text by its controls, and of no known format, is read for shorter pieces than a program."""
+    assert "dlp.card_number" in found(b"\x01" * 20 + b"5105105105105100" + b"\x02" * 20)
+
+
+def test_parts_of_a_box_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tar's own bytes are those around its members: what is in these is not paid for twice."""
+    seen: list[str] = []
+    look = filetexts.Look.window
+
+    def window(self: filetexts.Look, plain: str) -> None:
+        seen.append(plain)
+        look(self, plain)
+
+    monkeypatch.setattr(filetexts.Look, "window", window)
+    assert "dlp.card_number" in found(tarred({"a.txt": b"first " + CARD.encode(), "b.txt": b"second"}) + b"behind")
+    whole = "".join(seen)
+    assert [whole.count(word) for word in ("first", "second", "behind")] == [1, 1, 1]

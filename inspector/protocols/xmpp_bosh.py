@@ -90,6 +90,8 @@ _TRANSLATED, _STRIPPED = "xmpp.translate_sm", "xmpp.strip_sm"
 _NO_STREAMS = frozenset({"xmpp.refuse_streams", "xmpp.refuse_blocks"})
 _MISNAMED = b"text/xml; charset=utf-8"
 """libpurple says as a coding what the type is; no coding has a slash in its name (RFC 9110 8.4.1)."""
+_UTF8 = frozenset(b"='utf-8'" + more for more in (b"", b"standalone='yes'", b"standalone='no'"))
+"""What may follow `encoding` in a declaration, without its blanks."""
 _CONNECTION = frozenset({b"keep-alive", b"close", b"te"})
 """What `Connection` may say: some take the fields that it names out of the head (RFC 9110 7.6.1)."""
 _PROBED = 32 * 1024
@@ -127,8 +129,9 @@ def read_body(data: bytes, depth: int) -> Body:
     text = data.strip(xml.WHITE)
     if text.startswith(b"<?xml"):
         declared, end, text = text.partition(b"?>")
-        if not end or (b"encoding" in declared and b"utf-8" not in declared.lower()):
-            raise XmlFault("unsupported-encoding", "a declaration that names no UTF-8")
+        said = declared.lower().replace(b'"', b"'").partition(b"encoding")
+        if not end or (said[1] and b"".join(said[2].split()) not in _UTF8):
+            raise XmlFault("unsupported-encoding", "a declaration that names no UTF-8, or more behind it")
         text = text.lstrip(xml.WHITE)
     splitter = Splitter(len(text) + 1, depth + 1)
     splitter.opened = True
@@ -867,7 +870,7 @@ class BoshDecoder:
         note, way = frame.note, frame.way
         if isinstance(note, _Plain):
             if note.answers:
-                self._owing -= 1
+                self._owing = max(self._owing - 1, 0)  # of what was let pass nobody knows who had asked
             return list(note.sends)
         if not isinstance(note, _Part):
             return [Send(way, frame.raw)] if frame.raw else []
@@ -894,7 +897,7 @@ class BoshDecoder:
         session, body = block.session, block.body
         self._open -= 1
         if way is DOWN:
-            self._owing -= 1
+            self._owing = max(self._owing - 1, 0)
         out, more = b"".join(block.out), [*session.owed[way], *self._late[way]]
         session.owed[way].clear()
         self._late[way].clear()
@@ -1089,7 +1092,7 @@ def _length(head: bytes) -> int | None:
 
 def _looks(head: bytes, body: bytes) -> Match:
     """Whether the beginning of a POST's body is BOSH's."""
-    more = Match.MORE if len(body) < 8192 else Match.NO
+    more = Match.MORE if len(body) < _PROBED else Match.NO
     if b"gzip" in head or b"deflate" in head:
         codings = [line.partition(b":")[2] for line in head.split(b"\n") if line.startswith(b"content-encoding")]
         if any(b"gzip" in each or b"deflate" in each for each in codings):
@@ -1102,19 +1105,26 @@ def _looks(head: bytes, body: bytes) -> Match:
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         body = body.decode("utf-16", "ignore").encode("utf-8", "ignore")
     body = body.removeprefix(xml.BOM).lstrip(xml.WHITE)
-    for opening, closing in ((b"<?", b"?>"), (b"<!--", b"-->"), (b"<!DOCTYPE", b">")):
-        if body.startswith(opening):
-            body = body.partition(closing)[2].lstrip(xml.WHITE)
+    at = 0
+    while body.startswith((b"<?", b"<!"), at):
+        closing = b"?>" if body[at + 1] == 0x3F else b"-->" if body.startswith(b"<!--", at) else b">"
+        end = body.find(closing, at)
+        if end < 0:
+            return more
+        at = end + len(closing)
+        while body[at:at + 1] and body[at] in xml.WHITE:
+            at += 1
+    body = body[at:]
     if not body:
         return more
     if body[:1] != b"<":
         return Match.NO
     name = body[1:].split(None, 1)[0].partition(b">")[0].rstrip(b"/") if body[1:].strip() else b""
     local = name.rpartition(b":")[2]
-    tag, end, _ = body.partition(b">")
+    tag, ends, _ = body.partition(b">")
     if local == b"body" and (b"httpbind" in tag or b"rid" in tag or b"&#" in tag):
         return Match.STRONG
-    if end:
+    if ends:
         return Match.NO
     return more if b"body".startswith(local) else Match.NO
 

@@ -588,6 +588,9 @@ def test_requests_that_are_read_differently_are_faults(data: bytes) -> None:
     tag({"rid": NEXT, "sid": "s1"}, b"<!-- c -->"), tag({"rid": NEXT, "sid": "s1"}, b"<?x y?>"),
     b"<!DOCTYPE a>" + tag({"rid": NEXT, "sid": "s1"}), b"\xef\xbb\xbf" + tag({"rid": NEXT, "sid": "s1"}),
     b"<?xml version='1.0' encoding='UTF-16'?>" + tag({"rid": NEXT, "sid": "s1"}),
+    b"<?xml version='utf-8' encoding='ISO-8859-1'?>" + tag({"rid": NEXT, "sid": "s1"}),
+    b"<?xml version='1.0' encoding='x' a='utf-8'?>" + tag({"rid": NEXT, "sid": "s1"}),
+    tag({"rid": NEXT, "sid": "s1"}, b"<a:x/>" * 30000, b" xmlns:a='" + b"u" * 60000 + b"'"),
     tag({"rid": NEXT, "sid": "s1"}).decode().encode("utf-16"), tag({"rid": NEXT, "sid": "s1"}, b"<message><body>half"),
     tag({"rid": NEXT, "sid": "s1"}, b"<stream:stream xmlns:stream='http://etherx.jabber.org/streams'/>"),
     tag({"rid": NEXT, "sid": "s1"}, b"<a>" * 70 + b"</a>" * 70),
@@ -601,6 +604,24 @@ def test_bodies_that_are_read_differently_are_faults(body: bytes) -> None:
     dec = Peers().signed_on()
     found = dec.feed(Chunk(UP, 1.0, message(REQUEST, body, FIRST)))
     assert [each.fault is not None for each in found] == [True]
+
+
+@pytest.mark.parametrize("declared", [
+    b"<?xml version='1.0'?>", b'<?xml version="1.0" encoding = "UTF-8"?>\n',
+    b"<?xml version='1.0' encoding='utf-8' standalone='yes' ?>",
+])
+def test_a_declaration_that_says_utf_8_is_read(declared: bytes) -> None:
+    """Some clients write one in front of each body."""
+    found = Peers().signed_on().feed(Chunk(UP, 1.0, message(REQUEST, declared + tag(
+        {"rid": NEXT, "sid": "s1"}, say("hello")), FIRST)))
+    assert words(found) == ["hello"]
+
+
+def test_answers_that_nobody_asked_for_make_room_for_no_words_of_ours() -> None:
+    """Where a fault was let pass, the answers to what it held come: what is due behind them is known still."""
+    dec = Peers().connection(from_start=False)
+    play(dec, [(DOWN, answer()), (DOWN, answer()), (UP, post(NEXT, say("hello")))])
+    assert b"terminate" in sent(dec.close("shutdown"), DOWN)
 
 
 def test_a_second_stream_in_a_session_is_refused() -> None:
@@ -849,6 +870,9 @@ def test_nothing_unread_leaves_however_two_connections_are_cut_and_mixed(data: s
     (create(5).replace(b"\r\n", b"\n"), Match.STRONG), (b"\r\n\r\n" + create(5), Match.STRONG),
     (create(5).replace(b"POST", b"post"), Match.STRONG),
     (message(REQUEST, b"\xef\xbb\xbf<?xml version='1.0'?><!-- c -->" + tag({"rid": 1}), FIRST), Match.STRONG),
+    (message(REQUEST, b"<!-- c --> <!-- d -->\n<?a?>" * 9 + tag({"rid": 1}), FIRST), Match.STRONG),
+    (message(REQUEST, b"<!-- " + b"c" * 20000 + b" -->" + tag({"rid": 1}), FIRST), Match.STRONG),
+    (message(REQUEST, b"<!-- " + b"c" * 20000 + b" -->" + tag({"rid": 1}), FIRST)[:18000], Match.MORE),
     (message(REQUEST, tag({"rid": 1}).decode().encode("utf-16"), FIRST), Match.STRONG),
     (message(REQUEST, gzip.compress(tag({"rid": 1})), (*FIRST, b"Content-Encoding: gzip")), Match.STRONG),
     (message(REQUEST, b"<x:body xmlns:x='http://jabber.org/protocol/http&#98;ind'/>", FIRST), Match.STRONG),

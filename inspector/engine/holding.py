@@ -20,6 +20,7 @@ import msgspec
 
 from inspector.model import (
     DOWN,
+    PASSED,
     UP,
     Came,
     Cover,
@@ -244,7 +245,8 @@ class Holding:
         session, item = self._session, taken.item
         for row, index in taken.rows:
             row["did"] = row["action"] = "block"
-            session.count_refused()
+            if item.file is not None or item.verdicts is None or item.verdicts[index] is not PASSED:
+                session.count_refused()  # what is only archived was not counted as held
             if item.verdicts is not None:
                 old = item.verdicts[index] if item.file is None else item.verdicts[0]
                 if old.notice is not None:

@@ -594,6 +594,16 @@ def test_what_is_archived_of_a_held_unit_has_its_id() -> None:
         ("hold", effect.held.id), ("pass", effect.held.id)]
 
 
+def test_what_is_only_archived_is_not_counted_as_refused() -> None:
+    """It was never counted as held: the counts of actions do not run below zero when the store takes neither."""
+    talk = Talk()
+    talk.session._kit.archive = "full"
+    effect = hold(talk, b"TWO bob words|bob hold this\n")
+    talk(Kept(effect.id, START, False, "hold_full"))
+    assert [row["did"] for row in talk.rows("verdict")] == ["block"] * 2
+    assert talk.session._tally.actions == {"hold": 0, "block": 1}
+
+
 def test_a_release_that_covers_one_of_two_held_events_is_not_used_up() -> None:
     """The other event keeps both: nothing was delivered, and nobody says so."""
     talk = Talk()

@@ -95,7 +95,7 @@ class Limits:
     bosh_turns: int = _bound(32, "numbers of a session that are remembered, for requests that are sent again")
     bosh_kept_bytes: int = _bound(16 * 1024, "bytes of a session's changed bodies that can be sent again as they went")
     bosh_owed_bytes: int = _bound(16 * 1024, "own stanzas that wait for a session's next body, each way")
-    bosh_sessions: int = _bound(10000, "sessions of BOSH of one client address at one server that are remembered")
+    bosh_sessions: int = _bound(10000, "sessions of BOSH of one client address, at all servers, that are remembered")
     bosh_logins: int = _bound(256, "of them without a user; they make room for each other alone")
     # -- OSCAR
     oscar_events: int = _bound(1000, "events of one frame (contacts, presence); each costs a row")

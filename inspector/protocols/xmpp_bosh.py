@@ -63,6 +63,7 @@ from inspector.model import (
     Verdict,
     Way,
 )
+from inspector.model.clients import client_of
 from inspector.wire import xml
 from inspector.wire.carried import CarriedApart
 from inspector.wire.httpunits import HttpFault, HttpUnit, HttpUnits
@@ -317,29 +318,29 @@ class _Session:
 
 
 class _Client:
-    """The sessions of one client at one server. They make room for each other only, those without a user first."""
+    """The sessions of one client, whatever servers they are at: names of servers are his to make up. They make room for
+    each other only, those without a user first. Keys: his address, the server and the sid."""
 
     __slots__ = ("known", "unsigned")
 
     def __init__(self) -> None:
         self.known: OrderedDict[str, _Session] = OrderedDict()
-        """By their sid, what was heard of last at the end."""
+        """What was heard of last at the end."""
         self.unsigned: OrderedDict[str, _Session] = OrderedDict()
 
-    def get(self, sid: str, at: float) -> _Session | None:
+    def get(self, key: str, at: float) -> _Session | None:
         """A session that lives."""
-        found = self.known.get(sid) or self.unsigned.get(sid)
+        found = self.known.get(key) or self.unsigned.get(key)
         return found if found is not None and not found.over and found.until >= at else None
 
-    def heard_of(self, session: _Session, at: float, limits: Limits) -> None:
-        """Keep it (anew): it has a sid. What is over, or was not heard of for too long, goes."""
-        assert session.sid is not None
+    def heard_of(self, key: str, session: _Session, at: float, limits: Limits) -> None:
+        """Keep it (anew). What is over, or was not heard of for too long, goes."""
         session.until = at + limits.bosh_seconds
-        self.known.pop(session.sid, None)
-        self.unsigned.pop(session.sid, None)
+        self.known.pop(key, None)
+        self.unsigned.pop(key, None)
         table = self.unsigned if session.sign_on is None else self.known
         if not session.over:
-            table[session.sid] = session
+            table[key] = session
         for each, most in ((self.known, limits.bosh_sessions), (self.unsigned, limits.bosh_logins)):
             while each and (len(each) > most or (first := next(iter(each.values()))).over or first.until < at):
                 each.popitem(last=False)
@@ -403,7 +404,7 @@ class BoshDecoder:
 
     __slots__ = (
         "_asked", "_dead", "_edits", "_expected", "_flow", "_late", "_limits", "_loose", "_make", "_memory", "_open",
-        "_owing", "_request", "_seek", "_session", "_units", "_user", "_waits", "due",
+        "_owing", "_place", "_request", "_seek", "_session", "_units", "_user", "_waits", "due",
     )
 
     def __init__(
@@ -422,6 +423,8 @@ class BoshDecoder:
             return inner(msgspec.structs.replace(flow, from_start=from_start), limits, through, frozenset(within))
 
         self._make = make
+        self._place = f"{flow.client.ip} {flow.server_name or flow.server.ip}:{flow.server.port} "
+        """What stands before the sid in the key of a session."""
         self._units = tuple(HttpUnits(limits.http_head_bytes, limits.frame_bytes) for _ in (UP, DOWN))
         self._asked: deque[_Asked] = deque()
         """Requests that were read and whose responses were not."""
@@ -637,20 +640,19 @@ class BoshDecoder:
     def _known(self, sid: str, rid: int, at: float) -> _Session | None:
         """The session of that name; None: it did not begin here, or is forgotten."""
         client = self._client(at)
-        found = client.get(sid, at)
+        found = client.get(self._place + sid, at)
         if found is None:
             if (not self._loose and self._flow.file is None) or len(sid) > _SID:
                 return None
             # Of a capture, or of what a fault that was let pass has left: read from its middle.
             found = _Session(self._make, self._memory, rid, loose=True)
             found.sid = sid
-        client.heard_of(found, at, self._limits)
+        client.heard_of(self._place + sid, found, at, self._limits)
         return found
 
     def _client(self, at: float) -> _Client:
-        """The sessions of this connection's client at its server."""
-        flow = self._flow
-        key = f"bosh:{flow.client.ip} {flow.server_name or flow.server.ip}:{flow.server.port}"
+        """The sessions of this connection's client."""
+        key = f"bosh:{client_of(self._flow.client.ip)}"
         found = self._memory.get(key, at)
         if not isinstance(found, _Client):
             found = _Client()
@@ -769,7 +771,7 @@ class BoshDecoder:
         if asked.creates and not terminates:
             if sid is None or not sid or len(sid) > _SID:
                 return self._wrong(DOWN, at, unit, "no_sid", frames)
-            known = self._client(at).get(sid, at)
+            known = self._client(at).get(self._place + sid, at)
             if known is not None and known is not session:
                 # A creation that was sent again: its session lives, and knows who is signed on.
                 session = self._session = known
@@ -780,7 +782,7 @@ class BoshDecoder:
         elif sid is not None and session.sid is not None and sid != session.sid:
             return self._wrong(DOWN, at, unit, "another_session", frames)
         if session.sid is not None:
-            self._client(at).heard_of(session, at, self._limits)
+            self._client(at).heard_of(self._place + session.sid, session, at, self._limits)
         once = _Once(body.digest)
         turn = session.turns.get(asked.rid)
         if turn is not None:
@@ -839,7 +841,7 @@ class BoshDecoder:
         if session.sign_on is not before:
             self._user = session.sign_on
             if session.sid is not None:
-                self._client(at).heard_of(session, at, self._limits)
+                self._client(at).heard_of(self._place + session.sid, session, at, self._limits)
         elif before is not None and before is not self._user:
             # This connection's part of the engine does not know yet who is signed on.
             self._user = before

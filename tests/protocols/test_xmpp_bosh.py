@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given, settings
@@ -290,6 +290,20 @@ def test_the_sessions_of_one_client_make_room_for_each_other_alone() -> None:
     assert peers.connection().feed(Chunk(UP, 1.0, post(NEXT + 1)))[-1].edit == UNKNOWN_SESSION
     assert not peers.connection(client="10.0.0.2").feed(Chunk(UP, 1.0, post(NEXT)))[-1].edit
     assert len(peers.memory) == 2
+
+
+@pytest.mark.parametrize("where", [
+    lambda number: {"server_name": f"n{number}.example"}, lambda number: {"server": f"192.0.2.{number + 3}"},
+    lambda number: {"client": f"2001:db8::{number:x}"},
+])
+def test_names_of_servers_make_no_more_room(where: Callable[[int], dict[str, str]]) -> None:
+    """A client who has a server of his own there makes up as many names, and addresses of his network, as he likes."""
+    peers = Peers(limits=Limits(bosh_logins=3))
+    for number in range(9):
+        play(peers.connection(**where(number)), [(UP, create(5)), (DOWN, created("s1"))])
+    assert [peers.connection(**where(number)).feed(Chunk(UP, 1.0, post(6)))[-1].edit == UNKNOWN_SESSION
+            for number in range(9)] == [True] * 6 + [False] * 3
+    assert len(peers.memory) == 1
 
 
 def test_requests_are_read_in_the_order_of_their_numbers() -> None:

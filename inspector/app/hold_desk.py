@@ -749,16 +749,16 @@ class HoldDesk:
     async def _take_back(self, hold: str, state: str, before: str) -> None:
         """A decision has no row: it is none. Where the store does not take that either, it is told again."""
         try:
-            back = await self._do(self.store.move, hold, (state,), before, self._clock())
+            await self._do(self.store.move, hold, (state,), before, self._clock())
+            found = await self._do(self.store.find, hold) if before == "released" else []
         except HoldError as fault:
             self._tell(str(fault))
             self._undone[hold] = state, before
             return
         self._undone.pop(hold, None)
-        if back and before == "released":
-            for item in await self._do(self.store.find, hold):
-                if (held := await self._read(item)) is not None:
-                    self._wait_for(held)
+        for item in found:
+            if item.state == "released" and (held := await self._read(item)) is not None:
+                self._wait_for(held)
 
     async def _deny(self, item: Item, by: str, note: str | None) -> dict[str, Any]:
         async with self._turn(item.id):

@@ -141,7 +141,7 @@ def forms(plain: str, link: bool = False) -> list[tuple[Form, bytes]]:
 
     `link`: the text is the address of a link; programs leave out tabs and line breaks in it (WHATWG URL 4.4).
     """
-    if link and plain.translate(_BREAKS) != plain:
+    if link and _broken(plain):
         kinds = ["joined"]
         if not _joined(plain).isascii():
             kinds += ["joined folded", "joined skeleton", *(("joined turned",) if "\u202e" in plain else ())]
@@ -171,6 +171,12 @@ def forms(plain: str, link: bool = False) -> list[tuple[Form, bytes]]:
         form = _FORMS["turned", undone]
         made.append((form, _bones(_visible(turned(plain)))))
     return made
+
+
+def _broken(text: str) -> bool:
+    """Whether an address has tabs or line breaks in it, perhaps as references."""
+    text = html.unescape(text)
+    return text.translate(_BREAKS) != text
 
 
 def _joined(text: str) -> str:

@@ -64,7 +64,8 @@ _LINES = bytes.maketrans(b"\t\n\r", b"   ")
 def _unlabelled_wide(data: bytes) -> str | None:
     """What a client reads that takes for UTF-16 what is not labelled so: letters beyond ASCII whose bytes no text of
     bytes has (controls), or that share a few high bytes. None where it is surely something else."""
-    if len(data) & 1 or len(data) < 4:
+    data = data[:len(data) & ~1]  # as where the label is right
+    if len(data) < 4:
         return None
     bare = data.translate(_LINES, b"\0")  # NUL between letters that are what they are labelled
     if not bare or min(bare) >= 0x20:

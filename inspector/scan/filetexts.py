@@ -63,11 +63,13 @@ _BOXES = frozenset({
 _STRETCH = 32
 """Characters of a stretch of text in what is none: shorter ones are everywhere in programs."""
 _SHORT_STRETCH = 16
-"""The same in a stream of an old office document, where each cell and each paragraph is one; in a box; in what has no
-known format."""
+"""The same in a stream of an old office document, where each cell and each paragraph is one; in a box, in a text, in
+what has no known format."""
 _CONTROLS = bytes((*range(7), *range(14, 27), *range(28, 32), 127))
 _BLOCK = 128 * 1024
 """Bytes that are told to be text or not, and read in a charset, together."""
+_EDGE = 512
+"""Bytes on each side of a block's end in which stretches are looked for that go across it."""
 _ODD = 16
 """One control in so many bytes: above it a block is no text."""
 _HIGH = bytes(range(0x80, 0x100))
@@ -454,10 +456,9 @@ def read(
     """Look at the text in a content. `inside`: the formats of what it is in; `without`: parts of it, from and to, that
     were looked at by themselves. Raises OSError, Spent, ScanFailed."""
     names = {one.name for one in formats}
-    boxed = bool(names & _BOXES)
-    least = _SHORT_STRETCH if boxed or not names or any(one.name.startswith("ole") for one in inside) else _STRETCH
-    _Reader(look, least, not names or boxed or bool(names & _TEXTS), "rtf" in names).read(
-        content, sorted(without))
+    text = not names or bool(names & (_BOXES | _TEXTS))
+    least = _SHORT_STRETCH if text or any(one.name.startswith("ole") for one in inside) else _STRETCH
+    _Reader(look, least, text, "rtf" in names).read(content, sorted(without))
 
 
 def _around(content: Content, parts: Iterable[tuple[int, int]]) -> Iterator[bytes]:
@@ -499,6 +500,7 @@ class _Reader:
     def read(self, content: Content, parts: list[tuple[int, int]]) -> None:
         head = bytes(content.read(0, 4))
         mark = next((codec for magic, codec in _MARKS if head.startswith(magic)), None)
+        before, packed = b"", False
         for piece in _around(content, parts) if parts else blocks(content, step=_BLOCK):
             block = bytes(piece)
             used = set()
@@ -511,6 +513,13 @@ class _Reader:
             for name, reading in self._readings.items():
                 if name not in used:
                     reading.end()
+            packed, was = "utf-8" not in used, packed
+            if before and (packed or was):
+                border = self._readings.setdefault("border", _Reading(self._look, self._rich))
+                for _, text in self._stretches(before + block[:_EDGE], 1):
+                    border.feed(text)
+                border.end()
+            before = block[-_EDGE:]
         for reading in self._readings.values():
             reading.end()
 

@@ -27,6 +27,8 @@ _SAMPLE = 64 * 1024
 """Bytes of a font's strings by which its tables are chosen."""
 _CODES = 65536
 """Codes of a table."""
+_ALL_CODES = 16 * _CODES
+"""Codes of all tables: a range of so many is written in 20 bytes, again and again."""
 _GAP = -180.0
 """Thousandths of the font's size: a move back by so much in the middle of a line is shown as a blank (9.4.3)."""
 _NAMED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "\n": "", "\r": "", "\r\n": ""}
@@ -44,8 +46,10 @@ class PdfWords:
         """(font, string as it stands), and what is shown between them."""
         self._size = 0
         self._tables: list[tuple[int, dict[int, str]]] = []
+        self._codes = 0
+        """Codes that tables were given, those that were there already with them."""
         self.whole = True
-        """Whether all strings were kept."""
+        """Whether all strings and tables were kept."""
 
     def feed(self, data: bytes) -> None:
         """Take in decoded streams, or a file."""
@@ -104,6 +108,10 @@ class PdfWords:
         for found in PDF_RANGE.finditer(ranges):
             first, last, letter = (int.from_bytes(unhexed(one)[-3:]) for one in found.groups())
             width = max(width, 2 if len(found.group(1)) > 2 else 1)
+            self._codes += max(min(last - first, 0xFFFF) + 1, 0)
+            if self._codes > _ALL_CODES:
+                self.whole = False
+                return
             for code in range(first, min(last, first + 0xFFFF) + 1):
                 if len(table) >= _CODES:
                     break

@@ -439,3 +439,13 @@ def test_parts_of_a_box_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "dlp.card_number" in found(tarred({"a.txt": b"first " + CARD.encode(), "b.txt": b"second"}) + b"behind")
     whole = "".join(seen)
     assert [whole.count(word) for word in ("first", "second", "behind")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("shift", [-19, -10, -1, 3])
+@pytest.mark.parametrize(("before", "behind"), [(b"\x80\x01", b"\x80\x01"), (b"ab", b"\x80\x01"), (b"\x80\x01", b"a ")])
+@pytest.mark.parametrize("codec", ["ascii", "utf-16-le"])
+def test_across_the_end_of_a_block(shift: int, before: bytes, behind: bytes, codec: str) -> None:
+    """Where a block of what is no text ends is no place to hide a number at."""
+    number = b"\x01\x02" + " 5105 1051 0510 5100 ".encode(codec) + b"\x01\x02"
+    front = (before * filetexts._BLOCK)[:filetexts._BLOCK + shift]
+    assert "dlp.card_number" in found(front + number + behind * 4000, "x.bin")

@@ -78,6 +78,15 @@ def test_more_than_is_kept_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert next(made.texts()).count("amber") == 19
 
 
+def test_ranges_that_are_said_again_and_again_cost_no_more() -> None:
+    """Each would be 65535 codes, of 20 bytes; that not all were read is told."""
+    made = PdfWords()
+    begun = time.process_time()
+    made.feed(b"begincmap 1 beginbfrange " + b"<0000><FFFE><0041> " * 20000 + b"endbfrange endcmap")
+    assert not made.whole
+    assert time.process_time() - begun < 5
+
+
 def test_digits_of_a_string() -> None:
     """White space between them does not count, a missing last one is 0."""
     assert unhexed("41 4\n2 5") == b"ABP"

@@ -94,6 +94,8 @@ class Limits:
         5, "a request ahead of others, or sent again before it was judged, waits this long; then it is refused")
     bosh_turns: int = _bound(32, "numbers of a session that are remembered, for requests that are sent again")
     bosh_kept_bytes: int = _bound(16 * 1024, "bytes of a session's changed bodies that can be sent again as they went")
+    bosh_stanzas: int = _bound(
+        4096, "stanzas of one body: 4 bytes each are read in one turn, and others wait; servers send some hundreds")
     bosh_owed_bytes: int = _bound(16 * 1024, "own stanzas that wait for a session's next body, each way")
     bosh_sessions: int = _bound(10000, "sessions of BOSH of one client address, at all servers, that are remembered")
     bosh_logins: int = _bound(256, "of them without a user; they make room for each other alone")

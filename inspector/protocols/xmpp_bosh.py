@@ -122,10 +122,11 @@ class Body:
         """Where in `text` the attribute `accept` stands."""
 
 
-def read_body(data: bytes, depth: int) -> Body:
+def read_body(data: bytes, depth: int, stanzas: int) -> Body:
     """Read a message's body: one element, nothing around it but white space and a declaration that says UTF-8.
 
-    What inherits the namespace of the body is read as a stanza's: some servers do so. Raises XmlFault.
+    What inherits the namespace of the body is read as a stanza's: some servers do so. `depth`, `stanzas`: how deep a
+    stanza may be, and how many there may be. Raises XmlFault.
     """
     text = data.strip(xml.WHITE)
     if text.startswith(b"<?xml"):
@@ -142,6 +143,8 @@ def read_body(data: bytes, depth: int) -> Body:
     element = xml.reader(()).read(text)
     if element is None or element.tag != _BODY:
         raise XmlFault("invalid-namespace", "no body of BOSH", "not_bosh")
+    if len(element) > stanzas:
+        raise XmlFault("policy-violation", f"more than {stanzas} stanzas", "too_many_stanzas")
     attributes = dict(element.items())
     if any(name.startswith(f"{{{HTTPBIND}}}") for name in attributes):
         raise XmlFault("bad-format", "an attribute with the body's own namespace")
@@ -559,7 +562,7 @@ class BoshDecoder:
         if (why := _coded(unit)) or set(unit.words(b"expect")) - {b"100-continue"}:
             return self._wrong(UP, at, unit, why or "expectation", frames)
         try:
-            body = read_body(unit.body, self._limits.xmpp_depth)
+            body = read_body(unit.body, self._limits.xmpp_depth, self._limits.bosh_stanzas)
         except XmlFault as fault:
             return self._wrong(UP, at, unit, fault.name, frames, fault.detail)
         if said:
@@ -748,7 +751,7 @@ class BoshDecoder:
         if why := _coded(unit):
             return self._wrong(DOWN, at, unit, why, frames)
         try:
-            body = read_body(unit.body, self._limits.xmpp_depth)
+            body = read_body(unit.body, self._limits.xmpp_depth, self._limits.bosh_stanzas)
         except XmlFault as fault:
             if status == 200 or len(unit.body) > _ERROR_BYTES or b"httpbind" in unit.body or b"&#" in unit.body:
                 return self._wrong(DOWN, at, unit, fault.name, frames, fault.detail)

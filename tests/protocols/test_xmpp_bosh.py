@@ -638,6 +638,18 @@ def test_answers_that_nobody_asked_for_make_room_for_no_words_of_ours() -> None:
     assert b"terminate" in sent(dec.close("shutdown"), DOWN)
 
 
+@pytest.mark.parametrize("data", [b"<a/>", b"<iq/>", b"<presence/>"])
+def test_a_body_of_thousands_of_tiny_stanzas_is_refused(data: bytes) -> None:
+    """One request of 440 KB kept all others waiting for seconds. As many as there may be are read."""
+    peers = Peers()
+    most = peers.limits.bosh_stanzas
+    assert len(peers.signed_on().feed(Chunk(UP, 1.0, post(NEXT, data * most)))) >= most
+    assert faults(Peers().signed_on().feed(Chunk(UP, 1.0, post(NEXT, data * (most + 1))))) == [
+        "xmpp_bosh.too_many_stanzas"]
+    assert faults(Peers().connection().feed(Chunk(UP, 1.0, post(1, data * (most + 1), sid=None)))) == [
+        "xmpp_bosh.too_many_stanzas"]
+
+
 def test_a_second_stream_in_a_session_is_refused() -> None:
     """Where the server has several in one session (XEP-0124 20), `to` asks for one; its own name may stand."""
     for more, fault in ((tag({"rid": 6, "sid": "s1", "to": "b.example"}), True),

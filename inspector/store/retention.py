@@ -101,27 +101,32 @@ class Cutter:
     ) -> Plan:
         """What is too old or too much, by chain."""
         before = None if retention.days is None else now - retention.days * 86400
-        number = _too_many(base, retention.megabytes)
         plan = Plan(before)
-        if before is None and number is None:
+        if not retention:
             return plan
         persons = erasing.held(base)
-        for chain in tables.chains(base):
-            start = pruned.get(chain, (0, ""))[0]
+        starts = {chain: pruned.get(chain, (0, ""))[0] for chain in tables.chains(base)}
+        number = _too_many(base, retention.megabytes, {
+            chain: self._done(chain, start, persons)[0] for chain, start in starts.items()})
+        if before is None and number is None:
+            return plan
+        for chain, start in starts.items():
             cut = self._cut(base, chain, start, before, number, now, persons, plan)
             if cut is not None:
                 plan.cuts[chain] = cut
         plan.more = plan.more or (number is not None and bool(plan.cuts))
         return plan
 
+    def _done(self, chain: str, start: int, persons: Persons) -> tuple[int, int | None]:
+        """(up to where a chain's old rows are erased or on hold, the first row on hold)."""
+        seen, done, first_held = self._seen.get(chain, ((), start, None))
+        return (max(done, start), first_held) if seen == persons.names else (start, None)
+
     def _cut(
         self, base: sqlite3.Connection, chain: str, start: int, before: float | None, number: int | None, now: float,
         persons: Persons, plan: Plan,
     ) -> Cut | None:
-        seen, done, first_held = self._seen.get(chain, ((), start, None))
-        if seen != persons.names:
-            done, first_held = start, None
-        done = max(done, start)
+        done, first_held = self._done(chain, start, persons)
         old = "(t < :before OR n < :number)"
         asked: dict[str, Any] = {
             "chain": chain, "start": done, "before": before if before is not None else -1e300, "number": number or 0,
@@ -136,11 +141,15 @@ class Cutter:
             f"SELECT seq FROM events WHERE chain = :chain AND seq > :start AND seq < :end AND {old} "  # noqa: S608
             "ORDER BY seq DESC LIMIT 1", asked).fetchone()
         end = last[0] if last else done
+        if first_held is not None and first_held - 1 <= start and end <= done:
+            return None
+        # What earlier rounds have kept stands still: it is no more this one's to erase than theirs.
+        since = done if first_held is None else first_held - 1
         kept = [
             seq for seq, line in base.execute(
-                f"SELECT seq, line FROM events WHERE {_STANDING} ORDER BY seq", (chain, done, end))  # noqa: S608
+                f"SELECT seq, line FROM events WHERE {_STANDING} ORDER BY seq", (chain, since, end))  # noqa: S608
             if persons.among(line)
-        ] if persons and end > done else []
+        ] if persons and end > since else []
         if first_held is None and kept:
             first_held = kept[0]
         self._seen[chain] = (persons.names, end, first_held)
@@ -188,8 +197,9 @@ class Cutter:
         return erasing.erase(base, numbers, 500) if numbers else 0
 
 
-def _too_many(base: sqlite3.Connection, megabytes: float | None) -> int | None:
-    """Rows with an n below this are too much for the size that is allowed; None: it is kept."""
+def _too_many(base: sqlite3.Connection, megabytes: float | None, done: Mapping[str, int]) -> int | None:
+    """Rows with an n below this are too much for the size that is allowed; None: it is kept. `done`: by chain, up to
+    which row nothing more is to be had."""
     if megabytes is None:
         return None
     pages, free, size = (
@@ -197,13 +207,14 @@ def _too_many(base: sqlite3.Connection, megabytes: float | None) -> int | None:
     used, allowed = (pages - free) * size, megabytes * (1 << 20)
     if used <= allowed:
         return None
-    # The last row of a chain stays, also of one that nobody has written to for long: rows are counted from the first
-    # one that may go, or the gap behind such a row would count as rows, and the log would grow beyond every bound.
+    # The last row of a chain stays, also of one that nobody has written to for long, and so do rows on legal hold and
+    # the headers of those behind them: rows are counted from the first one that may go, or the gap behind such a row
+    # would count as rows, and the log would grow beyond every bound.
     first: int | None = None
-    for chain in tables.chains(base):
+    for chain, seq in done.items():
         found = base.execute(
-            "SELECT n FROM events WHERE chain = ? AND seq < ? ORDER BY seq LIMIT 1",
-            (chain, tables.head(base, chain)[0])).fetchone()
+            "SELECT n FROM events WHERE chain = ? AND seq > ? AND seq < ? AND salt IS NOT NULL ORDER BY seq LIMIT 1",
+            (chain, seq, tables.head(base, chain)[0])).fetchone()
         if found is not None and (first is None or found[0] < first):
             first = found[0]
     last = base.execute("SELECT max(n) FROM events").fetchone()[0]

@@ -235,6 +235,43 @@ def test_a_chain_that_nobody_writes_to_makes_no_room_for_others(base: sqlite3.Co
     assert proved(tmp_path).wrong == []
 
 
+def test_what_is_on_legal_hold_stays_in_every_later_round(base: sqlite3.Connection, tmp_path: Path) -> None:
+    """A round remembers how far it has looked; what it kept there is not the next one's to erase."""
+    fill(base, [100], sender="eve")
+    fill(base, [90, 50])
+    fill(base, [45], sender="eve")
+    fill(base, [40, 1])
+    erasing.hold(base, "eve", "root", None, NOW)
+    keeper = kept(tmp_path, days=60)
+    for days in (60, 42, 30):
+        keeper.retention = Retention(days)
+        keeper._round()
+    keeper.close()
+    assert standing(base) == [(1, 0), (2, 1), (3, 1), (4, 0), (5, 1), (6, 0)]
+    assert proved(tmp_path).wrong == []
+
+
+@pytest.mark.parametrize("chain", ["0", "gone"])
+def test_a_legal_hold_makes_no_room_for_others(base: sqlite3.Connection, tmp_path: Path, chain: str) -> None:
+    """Rows that are on hold, and what stays of those behind them, are not what is too much: the others are."""
+    fill(base, [0.001, 0.001], chain, sender="eve")
+    erasing.hold(base, "eve", "root", None, NOW)
+    keeper = kept(tmp_path, megabytes=2)
+    for _ in range(6):
+        for _ in range(5):
+            fill(base, [0.001] * 100, text="x" * 4000)
+        for _ in range(20):
+            keeper._round()
+            if not keeper._more:
+                break
+        pages, free = (base.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
+        assert (pages - free) * 4096 <= 2 << 20
+    assert standing(base, chain)[0] == (1, 0)
+    assert len([1 for _, erased in standing(base) if not erased]) > 50
+    keeper.close()
+    assert proved(tmp_path).wrong == []
+
+
 def test_rows_of_an_earlier_release_go_by_their_age(base: sqlite3.Connection, tmp_path: Path) -> None:
     """They are in no chain; a legal hold keeps them, too."""
     fill(base, [100, 100, 5])

@@ -84,6 +84,8 @@ class Plan:
 
     before: float | None
     cuts: dict[str, Cut] = field(default_factory=dict)
+    held: tuple[str, ...] = ()
+    """Whose rows are on legal hold."""
     more: bool = False
     """There is more than a round takes."""
 
@@ -105,6 +107,7 @@ class Cutter:
         if not retention:
             return plan
         persons = erasing.held(base)
+        plan.held = persons.names
         starts = {chain: pruned.get(chain, (0, ""))[0] for chain in tables.chains(base)}
         number = _too_many(base, retention.megabytes, {
             chain: self._done(chain, start, persons)[0] for chain, start in starts.items()})
@@ -181,8 +184,10 @@ class Cutter:
                     (chain, cut.prune, cut.erase))
                 if seq not in kept
             ]
-            if numbers:
-                yield 0, erasing.erase(base, numbers, batch)
+            for at in range(0, len(numbers), batch):
+                if erasing.held(base).names != plan.held:
+                    return  # a legal hold was put meanwhile: the next round knows whose rows stay
+                yield 0, erasing.erase(base, numbers[at:at + batch], batch)
         if plan.before is not None:
             yield self._unchained(base, plan.before), 0
 

@@ -251,6 +251,22 @@ def test_what_is_on_legal_hold_stays_in_every_later_round(base: sqlite3.Connecti
     assert proved(tmp_path).wrong == []
 
 
+def test_a_legal_hold_that_is_put_while_a_round_is_at_work_stops_it(base: sqlite3.Connection) -> None:
+    """What is erased is gone; what was still to be is left to the next round, which knows of the hold."""
+    fill(base, [100], sender="adam")
+    fill(base, [90] * 4, sender="eve")
+    fill(base, [1])
+    erasing.hold(base, "adam", "root", None, NOW)
+    cutter = Cutter()
+    work = cutter.work(base, cutter.plan(base, Retention(30), {}, NOW), {}, 2)
+    assert next(work) == (0, 2)
+    erasing.hold(base, "eve", "root", None, NOW)
+    assert [erased for _, erased in work if erased] == []
+    assert standing(base) == [(1, 0), (2, 1), (3, 1), (4, 0), (5, 0), (6, 0)]
+    assert list(cutter.work(base, cutter.plan(base, Retention(30), {}, NOW), {}, 2)) in ([], [(0, 0)])
+    assert standing(base) == [(1, 0), (2, 1), (3, 1), (4, 0), (5, 0), (6, 0)]
+
+
 @pytest.mark.parametrize("chain", ["0", "gone"])
 def test_a_legal_hold_makes_no_room_for_others(base: sqlite3.Connection, tmp_path: Path, chain: str) -> None:
     """Rows that are on hold, and what stays of those behind them, are not what is too much: the others are."""

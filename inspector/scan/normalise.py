@@ -143,8 +143,9 @@ def forms(plain: str, link: bool = False) -> list[tuple[Form, bytes]]:
     """
     if link and _broken(plain):
         kinds = ["joined"]
-        if not _joined(plain).isascii():
-            kinds += ["joined folded", "joined skeleton", *(("joined turned",) if "\u202e" in plain else ())]
+        joined = _joined(plain)
+        if not joined.isascii():
+            kinds += ["joined folded", "joined skeleton", *(("joined turned",) if "\u202e" in joined else ())]
         return [*forms(plain), *((form, form(plain)) for form in (_FORMS[kind, False] for kind in kinds))]
     raw = _raw(plain)
     undone = False

@@ -14,6 +14,8 @@ CRLF = b"\r\n"
 _END = b"\r\n\r\n"
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """What a field's name is made of (RFC 9110 5.6.2)."""
+_CONTROLS = bytes((*range(9), *range(10, 32), 127))
+"""Never in a head (RFC 9110 5.5), and ends of lines or blanks for some who read it all the same."""
 _LENGTH, _CODING = b"content-length", b"transfer-encoding"
 _OF_BODY = frozenset((_LENGTH, _CODING, b"content-md5", b"digest", b"content-digest", b"repr-digest", b"etag"))
 """Fields that say something of the bytes of a body: wrong for another one."""
@@ -199,7 +201,7 @@ def read_fields(lines: list[bytes]) -> Fields:
     """The fields of a head (its first line is not looked at but for line ends). Raises HttpFault."""
     fields: Fields = {}
     for line in lines:
-        if b"\r" in line or b"\n" in line or b"\0" in line:
+        if len(line.translate(None, _CONTROLS)) != len(line):
             raise HttpFault("head")
     for line in lines[1:]:
         name, colon, value = line.partition(b":")

@@ -139,5 +139,6 @@ def test_a_link_is_joined_before_its_letters_are_folded() -> None:
     layout = Layout((Text("url", link),))
     assert any(b"evil.example" in layout.data[start:end] for start, end in layout.exact())
     assert any(b"203.0.113.9" in data for _, data in forms("http://20\t3.0\u202e9.311.\u202c", link=True))
+    assert any(b"203.0.113.9" in data for _, data in forms("http://20&#9;3.0&#x202e;9.311.&#x202c;", link=True))
     for written in ("&#9;", "&Tab;", "&NewLine;", "&#x0A;", "\t&#9;"):
         assert b"http://evil.example/" in [data for _, data in forms(f"http://ev{written}il.example/", link=True)]

@@ -53,6 +53,8 @@ def test_a_message_is_written_with_another_body() -> None:
     (PLAIN.replace(b"Host:", b"Host :"), "head"), (PLAIN.replace(b"Host: b", b"Host"), "head"),
     (PLAIN.replace(b"Host:", b" Host:"), "head"), (PLAIN.replace(b"\r\nX-Y", b"\nX-Y"), "head"),
     (PLAIN.replace(b"Two", b"\0"), "head"), (PLAIN.replace(b"Two", b"\r"), "head"),
+    (PLAIN.replace(b"Two", b"\x0bA: b"), "head"), (PLAIN.replace(b"Two", b"\x1cA: b"), "head"),
+    (PLAIN.replace(b"Two", b"\x7f"), "head"), (PLAIN.replace(b"/a", b"/\x0c"), "head"),
     (PLAIN.replace(b"Host", b""), "head"),
     (PLAIN.replace(b"Host: b", b"Content-Length: 5"), "framing"),
     (PLAIN.replace(b"Length: 5", b"Length: +5"), "framing"),

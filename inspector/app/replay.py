@@ -1,7 +1,8 @@
 """`inspector replay`: plays the TCP sessions of a capture through a running gateway, both sides, over loopback.
 
-Each session gets a server of its own on 127.0.0.1 and a client that reaches it through the gateway's SOCKS5 or CONNECT
-listener; ports are the system's choice. The bytes go in the order of the capture, all sessions together, as fast as
+Each server of the capture gets a port on 127.0.0.1, the system's choice, the same for all its sessions (what spans
+connections is known by it), and each session a client that reaches it through the gateway's SOCKS5 or CONNECT listener.
+The bytes go in the order of the capture, all sessions together, as fast as
 they may: whoever speaks waits until what was said to him before has arrived. The gateway may refuse, mask or answer
 itself; then nothing more comes, and after a quiet time the talk goes on.
 
@@ -16,18 +17,21 @@ import socket
 import sys
 import time
 from argparse import Namespace
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from inspector.app.errors import FAILED, WRONG_USE, UserError
 from inspector.app.places import load
 from inspector.drivers.pcap import CaptureError, find, open_capture
 from inspector.drivers.reassembly import Reassembly, Track
-from inspector.model import DOWN, UP, Chunk, Limits, Way
+from inspector.model import DOWN, UP, Address, Chunk, Limits, Way
 
 QUIET_SECONDS = 2.0
 """More than limits.probe_hold_seconds: bytes withheld while a flow is not recognised yet come after those."""
 OPEN_SECONDS = 10.0
 HOST = "127.0.0.1"
+SERVERS = 200
+"""Servers of a capture that keep their ports: each is an open socket."""
 _KEPT = 256 * 1024
 """Bytes received last that are searched for what was sent."""
 
@@ -94,6 +98,8 @@ class Player:
         self._scheme = scheme
         self._quiet = quiet
         self._selector = selectors.DefaultSelector()
+        self._listeners: OrderedDict[Address, socket.socket] = OrderedDict()
+        """Server of the capture -> where it is played; the last SERVERS."""
         self._last = 0.0
 
     def begin(self, track: Track) -> Talker:
@@ -106,9 +112,10 @@ class Player:
 
     # -- opening
 
-    def open(self) -> tuple[End, End]:
-        """(client, server), connected through the gateway. Raises Refused."""
-        with socket.create_server((HOST, 0)) as listener:
+    def open(self, place: Address) -> tuple[End, End]:
+        """(client, server), connected through the gateway. `place`: the server in the capture. Raises Refused."""
+        listener = self._listeners.pop(place, None) or socket.create_server((HOST, 0))
+        try:
             listener.settimeout(OPEN_SECONDS)
             client = self._through(listener.getsockname()[1])
             try:
@@ -116,6 +123,12 @@ class Player:
             except OSError:
                 client.close()
                 raise Refused("the gateway did not connect to the server") from None
+        except BaseException:
+            listener.close()  # a connection that comes later is nobody's
+            raise
+        self._listeners[place] = listener
+        if len(self._listeners) > SERVERS:
+            self._listeners.popitem(last=False)[1].close()
         ends = End(client), End(server)
         for end in ends:
             end.sock.setblocking(False)
@@ -213,6 +226,8 @@ class Player:
     def end(self) -> None:
         """Everything is played."""
         self._selector.close()
+        for listener in self._listeners.values():
+            listener.close()
 
 
 class Talker:
@@ -229,7 +244,7 @@ class Talker:
             return
         if self._ends is None:
             try:
-                self._ends = self._player.open()
+                self._ends = self._player.open(played.track.server)
             except Refused as refusal:
                 played.refused = str(refusal)
                 played.track.feeding = False

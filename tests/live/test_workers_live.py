@@ -179,8 +179,9 @@ class Site:
 
     def restart(self) -> None:
         """A rolling restart, to its end."""
-        old = {one["pid"] for one in ask(self.control, "workers")}
+        old, since = {one["pid"] for one in ask(self.control, "workers")}, now()
         ask(self.control, "restart", 120)
+        self.gateway.wait_row("restart", after=since)
         self.until(lambda: not old & {one["pid"] for one in ask(self.control, "workers")}, "old workers go on")
 
     def slot(self, who: Xmpp, name: str, size: int) -> tuple[str, dict[str, str], str]:

@@ -72,6 +72,8 @@ _EDGE = 512
 """Bytes on each side of a block's end in which stretches are looked for that go across it."""
 _ODD = 16
 """One control in so many bytes: above it a block is no text."""
+_FEW = 16
+"""Zeros that a text may have which begins like something else: tables of words in programs have one behind each."""
 _HIGH = bytes(range(0x80, 0x100))
 _WIDE_LEAST = 8
 """Zeros by which UTF-16 is told without a mark."""
@@ -533,7 +535,9 @@ class _Reader:
             yield wide, block.decode(wide, "replace")
         narrow = block.translate(None, b"\0") if zeros else block
         odd = len(narrow) - len(narrow.translate(None, _CONTROLS))
-        if self._text and narrow and odd * _ODD <= len(narrow):
+        # A picture's first bytes in front of a text, with a NUL or two behind them, make no picture of it.
+        text = self._text or zeros <= max(_FEW, len(block) // _FEW ** 2)
+        if text and narrow and odd * _ODD <= len(narrow):
             yield from self._narrow(narrow)
         else:
             self._utf8.reset()

@@ -410,6 +410,17 @@ def test_a_text_that_begins_like_a_box_is_a_text() -> None:
         assert "t.bad" in found(head + "см. янтарный маяк на скале".encode()), head
 
 
+@pytest.mark.parametrize("head", [
+    b"GIF89a ", b"\x89PNG\r\n\x1a\n", b"%PDF-1.4\n", b"\xff\xd8\xff\xe0 ", b"ID3 ", b"\x7fELF ", b"OggS ", b"BM ",
+    b"MZ ", b"Rar!\x1a\x07\0 ", b"fLaC ", b"SQLite format 3\0",
+])
+def test_a_text_that_begins_like_a_picture_is_a_text(head: bytes) -> None:
+    """Or like anything else that is no text: whoever opens it as one reads it, a NUL or two between."""
+    for text in (" 5105105105105100", "см. янтарный маяк на скале"):
+        for between in (b"", b"\0\0"):
+            assert {"dlp.card_number", "t.bad"} & set(found(head + between + text.encode())), (head, between, text)
+
+
 def test_around_the_parts_of_a_box() -> None:
     """In front of an archive, behind it, in its comment and in the fields of its heads."""
     box, card = zipped({"a.txt": b"hello"}), CARD.encode()

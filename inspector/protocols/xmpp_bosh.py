@@ -470,6 +470,7 @@ class BoshDecoder:
                 self._spilled(way, at, held, "lost", frames)
             self._loose = self._seek[way] = True
             self._asked.clear()
+            self._owing = 0
         units.push(chunk.data)
         if self._dead[way]:
             self._spilled(way, at, units.rest(), "rest", frames)
@@ -900,7 +901,7 @@ class BoshDecoder:
     def _finished(self, way: Way, block: _Block) -> bytes:
         """What a block leaves as: as it came, or with another body."""
         session, body = block.session, block.body
-        self._open -= 1
+        self._open = max(self._open - 1, 0)
         if way is DOWN:
             self._owing = max(self._owing - 1, 0)
         out, more = b"".join(block.out), [*session.owed[way], *self._late[way]]

@@ -64,7 +64,9 @@ _LINES = bytes.maketrans(b"\t\n\r", b"   ")
 def _unlabelled_wide(data: bytes) -> str | None:
     """What a client reads that takes for UTF-16 what is not labelled so: letters beyond ASCII whose bytes no text of
     bytes has (controls), or that share a few high bytes. None where it is surely something else."""
-    data = data[:len(data) & ~1]  # as where the label is right
+    # Half a letter too much stays out, as where the label is right; short texts of bytes have odd lengths, too.
+    few = 1 if len(data) & 1 else _HIGH_BYTES
+    data = data[:len(data) & ~1]
     if len(data) < 4:
         return None
     bare = data.translate(_LINES, b"\0")  # NUL between letters that are what they are labelled
@@ -72,7 +74,7 @@ def _unlabelled_wide(data: bytes) -> str | None:
         if data.isascii():
             return None
         high = data[::2]
-        if len(set(high)) > max(_HIGH_BYTES, len(high) // _HIGH_BYTES):
+        if len(set(high)) > max(few, len(high) // _HIGH_BYTES):
             return None
     return clean(data.decode(UTF16, "ignore")) or None
 

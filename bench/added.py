@@ -57,14 +57,15 @@ async def steadily(
     await asyncio.to_thread(gateway.start, folder, port)
     try:
         await chat.connect(gateway.port, SESSIONS)
+        # A collection while they talk would send what the clock had wanted to send meanwhile all at once.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
         chat.talk(rate)
         await asyncio.sleep(1)
         if isinstance(gateway, Watched):
             await asyncio.to_thread(ask, gateway.pid, gateway.report)
         chat.forget()
-        # A collection here would send what the clock had wanted to send meanwhile all at once.
-        gc.collect()
-        gc.disable()
         before = stolen()
         await asyncio.sleep(seconds)
         gone = (stolen() - before) / seconds

@@ -115,6 +115,7 @@ class Player:
     def open(self, place: Address) -> tuple[End, End]:
         """(client, server), connected through the gateway. `place`: the server in the capture. Raises Refused."""
         listener = self._listeners.pop(place, None) or socket.create_server((HOST, 0))
+        opened = False
         try:
             listener.settimeout(OPEN_SECONDS)
             client = self._through(listener.getsockname()[1])
@@ -123,9 +124,10 @@ class Player:
             except OSError:
                 client.close()
                 raise Refused("the gateway did not connect to the server") from None
-        except BaseException:
-            listener.close()  # a connection that comes later is nobody's
-            raise
+            opened = True
+        finally:
+            if not opened:
+                listener.close()  # a connection that comes later is nobody's
         self._listeners[place] = listener
         if len(self._listeners) > SERVERS:
             self._listeners.popitem(last=False)[1].close()

@@ -8,13 +8,16 @@ import json
 import os
 import statistics
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import steady
 from bench.figures import spread, table
 from bench.gateways import Gateway, HaProxy, Relay
-from bench.processes import Process, python
+from bench.processes import Process, cpu_seconds, python
 from bench.reload import Watched
 from bench.watched import ask
 
@@ -35,8 +38,14 @@ def saturation(gateway: Gateway, folder: Path, seconds: float) -> float:
     return float(seen["messages"]) / 2 / float(seen["wall"])
 
 
-QUIET = 0.01
-"""A round counts as quiet when the hypervisor took less than this part of a core from the machine in each run of it."""
+SLICE = 0.25
+"""Seconds; what was sent in one slice counts or does not count as a whole."""
+
+QUIET = 0.011
+"""Seconds of a core that others may take in a slice (a tick of the kernel's clock): more, and it does not count."""
+
+PATIENCE = 6
+"""A round waits so many times its seconds for slices that count, then takes what there is."""
 
 
 def stolen() -> float:
@@ -48,10 +57,24 @@ def stolen() -> float:
         return 0.0
 
 
-async def steadily(
-    gateway: Gateway, folder: Path, rate: float, seconds: float, marked: int,
-) -> tuple[steady.Seen, dict[str, Any], float]:
-    """Talk through a gateway of its own for that long; what was seen, its watcher's notes, cores stolen meanwhile."""
+@dataclass
+class Round:
+    """What one gateway showed in one round."""
+
+    every: steady.Seen
+    """Of all slices."""
+    quiet: steady.Seen
+    """Of those in which, and before which, nobody took our cores."""
+    notes: dict[str, Any]
+    """What the gateway's watcher noted; of all slices."""
+    stolen: float
+    """Cores that were taken, over all slices."""
+    busy: float
+    """Cores that the gateway used, over all slices."""
+
+
+async def steadily(gateway: Gateway, folder: Path, rate: float, seconds: float, marked: int) -> Round:
+    """Talk through a gateway of its own until there are quiet slices for that long, or patience ends."""
     chat = steady.Chat(marked)
     port = await chat.listen()
     await asyncio.to_thread(gateway.start, folder, port)
@@ -66,17 +89,59 @@ async def steadily(
         if isinstance(gateway, Watched):
             await asyncio.to_thread(ask, gateway.pid, gateway.report)
         chat.forget()
-        before = stolen()
-        await asyncio.sleep(seconds)
-        gone = (stolen() - before) / seconds
+        every, quiet = steady.Seen(), steady.Seen()
+        began, taken, used = time.monotonic(), stolen(), cpu_seconds([gateway.pid])
+        # What others took leaves a queue, which the slice after it has.
+        good, settled, before = 0, False, taken
+        while good * SLICE < seconds and time.monotonic() - began < PATIENCE * seconds:
+            await asyncio.sleep(SLICE)
+            now = stolen()
+            seen = chat.forget()
+            every.add(seen)
+            calm = now - before < QUIET
+            if calm and settled:
+                quiet.add(seen)
+                good += 1
+            settled, before = calm, now
+        took = time.monotonic() - began
+        gone, busy = (before - taken) / took, (cpu_seconds([gateway.pid]) - used) / took
         gc.enable()
-        seen = chat.forget()
         noted = await asyncio.to_thread(ask, gateway.pid, gateway.report) if isinstance(gateway, Watched) else {}
         await chat.hush()
-        return seen, noted, gone
+        return Round(every, quiet, noted, gone, busy)
     finally:
         chat.close()
         await asyncio.to_thread(gateway.stop)
+
+
+def every_part(one: Round) -> steady.Seen:
+    return one.every
+
+
+def quiet_part(one: Round) -> steady.Seen:
+    return one.quiet
+
+
+def rows_of(found: dict[str, list[Round]], choose: Callable[[Round], steady.Seen]) -> list[list[str]]:
+    """A table's rows: of each round its quantiles, of the rounds the median, the least and the greatest."""
+    rows = []
+    base = [steady.quantile(choose(one).passed, 0.99) for one in found["bare relay"]]
+    for name, rounds in found.items():
+        passed = [choose(one).passed for one in rounds]
+        late = [steady.quantile(waits, 0.99) for waits in passed]
+        rows.append([
+            name, *(spread([steady.quantile(waits, share) for waits in passed], 2) for share in (0.5, 0.99, 1)),
+            spread([one - other for one, other in zip(late, base, strict=True)], 2),
+            str(sum(len(waits) for waits in passed)),
+        ])
+        refused = [choose(one).refused for one in rounds]
+        if any(refused):
+            rows.append([
+                "its refused ones",
+                *(spread([steady.quantile(waits, share) for waits in refused], 2) for share in (0.5, 0.99, 1)),
+                "", str(sum(len(waits) for waits in refused)),
+            ])
+    return rows
 
 
 def run(folder: Path, rounds: int, seconds: float) -> None:
@@ -98,43 +163,32 @@ def run(folder: Path, rounds: int, seconds: float) -> None:
     rate = most / 2
     print(f"ping-pong as fast as it goes: {most:,.0f} round trips a second; sent: {rate:,.0f}\n")
     kinds = {"bare relay": Relay, "HAProxy": HaProxy, "ours, all passed": Watched, "ours, one in 100 refused": Watched}
-    waits: dict[str, list[tuple[float, ...]]] = {name: [] for name in kinds}
-    refused: list[tuple[float, float]] = []
-    notes: dict[str, list[dict[str, Any]]] = {name: [] for name in kinds}
-    takers: list[float] = []
+    found: dict[str, list[Round]] = {name: [] for name in kinds}
     for number in range(rounds):
-        takers.append(0.0)
         for name, make in kinds.items():
             print(f"\rround {number + 1}/{rounds}: {name:40}", end="", file=sys.stderr, flush=True)
             marked = MARKED if name.endswith("refused") else 0
-            seen, noted, gone = uvloop.run(steadily(make(name), folder, rate, seconds, marked))
-            takers[-1] = max(takers[-1], gone)
-            waits[name].append(tuple(steady.quantile(seen.passed, share) for share in (0.5, 0.99, 1)))
-            if marked:
-                refused.append((steady.quantile(seen.refused, 0.5), steady.quantile(seen.refused, 0.99)))
-                if seen.leaked:
-                    print(f"\n{seen.leaked} refused messages were delivered")
-            if noted:
-                notes[name].append(noted)
+            one = uvloop.run(steadily(make(name), folder, rate, seconds, marked))
+            found[name].append(one)
+            if one.every.leaked:
+                print(f"\n{one.every.leaked} refused messages were delivered")
     print("\r" + " " * 70 + "\r", end="", file=sys.stderr, flush=True)
-    quiet = [number for number, gone in enumerate(takers) if gone < QUIET]
-    for told, chosen in (("All rounds", list(range(rounds))), ("Quiet rounds", quiet)):
-        print(f"{told} ({len(chosen)}; of a core was stolen at most: {spread([takers[i] for i in chosen], 3)}):\n")
-        rows = []
-        base = [waits["bare relay"][i] for i in chosen]
-        for name, all_found in waits.items():
-            found = [all_found[i] for i in chosen]
-            above = [one[1] - other[1] for one, other in zip(found, base, strict=True)]
-            rows.append([name, *(spread([one[i] for one in found], 2) for i in range(3)), spread(above, 2)])
-        late = [refused[i] for i in chosen]
-        rows.append(["its refused ones", *(spread([one[i] for one in late], 2) for i in range(2)), "", ""])
-        print(table(["gateway", "p50, ms", "p99, ms", "slowest, ms", "p99 above the bare relay's, ms"], rows))
+    for told, choose in (("Quiet slices", quiet_part), ("All slices", every_part)):
+        print(f"{told}:\n")
+        print(table(
+            ["gateway", "p50, ms", "p99, ms", "slowest, ms", "p99 above the bare relay's, ms", "round trips"],
+            rows_of(found, choose)))
         print()
+    rows = [[name, spread([one.stolen for one in rows], 3), spread([one.busy for one in rows], 2)]
+            for name, rows in found.items()]
+    print(table(["gateway", "cores taken by others", "cores it used"], rows))
+    print()
+    notes = {name: [one.notes for one in rows if one.notes] for name, rows in found.items()}
     rows = [
-        [name, spread([1000 * one["gap"] for one in found]), spread([1000 * one["gap_cpu"] for one in found]),
-         spread([1000 * one["collection"] for one in found], 2),
-         ", ".join(str(sum(one["collections"][i] for one in found) // len(found)) for i in range(3))]
-        for name, found in notes.items() if found
+        [name, spread([1000 * one["gap"] for one in noted]), spread([1000 * one["gap_cpu"] for one in noted]),
+         spread([1000 * one["collection"] for one in noted], 2),
+         ", ".join(str(sum(one["collections"][i] for one in noted) // len(noted)) for i in range(3))]
+        for name, noted in notes.items() if noted
     ]
     print(table(["gateway", "longest gap of the loop, ms", "of it CPU of the process at most, ms",
                  "longest collection, ms", "collections a round (0, 1, 2)"], rows))

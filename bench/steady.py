@@ -32,6 +32,15 @@ class Seen:
     lost: int = 0
     """Sessions that ended."""
 
+    def add(self, other: Seen) -> None:
+        """Take in what another has seen."""
+        self.passed += other.passed
+        self.refused += other.refused
+        self.sent += other.sent
+        self.sent_marked += other.sent_marked
+        self.leaked += other.leaked
+        self.lost += other.lost
+
 
 class Server(Reflector):
     """Counts what should not have come."""

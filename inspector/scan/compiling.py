@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,9 @@ from inspector.scan.atoms import Atoms
 from inspector.scan.detectors import DETECTORS, HASHES, HOSTS, SHARDS
 from inspector.scan.filerules import FileRow, pack_rules
 from inspector.scan.indicators import (
-    HASH_KINDS,
     HASH_TESTS,
     HOST_TESTS,
     Index,
-    Indicator,
     Table,
     index_of,
     read_lists,
@@ -48,7 +45,7 @@ from inspector.scan.rules import PackRule, read_rules
 from inspector.wire.located import Fault
 
 _RULES = b"inspector rules 3\n"
-_INDEX = b"inspector indicators 1\n"
+_INDEX = b"inspector indicators 2\n"
 _NICE = 10
 _FILE_SHARD = 1024
 """File rules compiled into one object: each object reads the whole file anew, one of 10,000 takes long to make."""
@@ -136,8 +133,6 @@ class Built(msgspec.Struct, frozen=True):
     """A digest of `file_rules`."""
     index: memoryview
     """The indicators."""
-    hashes: memoryview
-    """Those of them that are hashes, an index of its own."""
     faults: list[Fault]
 
     @property
@@ -158,26 +153,18 @@ class Built(msgspec.Struct, frozen=True):
 
 def build(packs: Sequence[Pack], limits: Limits) -> Built:
     """Compile packs in this process. Faults are in the result; with faults it is good for nothing else."""
-    every, hashes, faults = build_index(packs, limits)
-    return build_rules(
-        packs, limits, memoryview(b"".join(every.parts())), memoryview(b"".join(hashes.parts())), faults)
+    index, faults = build_index(packs, limits)
+    return build_rules(packs, limits, memoryview(b"".join(index.parts())), faults)
 
 
-def build_index(packs: Sequence[Pack], limits: Limits) -> tuple[Index, Index, list[Fault]]:
-    """(index of all indicators, index of the hashes among them, faults)."""
-    every, hashes = Index(), Index()
-
-    def take(row: Indicator) -> None:
-        every.add(row)
-        if row.kind in HASH_KINDS:
-            hashes.add(row)
-
-    faults = read_lists(packs, limits.indicators, take)
-    return every, hashes, faults
+def build_index(packs: Sequence[Pack], limits: Limits) -> tuple[Index, list[Fault]]:
+    """(index of all indicators, faults)."""
+    index = Index()
+    return index, read_lists(packs, limits.indicators, index.add)
 
 
 def build_rules(
-    packs: Sequence[Pack], limits: Limits, index: memoryview, hashes: memoryview, known: Sequence[Fault] = (),
+    packs: Sequence[Pack], limits: Limits, index: memoryview, known: Sequence[Fault] = (),
 ) -> Built:
     """Compile the rules of packs in this process, beside an index of their indicators with its faults."""
     rules, faults = read_rules(packs)
@@ -232,7 +219,6 @@ def build_rules(
         file_rules=memoryview(for_files),
         file_key=hashlib.sha256(for_files).digest(),
         index=index,
-        hashes=hashes,
         faults=sorted(set(faults)),
     )
     if built.faults:
@@ -538,17 +524,16 @@ def compile_here(
     if any(file.digest and not file.data for pack in packs for file in pack.files):
         wanted = ("yara", "indicators") if index is None else ("yara",)
         packs, faults = read_packs([Path(pack.folder) for pack in packs], wanted)
-    indexes = None if index is None else _read_index(index)
-    if indexes is None:
-        every, hashes, more = build_index(packs, limits)
+    body = None if index is None else _read_index(index)
+    if body is None:
+        gathered, more = build_index(packs, limits)
         faults += more
-        head = every.size.to_bytes(8, "little")
-        mapped.write(to_index, _INDEX, chain((head,), every.parts(), hashes.parts()))
+        mapped.write(to_index, _INDEX, gathered.parts())
         # What was gathered goes before rules are compiled; what was written is mapped in its place.
-        del every, hashes
-        indexes = _indexes(mapped.mapped(to_index, _INDEX))
-        assert indexes is not None
-    built = build_rules(packs, limits, *indexes, faults)
+        del gathered
+        body = mapped.mapped(to_index, _INDEX)
+        assert body is not None
+    built = build_rules(packs, limits, body, faults)
     if not built.faults:
         whole = _Rules(*(getattr(built, name) for name in _Rules.__struct_fields__))
         mapped.write(to_rules, _RULES, (_encode(whole),))
@@ -572,12 +557,12 @@ def build_cached(packs: Sequence[Pack], limits: Limits, folder: Path | None) -> 
 def _kept(packs: Sequence[Pack], limits: Limits, folder: Path) -> Built | None:
     """What is in the folder for these packs."""
     index = _kept_index(packs, limits, folder)
-    return None if index is None else _read(folder / f"{_rules_key(packs, limits)}.rules", *index)
+    return None if index is None else _read(folder / f"{_rules_key(packs, limits)}.rules", index)
 
 
-def _kept_index(packs: Sequence[Pack], limits: Limits, folder: Path) -> tuple[memoryview, memoryview] | None:
+def _kept_index(packs: Sequence[Pack], limits: Limits, folder: Path) -> memoryview | None:
     index = _read_index(folder / f"{_index_key(packs)}.indicators")
-    return None if index is None or Table(index[0]).count > limits.indicators else index
+    return None if index is None or Table(index).count > limits.indicators else index
 
 
 def _cached(packs: Sequence[Pack], limits: Limits, folder: Path) -> Built:
@@ -606,7 +591,7 @@ def _compiled(packs: Sequence[Pack], limits: Limits, folder: Path) -> Built:
                 mapped.keep(made[0][1], lists)
                 index = _read_index(lists)
             mapped.keep(made[1][1], rules)
-            built = None if index is None else _read(rules, *index)
+            built = None if index is None else _read(rules, index)
     except OSError as exc:
         text = f"compiled packs cannot be kept here: {(exc.strerror or str(exc)).lower()}"
         raise PackError([Fault(str(folder), 0, 0, text)]) from None
@@ -628,27 +613,22 @@ def _faulty(packs: Sequence[Pack], faults: list[Fault]) -> Built:
     none = msgspec.Raw(_encode([]))
     nothing = memoryview(b"")
     return Built(tuple(pack.label for pack in packs), none, msgspec.Raw(_encode({})), 0, [], [], [], none, nothing,
-                 nothing, b"", empty, empty, faults)
+                 nothing, b"", empty, faults)
 
 
-def _read_index(path: Path) -> tuple[memoryview, memoryview] | None:
-    """A kept index and that of its hashes; None when there is none, or it is not ours, or not whole."""
-    return _indexes(mapped.opened(path, _INDEX))
-
-
-def _indexes(body: memoryview | None) -> tuple[memoryview, memoryview] | None:
-    if body is None or len(body) < 8:
+def _read_index(path: Path) -> memoryview | None:
+    """A kept index; None when there is none, or it is not ours, or not whole."""
+    body = mapped.opened(path, _INDEX)
+    if body is None:
         return None
-    end = 8 + int.from_bytes(body[:8], "little")
-    every, hashes = body[8:end], body[end:]
     try:
-        Table(every), Table(hashes)
+        Table(body)
     except ValueError:
         return None
-    return every, hashes
+    return body
 
 
-def _read(path: Path, index: memoryview, hashes: memoryview) -> Built | None:
+def _read(path: Path, index: memoryview) -> Built | None:
     """A kept result; None when there is none, or it is not ours, or not whole."""
     body = mapped.opened(path, _RULES)
     if body is None:
@@ -659,4 +639,4 @@ def _read(path: Path, index: memoryview, hashes: memoryview) -> Built | None:
         return None
     mapped.give_back(body)
     parts = {name: getattr(whole, name) for name in _Rules.__struct_fields__}
-    return Built(**parts, index=index, hashes=hashes, faults=[])
+    return Built(**parts, index=index, faults=[])

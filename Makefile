@@ -4,8 +4,8 @@
 
 PY := .venv/bin/python
 LOCKS := $(wildcard requirements/*.txt)
-# Two workers; tests marked live or netns share one of them, one after the other (tests/conftest.py).
-PYTEST_ARGS ?= -n 2 --dist loadgroup --durations=12
+# Two workers; files with tests marked live or netns share one of them, one after the other (tests/conftest.py).
+PYTEST_ARGS ?= -n 2 --dist loadscope --durations=12
 # Two tests that wait on sockets are no reason to buffer what they print.
 export PYTHONUNBUFFERED := 1
 

@@ -86,20 +86,22 @@ class Coded:
         out: list[Effect] = []
         waiting: list[bytes] = []
         whose = UP
-        for index, effect in enumerate(effects):
-            if type(effect) is Send and index >= since[effect.way] and effect.data:
-                if waiting and whose is not effect.way:
-                    out.append(Send(whose, self._coding.write(whose, b"".join(waiting))))
-                    waiting.clear()
-                whose = effect.way
-                waiting.append(effect.data)
-                continue
+
+        def write() -> None:
             if waiting:
                 out.append(Send(whose, self._coding.write(whose, b"".join(waiting))))
                 waiting.clear()
-            out.append(effect)
-        if waiting:
-            out.append(Send(whose, self._coding.write(whose, b"".join(waiting))))
+
+        for index, effect in enumerate(effects):
+            if type(effect) is Send and index >= since[effect.way] and effect.data:
+                if whose is not effect.way:
+                    write()
+                    whose = effect.way
+                waiting.append(effect.data)
+            else:
+                write()
+                out.append(effect)
+        write()
         for way in (UP, DOWN):
             if since[way] != _NEVER:
                 since[way] = 0

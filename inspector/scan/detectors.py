@@ -21,6 +21,7 @@ import msgspec
 
 from inspector.scan import linear
 from inspector.scan.iban import LENGTHS
+from inspector.wire.patterns import DE_TAX_ID, FR_NIR
 
 Place = tuple[int, int, str]
 """(start, end, detail) in bytes."""
@@ -344,21 +345,19 @@ def _alone(data: bytes, start: int, end: int) -> bool:
     return True
 
 
-_DE = linear.pattern(rb"\b[1-9][0-9]([ ./]?)[0-9]{3}([ ./]?)[0-9]{3}([ ./]?)[0-9]{3}")
 _DE_WORDS = (b"steuer", b"idnr", b"id-nr", b"tax id", b"tax-id", b"taxid", b"identifikationsnummer", b"finanzamt")
 
 
 def de_tax_ids(data: bytes) -> Iterator[Place]:
     """German tax ids: in groups of 2, 3, 3 and 3, or in one piece with the words beside them."""
     at = 0
-    while (match := _DE.search(data, at)) is not None:
+    while (match := DE_TAX_ID.search(data, at)) is not None:
         start, end = match.span()
         at = start + 1
-        separators = set(match.groups())
-        digits = bytes(byte for byte in match.group() if 48 <= byte < 58).decode("ascii")
-        if len(separators) > 1 or not _alone(data, start, end) or not de_tax_id_valid(digits):
+        digits = match.group().translate(None, b" ./").decode("ascii")
+        if not _alone(data, start, end) or not de_tax_id_valid(digits):
             continue
-        if separators == {b""} and not _context(data, start, end, _DE_WORDS):
+        if not match.group(1) and not _context(data, start, end, _DE_WORDS):
             continue
         yield start, end, "German tax id"
         at = end
@@ -376,21 +375,14 @@ def de_tax_id_valid(digits: str) -> bool:
     return (11 - product) % 10 == int(digits[10])
 
 
-_NIR = linear.pattern(
-    rb"\b[1-478]([ .\-]?)[0-9]{2}([ .\-]?)[0-9]{2}([ .\-]?)(?:[0-9]{2}|2[ABab])([ .\-]?)[0-9]{3}([ .\-]?)[0-9]{3}"
-    rb"[ .\-/]?[0-9]{2}"
-)
-
-
 def fr_nirs(data: bytes) -> Iterator[Place]:
     """French NIR: 13 characters and their key, in one piece or in groups."""
     at = 0
-    while (match := _NIR.search(data, at)) is not None:
+    while (match := FR_NIR.search(data, at)) is not None:
         start, end = match.span()
         at = start + 1
-        separators = set(match.groups())
-        number = bytes(byte for byte in match.group() if byte not in b" .-/").decode("ascii").upper()
-        if len(separators) > 1 or not _alone(data, start, end) or not fr_nir_valid(number, separators != {b""}):
+        number = match.group().translate(None, b" .-/").decode("ascii").upper()
+        if not _alone(data, start, end) or not fr_nir_valid(number, bool(match.group(1))):
             continue
         yield start, end, "French NIR"
         at = end

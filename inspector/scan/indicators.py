@@ -64,7 +64,7 @@ class Indicator(msgspec.Struct, frozen=True, array_like=True, gc=False):
 _HEAD = struct.Struct("<16s8s32sIIQQQ7Q")
 """Key, form, SHA-256 of the rows, bits of a bucket's number, bits of a place in the filter, values, phrases, bytes of
 all rows, rows of each kind in the order of COUNTED."""
-_FORM = b"index 1\0"
+_FORM = b"index 2\0"
 COUNTED = ("url", "domain", "ip", "phrase", "sha256", "sha1", "md5")
 """Kinds, in the order in which an index counts them."""
 _SIZE = struct.Struct("<I")
@@ -259,6 +259,8 @@ _KINDS: dict[str, Callable[[str], str | None]] = {
 _GROUPS = {"url": b"u", "domain": b"d", "ip": b"i"}
 """What is put in front of a value: a host that is listed as a link is not listed as a domain. Hashes share one."""
 _HASHES = b"h"
+_LINKED = b"w"
+"""In the filter alone: hosts that links of a list are at. Most hosts in a text are none, and need no look at links."""
 
 
 class Index:
@@ -292,18 +294,17 @@ class Index:
         self._digests.append(_digest(self._key, value))
         self._checks.append(zlib.crc32(value))
         self._places.append(place)
+        if row.kind == "url":
+            where = row.value.partition("/")[0]
+            # With its port or without; the last part of an IPv6 address looks like one.
+            for one in {where, where.rpartition(":")[0]}:
+                self._checks.append(zlib.crc32(_LINKED + one.encode("utf-8")))
 
     @property
     def _bits(self) -> tuple[int, int]:
         """Bits of a bucket's number, bits of a place in the filter."""
         values = len(self._digests)
-        return max(1, (values // _BUCKET).bit_length()), max(6, (values * _FILTER_BITS - 1).bit_length())
-
-    @property
-    def size(self) -> int:
-        """Bytes of the index."""
-        bits, filter_bits = self._bits
-        return _HEAD.size + sum(_sizes(bits, filter_bits, len(self._digests), len(self._phrases), len(self._rows)))
+        return max(1, (values // _BUCKET).bit_length()), max(6, (len(self._checks) * _FILTER_BITS - 1).bit_length())
 
     def parts(self) -> Iterator[bytes | bytearray | memoryview]:
         """The index, in pieces."""
@@ -415,8 +416,7 @@ class Table:
     def find(self, group: bytes, text: str) -> Iterator[Indicator]:
         """Rows of a group with this value."""
         value = group + text.encode("utf-8")
-        at = zlib.crc32(value) & self._mask
-        if not self._seen[at >> 3] >> (at & 7) & 1:
+        if not self._may(value):
             return
         digest = _digest(self._key, value)
         bucket = digest >> self._shift
@@ -425,6 +425,11 @@ class Table:
                 row = self.row(self._places[i])
                 if row.value == text and _GROUPS.get(row.kind, _HASHES) == group:
                     yield row
+
+    def _may(self, value: bytes) -> bool:
+        """Whether a value, its group in front, can be there: what is not is told apart fifteen times in sixteen."""
+        at = zlib.crc32(value) & self._mask
+        return bool(self._seen[at >> 3] >> (at & 7) & 1)
 
     def hash(self, value: str) -> Iterator[Indicator]:
         """Rows with this hash (lower-case hexadecimal digits), whatever its kind."""
@@ -445,7 +450,7 @@ class Table:
                     _, dot, name = name.partition(".")
                     if not dot:
                         break
-            if self._urls:
+            if self._urls and self._may(_LINKED + link.host.encode("utf-8")):
                 for key in link.spellings():
                     for row in self.find(b"u", key):
                         yield row, link.start, link.end + len(link.tail)

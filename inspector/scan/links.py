@@ -19,6 +19,7 @@ import idna
 import msgspec
 
 from inspector.scan import borders, linear
+from inspector.wire.patterns import HOST, HOST_SIX
 
 LINK_BYTES = 2048
 """Longest link that is looked at; what is longer is cut."""
@@ -31,13 +32,13 @@ TESTS = (
 """What must be in a text for a host to be in it: a dot between two letters, two colons of an IPv6 address, a number
 behind a scheme or an @, an ideographic full stop, an encoded dot or number."""
 
-_HOST = linear.pattern(rb"(?i)[a-z0-9_%][a-z0-9_\-%]*(?:\.[a-z0-9_%][a-z0-9_\-%]*)+")
 _WIDE_HOST = linear.pattern(rb"(?i)[a-z0-9_\-.%\x80-\xff]*[\x80-\xff][a-z0-9_\-.%\x80-\xff]*")
 _PERCENT_HOST = linear.pattern(rb"(?i)[a-z0-9_\-.%\x80-\xff]*%[0-9a-f]{2}[a-z0-9_\-.%\x80-\xff]*")
 _NUMBER_HOST = linear.pattern(
     rb"(?i)(?:[a-z]:[/\\]+|(?:https?|ftps?|wss?):)(?:[^\s/\\]{0,256}@)?(0x[0-9a-f]{1,24}|[0-9]{1,24})\.?(?:[^0-9a-z.]|$)"
 )
-_SIX_HOST = linear.pattern(rb"(?i)(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?:\.[0-9]{1,3}){0,3}")
+_OCTETS = frozenset(map(str, range(256)))
+_HYPHEN, _LOW_LINE = b"-_"
 _NAME, _NAMES = 253, 4096
 """Characters of the longest name (RFC 1035 2.3.4), and names whose spelling is remembered."""
 _PORT_DIGITS = 12
@@ -65,8 +66,11 @@ class Link(msgspec.Struct, frozen=True, gc=False):
 
     def spellings(self) -> Iterator[str]:
         """The spellings under which a list may have the link: as it is, without closing signs, without the query."""
-        seen: set[str] = set()
         tail = self.tail
+        if not tail or (b"?" not in tail and tail[-1] not in _CLOSING):
+            yield link_key(self.host, self.port, tail)
+            return
+        seen: set[str] = set()
         while True:
             for one in (tail, tail.partition(b"?")[0]):
                 key = link_key(self.host, self.port, one)
@@ -178,6 +182,8 @@ def address(text: str) -> str | None:
     parts = text.split(".")
     if not 1 <= len(parts) <= 4:
         return None
+    if len(parts) == 4 and _OCTETS.issuperset(parts):
+        return text
     numbers: list[int] = []
     for part in parts:
         try:
@@ -213,8 +219,8 @@ def ip(text: str) -> str | None:
 
 def find(data: bytes) -> Iterator[Link]:
     """Every host in a text, whether it stands in a link or alone."""
-    for match in _HOST.finditer(data):
-        start, end = match.span()
+    for match in HOST.finditer(data):
+        start, end = match.span(1)
         if not _border(data, start, end):
             continue
         text = data[start:end].decode("ascii")
@@ -235,8 +241,9 @@ def find(data: bytes) -> Iterator[Link]:
             if number is not None:
                 yield _link((number, True), data, match.start(1), match.end(1))
     if b"::" in data or data.count(b":") > 6:
-        for match in _SIX_HOST.finditer(data):
-            six = ip(match.group().decode("ascii"))
+        for match in HOST_SIX.finditer(data):
+            text = match.group().decode("ascii")
+            six = ip(text) if "::" in text or text.count(":") >= 6 else None  # else a time of day
             if six is not None:
                 end = match.end() + (data[match.end():match.end() + 1] == b"]")
                 yield _link((six, True), data, match.start(), end)
@@ -261,7 +268,7 @@ def _encoded(data: bytes) -> Iterator[Link]:
 def _four(text: str) -> bool:
     """Four decimal numbers: what is an address in a text without being a link (1.2.3 is a version)."""
     parts = text.split(".")
-    return len(parts) == 4 and all(part.isdigit() and len(part) <= 3 for part in parts)
+    return len(parts) == 4 and (_OCTETS.issuperset(parts) or all(part.isdigit() and len(part) <= 3 for part in parts))
 
 
 def _link(found: tuple[str, bool], data: bytes, start: int, end: int) -> Link:
@@ -284,6 +291,10 @@ def _border(data: bytes, start: int, end: int) -> bool:
 
     A letter of a script that is written without spaces (Thai and beyond in the code charts) is a border.
     """
+    # Nearly always there is ASCII on both sides.
+    first, last = data[start - 1] if start else 0, data[end] if end < len(data) else 0
+    if first < 0x80 and last < 0x80:
+        return first not in (_HYPHEN, _LOW_LINE)
     before, after = borders.before(data, start), borders.after(data, end)
     if before in ("-", "_") or (not before.isascii() and borders.in_word(before)):
         return False

@@ -162,3 +162,21 @@ PDF_RANGE: Final = re.compile(r"<([0-9A-Fa-f]{2,8})>\s{0,8}<([0-9A-Fa-f]{2,8})>\
 
 PDF_LIST: Final = re.compile(r"<([0-9A-Fa-f]{2,8})>\s{0,8}<[0-9A-Fa-f]{2,8}>\s{0,8}\[([^\[\]]*+)\]")
 """A range of codes and the letters of each of them (ISO 32000-1 9.10.3, bfrange)."""
+
+# -- hosts
+
+HOST: Final = re.compile(
+    rb"(?<![A-Za-z0-9_\-%])-*+([A-Za-z0-9_%][A-Za-z0-9_\-%]*+(?:\.[A-Za-z0-9_%][A-Za-z0-9_\-%]*+)++)")
+"""Labels with dots between, in ASCII or percent-encoded; from the first letter on that may begin one."""
+
+HOST_SIX: Final = re.compile(rb"(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?:\.[0-9]{1,3}){0,3}")
+"""What may be an IPv6 address (RFC 4291 2.2); times of day look like it, too."""
+
+# -- numbers of people
+
+DE_TAX_ID: Final = re.compile(rb"\b[1-9][0-9]([ ./]?)[0-9]{3}\1[0-9]{3}\1[0-9]{3}")
+"""Eleven digits in groups of 2, 3, 3 and 3 with one sign between them, or in one piece."""
+
+FR_NIR: Final = re.compile(
+    rb"\b[1-478]([ .\-]?)[0-9]{2}\1[0-9]{2}\1(?:[0-9]{2}|2[ABab])\1[0-9]{3}\1[0-9]{3}[ .\-/]?[0-9]{2}")
+"""Thirteen characters and a key of two digits, likewise."""

@@ -7,13 +7,16 @@ import string
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inspector.model import Text
-from inspector.scan import detectors
+from inspector.scan import detectors, linear
 from inspector.scan.detectors import DETECTORS
 from inspector.scan.iban import LENGTHS
 from inspector.scan.prefilter import Entry, HyperscanPrefilter, Re2Prefilter
 from inspector.scan.scanner import PackScanner
+from inspector.wire.patterns import DE_TAX_ID, FR_NIR
 from tests.scan import making
 
 
@@ -263,3 +266,20 @@ def test_detectors_are_linear(piece: bytes) -> None:
         for _ in one.find(data):
             pass
         assert time.process_time() - start < 3, one.rule
+
+
+@given(st.lists(st.sampled_from(["12", "123", "1", "2A", "2b", ".", "/", " ", "-", "12.345.678.901", "x"]), max_size=24)
+       .map(lambda parts: "".join(parts).encode()))
+def test_numbers_of_people_are_found_with_one_sign_between_their_groups(data: bytes) -> None:
+    """The patterns find what those do that take any signs, where the signs are the same."""
+    for pattern, plain in (
+        (DE_TAX_ID, rb"\b[1-9][0-9]([ ./]?)[0-9]{3}([ ./]?)[0-9]{3}([ ./]?)[0-9]{3}"),
+        (FR_NIR, rb"\b[1-478]([ .\-]?)[0-9]{2}([ .\-]?)[0-9]{2}([ .\-]?)(?:[0-9]{2}|2[ABab])([ .\-]?)[0-9]{3}"
+                 rb"([ .\-]?)[0-9]{3}[ .\-/]?[0-9]{2}"),
+    ):
+        made = linear.pattern(plain)
+        for at in range(len(data)):
+            ours, theirs = pattern.match(data, at), made.match(data, at)
+            if theirs is not None and len(set(theirs.groups())) > 1:
+                theirs = None
+            assert (ours and ours.span()) == (theirs and theirs.span())

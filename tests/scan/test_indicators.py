@@ -186,3 +186,17 @@ def test_bytes_that_are_no_text_are_told_by_their_line(size: int) -> None:
 def test_blanks_of_a_phrase_are_single() -> None:
     """A list's phrase and a text are brought to the same white space."""
     assert indicators.phrase(" Two  blanks\u00a0\u200bhere") == "two blanks here"
+
+
+@pytest.mark.parametrize(("listed", "text"), [
+    ("http://evil.example/x", "see evil.example/x now"), ("evil.example:8080/x", "http://evil.example:8080/x"),
+    ("evil.example", "at https://EVIL.example./"), ("evil.example?q=1", "evil.example/?q=1."),
+    ("http://[2001:db8::1]/x", "http://[2001:db8::1]/x"), ("http://[2001:db8::1]:81/x", "http://[2001:db8::1]:81/x"),
+    ("http://203.0.113.9/x", "http://3405803785/x"), ("bücher.example/a", "http://b%C3%BCcher.example/%61"),
+])
+def test_a_listed_link_is_found_whatever_its_host_looks_like(listed: str, text: str) -> None:
+    """The filter of hosts that links are at forgets none: names, addresses, with a port or without."""
+    row = indicators._row(["url", listed, "low", "d", "", ""], "p.l", "p@1")
+    assert isinstance(row, Indicator)
+    found = Table.of([row, Indicator("domain", "other.example", "low", "d", "p.l", "p@1")]).hosts(text.encode())
+    assert [one.kind for one, _, _ in found] == ["url"]

@@ -58,6 +58,13 @@ WORST: dict[str, Callable[[int], list[str | bytes]]] = {
     "PDF_CHARACTER": lambda n: ["<41><0041>" * (n // 10), "<" * n, "<41> " * (n // 5), "<41>" + " " * n],
     "PDF_LIST": lambda n: ["<41><42>[" * (n // 9), "<" * n, "<41><42>[" + "a" * n, "<41> " * (n // 5)],
     "PDF_RANGE": lambda n: ["<41><42>" * (n // 8), "<" * n, "<41> " * (n // 5), "<41>" + " " * n],
+    "DE_TAX_ID": lambda n: [b"1" * n, b"12 " * (n // 3), b"12.123.123." * (n // 11), b"1 1" * (n // 3)],
+    "FR_NIR": lambda n: [b"1" * n, b"1 11 " * (n // 5), b"1.11.11.11.111." * (n // 15), b"1 1" * (n // 3)],
+    "HOST": lambda n: [
+        b"a" * n, b"-" * n, b"a-" * (n // 2), b"a." * (n // 2), b"a.-" * (n // 3), b"%" * n, b"a..b" * (n // 4),
+        b"-a" * (n // 2) + b".",
+    ],
+    "HOST_SIX": lambda n: [b":" * n, b"a" * n, b"abcd:" * (n // 5), b"1:2 " * (n // 4), b"::1.2.3." * (n // 8)],
     "MARKUP_BREAK": lambda n: [
         "<" * n, "<br" * (n // 3), "<w:p" + " " * n, "<w:" * (n // 3), "<aaaaaaaaaaaaaaaa" * (n // 17)],
     "MARKUP_TAG": lambda n: [

@@ -11,6 +11,8 @@ Only what was delivered is remembered: a refused piece never reached its reader.
 
 from __future__ import annotations
 
+import functools
+import unicodedata
 from collections import deque
 
 import msgspec
@@ -21,6 +23,15 @@ _PART = "window"
 _GLUES = ("", " ")
 """What may have stood between the pieces: links are cut anywhere, numbers between their groups."""
 _TELLING = frozenset("0123456789:/")
+_SIGNS = frozenset(
+    "\u02d0\u02f8\u0589\u05c3\u2044\u2215\u2236\u2571\u29f8"
+    "\u33a7\u33ae\u33c6\u33de\u33df\ua789\U00010781")
+"""Signs that look like a colon or a slash, or have one in them, beside those that Unicode takes apart (NFKD)."""
+_DIGIT_LETTERS = frozenset(
+    "\u0398\u03b8\u03d1\u03f4\u0417\u0437\u0499\u04b7\u04b9\u04cc\u04de\u04df\u04e1\u1dbf\U0001d6af\U0001d6b9"
+    "\U0001d6c9\U0001d6dd\U0001d6e9\U0001d6f3\U0001d703\U0001d717\U0001d723\U0001d72d\U0001d73d\U0001d751"
+    "\U0001d75d\U0001d767\U0001d777\U0001d78b\U0001d797\U0001d7a1\U0001d7b1\U0001d7c5\U0001e037\U0001e058")
+"""Letters that look like a digit."""
 _ENDING = 8
 """Characters at the end of a long text that tell whether something goes on behind it."""
 _KINDS = frozenset(("chat", "action", "notice"))
@@ -61,12 +72,30 @@ def piece_of(event: Message, limits: Limits) -> str | None:
     if len(text) <= limits.window_piece_chars:
         return text or None
     end = text[-_ENDING:]
-    return None if _TELLING.isdisjoint(end) and end.isascii() else text[-limits.window_piece_chars:]
+    return text[-limits.window_piece_chars:] if telling(end) else None
 
 
 def telling(text: str) -> bool:
-    """Whether a piece can complete a number or a link: digits, `:` or `/`, or letters that may stand for them."""
-    return not text.isascii() or not _TELLING.isdisjoint(text)
+    """Whether a piece can complete a number or a link: digits, `:` or `/`, or what may stand for them."""
+    if not _TELLING.isdisjoint(text):
+        return True
+    if text.isascii():
+        return False
+    letters = set(text)
+    if any(_stands(letter) for letter in letters if letter >= "\x80"):
+        return True
+    # A letter that looks like a digit is one only among digits: words are full of them.
+    return not _DIGIT_LETTERS.isdisjoint(letters) and any(
+        not _DIGIT_LETTERS.isdisjoint(word) and not any(c.isalpha() and c not in _DIGIT_LETTERS for c in word)
+        for word in text.split())
+
+
+@functools.lru_cache(maxsize=4096)
+def _stands(letter: str) -> bool:
+    """Whether a character beyond ASCII may be read as a digit, a colon or a slash."""
+    return (
+        letter in _SIGNS or unicodedata.digit(letter, None) is not None
+        or not _TELLING.isdisjoint(unicodedata.normalize("NFKD", letter)))
 
 
 def look(window: Window, text: str, at: float, rules: Rules, limits: Limits) -> tuple[Finding, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from inspector.engine import windows
 from inspector.engine.windows import key_of, words
 from inspector.engine.world import World
 from inspector.model import (
@@ -29,6 +30,7 @@ from inspector.model import (
     Text,
     Verdict,
 )
+from inspector.scan.normalise import forms
 from tests.engine.toy import FLOW, ToyPolicy, ToyScanner, toy_kit, toy_session
 from tests.playbook import START, Play, down, sent_down, sent_up, up
 
@@ -247,3 +249,27 @@ def test_a_piece_beside_a_long_text_is_looked_at_when_that_was_scanned() -> None
     out = p.session.step(Scanned(scan.id, START), p.world)
     rows = [e.row for e in out if isinstance(e, Note) and e.row["event"] == "verdict"]
     assert [row["did"] for row in rows] == ["block"]
+
+
+def test_what_may_be_read_as_a_digit_a_colon_or_a_slash_is_telling() -> None:
+    """Every character of Unicode, as the scanner's own forms have it; a letter among other letters is none."""
+    signs = frozenset("0123456789:/")
+    missed = []
+    for code in (*range(0x80, 0x3400), *range(0xA000, 0xAC00), *range(0xF900, 0x1F200)):
+        letter = chr(code)
+        if letter.isascii() or 0xD800 <= code < 0xE000:
+            continue
+        shown = [made.decode("utf-8", "replace") for _, made in forms(letter)]
+        if any(not signs.isdisjoint(one) for one in shown) and not windows.telling(letter):
+            missed.append(letter)
+    assert missed == []
+
+
+@pytest.mark.parametrize(("text", "is_telling"), [
+    ("Schöne Grüße", False), ("привет, как дела", False), ("знаю", False), ("спроси Зою", False), ("З", True),
+    ("З З З", True), ("ok З.", True), ("٣", True), ("①", True), ("hier：", True), ("http∶∕∕x", True),
+    ("👍🏽 ja", False), ("héllo 4", True), ("", False), ("abc", False),
+])
+def test_letters_beyond_ascii_are_no_digits(text: str, is_telling: bool) -> None:
+    """Who writes German or Russian is not looked at as one who writes numbers."""
+    assert windows.telling(text) is is_telling

@@ -102,22 +102,6 @@ class _Rules(msgspec.Struct, frozen=True, array_like=True):
     packed_rows: msgspec.Raw
     packed_ids: msgspec.Raw
     message_rules: int
-    shards: list[Shard]
-    always: list[int]
-    always_rules: list[str]
-    packed_atoms: msgspec.Raw
-    dump: memoryview
-    file_rules: memoryview
-    file_key: bytes
-
-
-class Built(msgspec.Struct, frozen=True):
-    """All that a scanner is made of."""
-
-    packs: tuple[str, ...]
-    packed_rows: msgspec.Raw
-    packed_ids: msgspec.Raw
-    message_rules: int
     """Rules for messages that make findings."""
     shards: list[Shard]
     always: list[int]
@@ -131,6 +115,11 @@ class Built(msgspec.Struct, frozen=True):
     """What file workers are given of the rules (filerules.py)."""
     file_key: bytes
     """A digest of `file_rules`."""
+
+
+class Built(_Rules, frozen=True):
+    """All that a scanner is made of."""
+
     index: memoryview
     """The indicators."""
     faults: list[Fault]

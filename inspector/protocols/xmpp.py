@@ -1168,10 +1168,9 @@ class XmppDecoder(Unreleased):
         return Frame(UP, at, raw, "xmpp.starttls")
 
     def _proceed(self, at: float, raw: bytes, _element: Element) -> Frame:
-        if self._tls != 1 and not self._sides[DOWN].loose:
+        if self._tls != 1 and not (self._sides[DOWN].loose and not self._sides[UP].split.pending):
             raise XmlFault("policy-violation", "<proceed/> that nobody asked for", "unexpected_proceed")
         self._tls = 2
-        # Behind it nothing of this stream counts any more; what UP holds is the beginning of an injection.
         return Frame(DOWN, at, raw, "xmpp.proceed")
 
     def _tls_failure(self, at: float, raw: bytes, _element: Element) -> Frame:

@@ -1,9 +1,10 @@
 """Fuzzes a compressed XMPP session: `python -m tests.fuzz fuzz_zlib`.
 
 The invariant: any bytes behind the switch, in any pieces of either way, end in words that both ends can inflate and in
-one trouble at most, which is the session's end; whole and byte by byte the server gets the same words up to it; nothing
-is raised. An input is a byte of modes, then pieces as in `tests.fuzz.decoder`. Modes: 1 the bytes are words, and
-compressed before they are fed; 2 the client's stream alone; 4 nobody has signed on yet.
+one trouble at most, which is the session's end; whole and byte by byte the server gets the same words up to it (but for
+the bound on bytes that become nothing, which is one on reads); nothing is raised. An input is a byte of modes, then
+pieces as in `tests.fuzz.decoder`. Modes: 1 the bytes are words, and compressed before they are fed; 2 the client's
+stream alone; 4 nobody has signed on yet.
 """
 
 from __future__ import annotations
@@ -46,10 +47,17 @@ def one(data: bytes) -> None:
         for reader in both.readers.values():
             assert reader.inflate is not None
             assert not reader.inflate.eof
-    assert [name for name, _ in whole.troubles()] == [name for name, _ in single.troubles()]
+    why = [[detail for _, detail in both.troubles()] for both in (whole, single)]
+    if ["xmpp.deflated_emptiness"] in why:
+        # Of a read that becomes something nobody sees how many bytes in it became nothing: the bound is on reads.
+        assert all(each in ([], ["xmpp.deflated_emptiness"]) for each in why)
+    else:
+        assert [name for name, _ in whole.troubles()] == [name for name, _ in single.troubles()]
     one_up, other_up = whole.readers[UP].words, single.readers[UP].words
-    if not whole.over:
+    if not whole.over and not single.over:
         assert one_up == other_up
+    elif not whole.over:
+        assert one_up.startswith(other_up.removesuffix(b"</stream:stream>"))
     else:
         # Of the last piece, byte by byte, some words have left before its fault is met.
         assert other_up.startswith(one_up.removesuffix(b"</stream:stream>"))

@@ -1119,6 +1119,15 @@ class TestStartTls:
         frame = one(dec, DOWN, TALKS["starttls"][3][1])
         assert frame.fault is not None
 
+    def test_proceed_in_front_of_half_a_stanza_loses_none_of_it(self) -> None:
+        """In a stream joined in its middle nobody knows what was asked: what the client has half said is no TLS."""
+        dec = decoder(from_start=False)
+        half = CHAT_UP.encode()[:40]
+        read(dec, [(UP, half)])
+        for frame in read(dec, [(DOWN, CHAT_DOWN.encode()), (DOWN, TALKS["starttls"][3][1])]):
+            assert not any(isinstance(act, StartTls) for act in passed(dec, frame))
+        assert dec.pending(UP) == len(half)
+
 
 BAD: dict[str, tuple[str | bytes, str]] = {
     "comment": ("<message><!-- x --><body>a</body></message>", "restricted-xml"),

@@ -59,6 +59,19 @@ def one_heap() -> None:
         mallopt(_TRIM, 4 << 20)
 
 
+TIDY_SECONDS = 60.0
+"""Between two times that memory is given back: 5 ms of the heap's lock where there are thousands of holes."""
+
+
+async def tidy() -> None:
+    """Give back to the system, each minute, what malloc keeps and nobody uses; for ever. Else the most that was ever
+    needed at once stays."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    while trim is not None:
+        await asyncio.sleep(TIDY_SECONDS)
+        await asyncio.to_thread(trim, 0)
+
+
 def harden() -> None:
     """No core dumps (they would hold people's words and keys); as many files as may be; memory that stays whole."""
     one_heap()

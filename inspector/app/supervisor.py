@@ -138,6 +138,7 @@ class Supervisor:
         await self.judging.workers.start(built.rules.scanner.files)
         self._spawn(self._keep_rules(built))
         self._spawn(self.alarms.run())
+        self._spawn(process.tidy())
         self._spawn(process.Collector(lambda: self.gateway.counters.ended, lambda: len(self.gateway.links)).run())
         gc.collect()
         gc.freeze()

@@ -247,6 +247,7 @@ class Crew:
         await self.desk.start()
         await self._first(loaded)
         self._spawn(self._look())
+        self._spawn(process.tidy())
         self._event("started", version=inspector.__version__, config=str(loaded.path) if loaded.path else None,
                     listeners=[f"{mode} {process.address(host, port)}" for mode, host, port in self.seats.addresses],
                     policy=self.rules.policy, packs=self.rules.packs)

@@ -57,6 +57,8 @@ SIDE_BYTES = 100_000
 """Of a file that goes over a connection of its own."""
 FLAT = 0.03
 """Growth of memory over the last half that is called flat: of its mean there, by a straight line through all looks."""
+WARM = 60
+"""Seconds in which a process that has just started may grow: tables fill."""
 MIB = 1 << 20
 RULE = """
 rule tulips
@@ -878,7 +880,7 @@ class Mixed:
         """Memory over the last half."""
         half, least = self.plan.seconds / 2, 6
         for name, looks in self.series.items():
-            late = [one for one in looks if one.at > half]
+            late = [one for one in looks if one.at > max(half, looks[0].at + WARM)]
             if len(late) < least or late[-1].at - late[0].at < 0.7 * (self.plan.seconds - half):
                 continue
             for what in ("pss", "own", "blocks", "heap", "free", "files", "tasks", "threads"):
@@ -889,7 +891,8 @@ class Mixed:
                 self.out.notes.append(
                     f"{name}, last half: {what} {values[0]:,.1f} -> {values[-1]:,.1f}, mean {mean:,.1f}, by a straight "
                     f"line {100 * growth:+.2f} %")
-                if what in ("pss", "own") and growth > FLAT and self.plan.seconds >= 600:
+                # Not "pss": a page that one sharer leaves is counted more to those that stay.
+                if what == "own" and growth > FLAT and self.plan.seconds >= 600:
                     self.out.faults.append(f"{name}: {what} grows by {100 * growth:.1f} % over the last half")
 
     def logs(self, counters: dict[str, float]) -> None:

@@ -70,10 +70,11 @@ def _unlabelled_wide(data: bytes) -> str | None:
     if len(data) < 4:
         return None
     bare = data.translate(_LINES, b"\0")  # NUL between letters that are what they are labelled
-    if not bare or min(bare) >= 0x20:
+    high = data[::2]
+    # A NUL in front of some letters alone: ASCII in UTF-16, with letters between whose bytes are ASCII, too.
+    if (not bare or min(bare) >= 0x20) and not 0 < high.count(0) < len(high):
         if data.isascii():
             return None
-        high = data[::2]
         if len(set(high)) > max(few, len(high) // _HIGH_BYTES):
             return None
     return clean(data.decode(UTF16, "ignore")) or None

@@ -94,6 +94,7 @@ def test_another_reading_of_wide_letters(data: bytes, other: str | None) -> None
 
 @pytest.mark.parametrize(("text", "label"), [
     ("ｅｖｉｌ．ｅｘａｍｐｌｅ", 0), ("привет мир", 0), ("Գաղտնի", 0), ("𝐬𝐞𝐜𝐫𝐞𝐭", 3), ("秘密です", 0),
+    ("s\u3164e\u3164c\u3164r\u3164e\u3164t", 0), ("secret\u3164", 3),
 ])
 def test_utf_16_that_is_labelled_otherwise_is_read_as_such_too(text: str, label: int) -> None:
     """Letters beyond ASCII in UTF-16 under the label of bytes: what a client reads that knows better is looked at."""

@@ -66,6 +66,6 @@ def test_mixed_load_leaves_nothing_unaccounted_for(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_mixed_load_of_twenty_minutes(tmp_path: Path) -> None:
-    """The same for twenty minutes with more of everything; memory is flat over the last ten."""
+    """The same for twenty minutes with more of everything; memory is flat over the last ten, as bench.mixed has it."""
     found = soak(tmp_path, 1700, {"seconds": 1200})
     assert found["faults"] == [], found["notes"]

@@ -56,10 +56,10 @@ WEIGHTS = {"pass": 84, "mask": 6, "refuse": 7, "hold": 3}
 SIDE_BYTES = 100_000
 """Of a file that goes over a connection of its own."""
 FLAT = {"own": 0.10, "blocks": 0.06}
-"""Growth over the last half that is called flat, of the mean there, by a straight line through all looks: of a process's
-own memory, of Python's blocks in it. Tables with a bound fill for that long (names of hosts, releases that wait for their
-writers), and what malloc keeps finds its size: at three times this load both end after 200 s (docs/measurements.md). The
-faults that this has found grew by 11 to 37 %."""
+"""Growth over the last half that is called flat, of the mean there, by a straight line through all looks: of a
+process's own memory, of Python's blocks in it. Tables with a bound fill for that long (names of hosts, releases that
+wait for their writers), and what malloc keeps finds its size: at three times this load both end after 200 s
+(docs/measurements.md). The faults that this has found grew by 11 to 37 %."""
 WARM = 60
 """Seconds in which a process that has just started may grow: tables fill."""
 MIB = 1 << 20

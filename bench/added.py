@@ -44,6 +44,10 @@ SLICE = 0.25
 QUIET = 0.011
 """Seconds of a core that others may take in a slice (a tick of the kernel's clock): more, and it does not count."""
 
+SETTLED = 3
+"""Slices without such a loss that must have come before: what was taken leaves a queue, and who is busy two thirds of the
+time gets through it at a third of his speed."""
+
 PATIENCE = 6
 """A round waits so many times its seconds for slices that count, then takes what there is."""
 
@@ -64,7 +68,7 @@ class Round:
     every: steady.Seen
     """Of all slices."""
     quiet: steady.Seen
-    """Of those in which, and before which, nobody took our cores."""
+    """Of those in which, and before which, nobody took cores from us."""
     notes: dict[str, Any]
     """What the gateway's watcher noted; of all slices."""
     stolen: float
@@ -91,18 +95,17 @@ async def steadily(gateway: Gateway, folder: Path, rate: float, seconds: float, 
         chat.forget()
         every, quiet = steady.Seen(), steady.Seen()
         began, taken, used = time.monotonic(), stolen(), cpu_seconds([gateway.pid])
-        # What others took leaves a queue, which the slice after it has.
-        good, settled, before = 0, False, taken
+        good, calm, before = 0, 0, taken
         while good * SLICE < seconds and time.monotonic() - began < PATIENCE * seconds:
             await asyncio.sleep(SLICE)
             now = stolen()
             seen = chat.forget()
             every.add(seen)
-            calm = now - before < QUIET
-            if calm and settled:
+            calm = calm + 1 if now - before < QUIET else 0
+            if calm > SETTLED:
                 quiet.add(seen)
                 good += 1
-            settled, before = calm, now
+            before = now
         took = time.monotonic() - began
         gone, busy = (before - taken) / took, (cpu_seconds([gateway.pid]) - used) / took
         gc.enable()

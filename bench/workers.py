@@ -178,7 +178,11 @@ def _clients(gateway: Ours, folder: Path, count: int) -> list[Source]:
     for number in range(2, 250):
         before = sessions()
         source = Source(gateway.port, f"127.0.0.{number}", number)
-        seat = next(seat for seat, now in sessions().items() if now > before.get(seat, 0))
+        seat, deadline = None, time.monotonic() + 5
+        while seat is None:  # its worker may not have looked yet
+            seat = next((seat for seat, now in sessions().items() if now > before.get(seat, 0)), None)
+            if seat is None and time.monotonic() > deadline:
+                raise RuntimeError("a session is in no worker")
         if have[seat] >= SESSIONS:
             source.close()
             while sum(sessions().values()) > len(chosen):

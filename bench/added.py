@@ -45,8 +45,8 @@ QUIET = 0.011
 """Seconds of a core that others may take in a slice (a tick of the kernel's clock): more, and it does not count."""
 
 SETTLED = 3
-"""Slices without such a loss that must have come before: what was taken leaves a queue, and who is busy two thirds of the
-time gets through it at a third of his speed."""
+"""Slices without such a loss that must have come before: what was taken leaves a queue, and who is busy two thirds of
+the time gets through it at a third of his speed."""
 
 PATIENCE = 6
 """A round waits so many times its seconds for slices that count, then takes what there is."""

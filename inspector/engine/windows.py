@@ -86,8 +86,7 @@ def telling(text: str) -> bool:
         return True
     # A letter that looks like a digit is one only among digits: words are full of them.
     return not _DIGIT_LETTERS.isdisjoint(letters) and any(
-        not _DIGIT_LETTERS.isdisjoint(word) and not any(c.isalpha() and c not in _DIGIT_LETTERS for c in word)
-        for word in text.split())
+        _DIGIT_LETTERS.issuperset(run) for run in "".join(c if c.isalpha() else " " for c in text).split())
 
 
 @functools.lru_cache(maxsize=4096)

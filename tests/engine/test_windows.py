@@ -267,7 +267,7 @@ def test_what_may_be_read_as_a_digit_a_colon_or_a_slash_is_telling() -> None:
 
 @pytest.mark.parametrize(("text", "is_telling"), [
     ("Schöne Grüße", False), ("привет, как дела", False), ("знаю", False), ("спроси Зою", False), ("З", True),
-    ("З З З", True), ("ok З.", True), ("٣", True), ("①", True), ("hier：", True), ("http∶∕∕x", True),
+    ("З З З", True), ("ok З.", True), ("З.и так", True), ("٣", True), ("①", True), ("hier：", True), ("http∶∕∕x", True),
     ("👍🏽 ja", False), ("héllo 4", True), ("", False), ("abc", False),
 ])
 def test_letters_beyond_ascii_are_no_digits(text: str, is_telling: bool) -> None:

@@ -73,6 +73,10 @@ def beside(lines: list[Line]) -> set[str]:
     return {line["flow"] for line in lines if line["event"] == "flow" and line["carried"]}
 
 
+OF_A_JUDGE = ("md5", "sha1", "sha256", "media_type", "members", "encrypted", "kind")
+"""What only a judge says of a file."""
+
+
 def comparable(line: Line, ends: set[str], sides: set[str]) -> str | None:
     """What is compared of a line; None: it is not. `ends`: addresses that are those of the flow's own ends."""
     if line["event"] not in COMPARED or str(line.get("name")).startswith((*ABOUT_PACKETS, *ABOUT_PLACES)):
@@ -80,6 +84,9 @@ def comparable(line: Line, ends: set[str], sides: set[str]) -> str | None:
     kept = {name: value for name, value in line.items() if name not in IGNORED}
     if line["flow"] in sides:
         kept = {name: value for name, value in kept.items() if name not in KNOWN_BY_PLACE}
+    if line["event"] == "file" and not line["complete"]:
+        # Its session is over: whether the judge's answer came before that is a matter of milliseconds.
+        kept = {name: value for name, value in kept.items() if name not in OF_A_JUDGE}
     host, _, _ = (kept.get("address") or "").rpartition(":")
     if host in ends:  # an offer that names its own end
         kept["address"] = "own"  # the player takes ports of its own

@@ -2,9 +2,9 @@
 
 Each server of the capture gets a port on 127.0.0.1, the system's choice, the same for all its sessions (what spans
 connections is known by it), and each session a client that reaches it through the gateway's SOCKS5 or CONNECT listener.
-The bytes go in the order of the capture, all sessions together, as fast as
-they may: whoever speaks waits until what was said to him before has arrived. The gateway may refuse, mask or answer
-itself; then nothing more comes, and after a quiet time the talk goes on.
+The bytes go in the order of the capture, all sessions together, as fast as they may: whoever speaks waits until what
+was said to him before has arrived. The gateway may refuse, mask or answer itself; then nothing more comes, and after a
+quiet time the talk goes on.
 
 Not played: UDP, and bytes that the capture lost.
 """

@@ -1,5 +1,7 @@
-"""RE2, for patterns of users and for ours that need it: linear in the text, whatever the pattern says. Constants of ours
-that are linear by themselves are in inspector/wire/patterns.py: `re` takes a tenth of the time for each match.
+"""RE2, for patterns of users and for ours that need it: linear in the text, whatever the pattern says.
+
+Constants of ours that are linear by themselves are in inspector/wire/patterns.py: `re` takes a tenth of the time
+for each match.
 
 Patterns and texts are bytes: RE2's Latin-1 mode, one character a byte, as YARA has it.
 """

@@ -28,7 +28,7 @@ import msgspec
 
 from inspector.app.errors import UserError
 from inspector.drivers.metrics import Family, one
-from inspector.engine.holding import SEALED, bare
+from inspector.engine.covers import SEALED, bare
 from inspector.model import DOWN, STEPS, UP, Arrived, Cover, Held, Limits, Notice, Place, Released, Told
 from inspector.store.holds import WAITING, Damaged, HoldError, HoldFull, HoldStore, Item, Opened
 from inspector.store.lines import shown

@@ -41,7 +41,7 @@ from inspector.drivers.settings import is_local as is_local
 from inspector.drivers.spool import Spool, Spooled, SpoolError
 from inspector.drivers.sweep import Sweep
 from inspector.drivers.turns import Full, Rounds, Turns
-from inspector.engine.holding import bare
+from inspector.engine.covers import bare
 from inspector.engine.world import Paths
 from inspector.model import (
     Address,

@@ -17,13 +17,12 @@ travels between other units of the session (in-band) waits beside the queue.
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from inspector.engine import rows
-from inspector.engine.world import offer_key
+from inspector.engine.items import Item, Transfer
+from inspector.engine.owner import Owner
+from inspector.engine.world import World, offer_key
 from inspector.model import (
     FILE_CONTENT,
     PASSED,
@@ -38,7 +37,6 @@ from inspector.model import (
     Expect,
     File,
     FileEnd,
-    FileMode,
     FileOffer,
     FilePart,
     FileReport,
@@ -48,7 +46,6 @@ from inspector.model import (
     Judge,
     Judged,
     Notice,
-    Rules,
     ScanFailed,
     Send,
     Spool,
@@ -58,10 +55,6 @@ from inspector.model import (
     Verdict,
     Way,
 )
-
-if TYPE_CHECKING:
-    from inspector.engine.session import Item, Session
-    from inspector.engine.world import World
 
 NOTICE_FILE = "The file {name} was not delivered: company policy. Reference {reference}."
 NOTICE_FILE_WARN = "The file {name} was delivered, but it is against company policy. Reference {reference}."
@@ -76,72 +69,12 @@ _SHOWN = 80
 """Characters of a file's name that a notice repeats."""
 
 
-class Transfer:
-    """One file under way."""
-
-    __slots__ = (
-        "bytes", "closed", "complete", "deadline", "done", "end", "id", "item", "mode", "moved", "offer", "offered",
-        "pending", "rules", "said", "sent", "spooled", "start", "tail", "tail_bytes", "tail_content", "told", "unread",
-        "unspooling", "way",
-    )
-
-    def __init__(self, ident: str, way: Way, start: FileStart, rules: Rules) -> None:
-        self.id = ident
-        self.way = way
-        self.start = start
-        self.offer = start.offer
-        self.rules = rules
-        """The rules that decided how it is taken judge it."""
-        self.said: tuple[Verdict, ...] = ()
-        """What was decided of the offers that its first frame has, until that frame is applied."""
-        self.mode: FileMode | str = "pass"
-        self.offered: str | None = None
-        """The id of the row of its offer."""
-        self.told: str = "pass"
-        """The mode as the log has it: of a capture what the policy would have done."""
-        self.bytes = 0
-        """Content seen."""
-        self.complete = not start.offset
-        self.sent = 0
-        """Bytes that left before the verdict."""
-        self.spooled = 0
-        """Bytes the driver keeps for release."""
-        self.tail: deque[tuple[bytes, int]] = deque()
-        """(bytes, how many of them are content) in order."""
-        self.tail_bytes = 0
-        self.tail_content = 0
-        self.moved = 0.0
-        """When its sender last sent, or its reader last took, something."""
-        self.unread = False
-        """It is too long to be judged: its content is not spooled any more."""
-        self.pending = b""
-        """In-band bytes that wait for a unit boundary."""
-        self.end: FileEnd | None = None
-        self.item: Item | None = None
-        """The frame of FileEnd, waiting."""
-        self.deadline: float | None = None
-        """While it is judged."""
-        self.unspooling = False
-        self.done = False
-        """What was held has been sent, or thrown away."""
-        self.closed = False
-
-    @property
-    def name(self) -> tuple[Way, str]:
-        """What its frames are known by."""
-        return self.way, self.start.transfer
-
-    @property
-    def inband(self) -> bool:
-        return self.start.inband
-
-
 class FileDesk:
     """The files of one session. A part of the Session: it works with its queues and counts."""
 
     __slots__ = ("_all", "_ids", "_open", "_session")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Owner) -> None:
         self._session = session
         self._open: dict[tuple[Way, str], Transfer] = {}
         """Files whose content still comes, by way and name; the name may be used again after their end."""
@@ -215,12 +148,12 @@ class FileDesk:
         self, frame: Frame, start: FileStart, left: int, world: World, out: list[Effect],
     ) -> Transfer | None:
         session = self._session
-        kit, rules, way = session._kit, session._kit.rules, frame.way
+        kit, rules, way = session.kit, session.kit.rules, frame.way
         self._ids += 1
         transfer = Transfer(f"{session.flow.id}-f{self._ids}", way, start, rules)
         watching = session.dry or not rules.policy.enforce
         if not watching and sum(each.way is way for each in self._all.values()) >= kit.limits.files_open:
-            session._note_trouble("overload", "too many files at a time", "block", frame.at, out)
+            session.note_trouble("overload", "too many files at a time", "block", frame.at, out)
             self._refuse(frame, left, world, out)
             return None
         before = self._open.get((way, start.transfer))
@@ -229,7 +162,7 @@ class FileDesk:
                 self._note_unjudged(before, frame.at, out)
             self._drop(before, out)
         self._take_user(transfer)
-        item = session._item(frame, left)
+        item = session.item(frame, left)
         offers: list[Event] = [event for event in frame.events if not isinstance(event, FILE_CONTENT)]
         if offers:
             self._judge_offers(item, offers, frame.at, world, out)
@@ -241,12 +174,12 @@ class FileDesk:
             if worst >= Action.BLOCK and not watching:
                 transfer.mode = "refused"
                 self._open[way, start.transfer] = self._all[transfer.id] = transfer
-                session._enqueue(item)
-                session._pump(way, world, out, frame.at)
+                session.enqueue(item)
+                session.pump(way, world, out, frame.at)
                 if any(type(event) is FileEnd for event in frame.events):
                     self._forget(transfer)
                 return None
-        if session._unread():
+        if session.unread():
             transfer.mode = "pass"
         else:
             mode = rules.policy.file_mode(start.offer, session.context, way, frame.at)
@@ -266,7 +199,7 @@ class FileDesk:
         """Whose file it is, on a connection that nobody announced: HTTP does not say, the session that was given the
         slot of an upload does. Who fetches one is not known."""
         session, expected = self._session, transfer.start.expected
-        spec, context = session._spec, session.context
+        spec, context = session.spec, session.context
         if spec is None or spec.parent is None or session.flow.expected is not None:
             return
         if transfer.way is UP and expected is not None and expected.by is not None:
@@ -276,7 +209,7 @@ class FileDesk:
 
     def _watch_over(self, at: float, out: list[Effect]) -> None:
         if not self._session.dry:
-            self._session._wake_at(at + self._session._kit.limits.file_idle_seconds, out)
+            self._session.wake_at(at + self._session.kit.limits.file_idle_seconds, out)
 
     def _judge_offers(
         self, item: Item, offers: list[Event], at: float, world: World, out: list[Effect],
@@ -287,16 +220,16 @@ class FileDesk:
         item.solid = True
         for event in offers:
             try:
-                found = rules.scanner.full(event.texts) if event.texts and not session._unread() else ()
+                found = rules.scanner.full(event.texts) if event.texts and not session.unread() else ()
                 item.findings.append(found)
             except ScanFailed as failure:
                 item.findings.append(str(failure) or "the scan failed")
-        session._decide(item, at, world, out)
+        session.decide(item, at, world, out)
         item.frame = frame
 
     def _too_much(self, transfer: Transfer) -> str:
         """Why more came than can be taken, "" as a rule."""
-        limits, size = self._session._kit.limits, transfer.offer.size
+        limits, size = self._session.kit.limits, transfer.offer.size
         if transfer.mode in ("refused", "pass"):
             return ""
         if size is not None and transfer.start.offset + transfer.bytes > size + limits.file_over_bytes:
@@ -317,11 +250,11 @@ class FileDesk:
         name = "malformed" if "offered" in why else "overload"
         if transfer.mode == "watch":
             if transfer.complete:
-                session._note_trouble(name, why, "pass", frame.at, out)
+                session.note_trouble(name, why, "pass", frame.at, out)
             transfer.complete = False
             self._watch(transfer, frame, left, b"", world, out)
             return
-        session._note_trouble(name, why, "block" if transfer.inband else "cut", frame.at, out)
+        session.note_trouble(name, why, "block" if transfer.inband else "cut", frame.at, out)
         self._note_unjudged(transfer, frame.at, out)
         if transfer.inband:
             transfer.mode = "refused"
@@ -331,18 +264,18 @@ class FileDesk:
                 self._forget(transfer)
             return
         self._drop(transfer, out)
-        session._cut(frame.at, world, out, reason="a file longer than can be taken")
+        session.cut(frame.at, world, out, reason="a file longer than can be taken")
 
     def _refuse(self, frame: Frame, left: int, world: World, out: list[Effect]) -> None:
         """A frame of a file that is not taken."""
         session = self._session
-        item = session._item(frame, left)
-        verdict = REFUSED if session._kit.rules.policy.enforce and not session.dry else PASSED
+        item = session.item(frame, left)
+        verdict = REFUSED if session.kit.rules.policy.enforce and not session.dry else PASSED
         if verdict is REFUSED and 0 < left < len(frame.raw):
             verdict = CUT  # half of the unit has left: the other half must not follow
         item.verdicts = [verdict] * len(frame.events)
-        session._enqueue(item)
-        session._pump(frame.way, world, out, frame.at)
+        session.enqueue(item)
+        session.pump(frame.way, world, out, frame.at)
 
     def _watch(
         self, transfer: Transfer, frame: Frame, left: int, content: bytes, world: World, out: list[Effect],
@@ -351,26 +284,26 @@ class FileDesk:
         session = self._session
         if transfer.mode == "watch":
             self._read(transfer, content, out)
-        item = session._item(frame, left)
+        item = session.item(frame, left)
         item.verdicts = _each(transfer, frame, PASSED)
         transfer.sent += len(frame.raw)
         if transfer.end is not None:
             if transfer.mode == "watch":
                 # Nothing can be done about it any more; a capture says what would have been done.
                 gone = frame if session.dry else msgspec.structs.replace(frame, raw=frame.raw or b"-")
-                transfer.item = session._item(gone, 0 if session.dry else len(gone.raw))
+                transfer.item = session.item(gone, 0 if session.dry else len(gone.raw))
                 self._judge(transfer, frame.at, world, out)
             else:
                 self._note_unjudged(transfer, frame.at, out)
                 self._forget(transfer)
-        session._enqueue(item)
-        session._pump(frame.way, world, out, frame.at)
+        session.enqueue(item)
+        session.pump(frame.way, world, out, frame.at)
 
     def _read(self, transfer: Transfer, content: bytes, out: list[Effect]) -> None:
         """Content to be judged, unless it is too long to be."""
         if transfer.unread or not content:
             return
-        if transfer.mode != "spool" and transfer.bytes > self._session._kit.limits.file_scan_bytes:
+        if transfer.mode != "spool" and transfer.bytes > self._session.kit.limits.file_scan_bytes:
             transfer.unread = True
             out.append(Discard(transfer.id))
         else:
@@ -381,10 +314,10 @@ class FileDesk:
     ) -> None:
         """Keep what would leave (all but `left` bytes, which have left already); answer the sender."""
         session, way = self._session, frame.way
-        decoder = session._decoder
+        decoder = session.decoder
         assert decoder is not None
         acts: list[Act] = decoder.apply(frame, _each(transfer, frame, HELD))
-        if not session._arranged(acts, frame.at, world, out):
+        if not session.arranged(acts, frame.at, world, out):
             return
         own: list[bytes] = []
         answers: list[Send] = []
@@ -395,7 +328,7 @@ class FileDesk:
                 else:
                     answers.append(act)
             elif isinstance(act, Cut):
-                session._cut(frame.at, world, out, polite=False, reason=act.reason)
+                session.cut(frame.at, world, out, polite=False, reason=act.reason)
                 return
             elif isinstance(act, Expect):
                 out.append(act)
@@ -415,8 +348,8 @@ class FileDesk:
                 transfer.tail_content += len(content)
         for answer in answers:  # the sender is told that we have it once we have it
             if transfer.inband:
-                session._aside(answer, out)
-            elif not session._finished[answer.way]:
+                session.aside(answer, out)
+            elif not session.finished(answer.way):
                 out.append(answer)
         if transfer.tail:
             self._flow(transfer, out)
@@ -424,8 +357,8 @@ class FileDesk:
     def _flow(self, transfer: Transfer, out: list[Effect]) -> None:
         """Let the older part of a streamed file go, as far as a tail of its content stays."""
         session, way, tail = self._session, transfer.way, transfer.tail
-        most = session._kit.limits.file_tail_bytes
-        while tail and not (session._queues[way] and not transfer.inband):  # what came before must leave before
+        most = session.kit.limits.file_tail_bytes
+        while tail and not (session.waits(way) and not transfer.inband):  # what came before must leave before
             data, content = tail[0]
             if transfer.tail_bytes - len(data) < most or transfer.tail_content - content < most:
                 break
@@ -446,24 +379,24 @@ class FileDesk:
     def _ended(self, transfer: Transfer, frame: Frame, left: int, world: World, out: list[Effect]) -> None:
         """All of it is here: it is judged, and its last frame waits for the verdict."""
         session = self._session
-        transfer.item = item = session._item(frame, left)
+        transfer.item = item = session.item(frame, left)
         item.file = transfer
         if not transfer.inband:
-            session._enqueue(item)
+            session.enqueue(item)
         self._judge(transfer, frame.at, world, out)
 
     def _judge(self, transfer: Transfer, at: float, world: World, out: list[Effect]) -> None:
         self._open.pop(transfer.name, None)
-        transfer.deadline = at + self._session._kit.limits.file_seconds
+        transfer.deadline = at + self._session.kit.limits.file_seconds
         if transfer.unread:
-            most = self._session._kit.limits.file_scan_bytes
+            most = self._session.kit.limits.file_scan_bytes
             self.judged(Judged(transfer.id, at, None, f"longer than the {most} bytes that are judged"), world, out)
             return
         if not transfer.bytes:
             out.append(Spool(transfer.id, b""))  # an empty file is a file, too
         out.append(Judge(transfer.id, self._file(transfer, None), transfer.rules, self._session.flow.client.ip))
         if not self._session.dry:
-            self._session._wake_at(transfer.deadline, out)
+            self._session.wake_at(transfer.deadline, out)
 
     def _file(self, transfer: Transfer, report: FileReport | None) -> File:
         """The event that the policy sees."""
@@ -497,14 +430,14 @@ class FileDesk:
         context, way = session.context, transfer.way
         self._take_user(transfer)
         if context.policy is not rules.policy:
-            session._enter(rules)
+            session.enter(rules)
         report = inp.report
         found: tuple[Finding, ...] = report.findings if report is not None else ()
         event = self._file(transfer, report if report is not None and report.sha256 else None)
         asked: Verdict | None = None
         if report is None or inp.failure is not None:
             event = msgspec.structs.replace(event, complete=False)
-            asked = session._failed_scan(
+            asked = session.failed_scan(
                 event, inp.failure or "the file was not judged", way, inp.at, policy_rules=rules, out=out)
         if found or inp.failure is None:
             # What one judge has found counts although another one has failed.
@@ -515,17 +448,17 @@ class FileDesk:
             found = (*found, rows.UNSCANNED)
         cover = None
         if asked is not None and asked.action is Action.HOLD:
-            cover = session._cover(event, way, inp.at, world)
-        did = PASSED if asked is None or cover is not None else session._did(item, event, asked)
+            cover = session.cover(event, way, inp.at, world)
+        did = PASSED if asked is None or cover is not None else session.did(item, event, asked)
         if cover is not None:
             out.append(Came(cover.hold, True))
-        verdict = session._outcome(item, event, asked, found, inp.at, out, did, did.action, 0, cover)
+        verdict = session.outcome(item, event, asked, found, inp.at, out, did, did.action, 0, cover)
         item.verdicts = _each(transfer, item.frame, verdict)
         if transfer.mode == "watch":
             self._discard(transfer, out)
             self._forget(transfer)
-            if session._closed[way]:
-                session._finish(way, world, out, inp.at)
+            if session.closed(way):
+                session.finish(way, world, out, inp.at)
             return
         self._go_on(transfer, inp.at, world, out)
 
@@ -536,8 +469,8 @@ class FileDesk:
             return
         session = self._session
         if inp.failure is not None:
-            session._note_trouble("store_failed", inp.failure, "cut", inp.at, out)
-            session._cut(inp.at, world, out, reason="store_failed")
+            session.note_trouble("store_failed", inp.failure, "cut", inp.at, out)
+            session.cut(inp.at, world, out, reason="store_failed")
             return
         transfer.done = inp.end
         transfer.moved = inp.at
@@ -559,8 +492,8 @@ class FileDesk:
         """In-band bytes that wait for a unit boundary."""
         session = self._session
         for transfer in tuple(self._all.values()):
-            if transfer.pending and transfer.way is way and session._decoder is not None:
-                if not session._decoder.ready(way):
+            if transfer.pending and transfer.way is way and session.decoder is not None:
+                if not session.decoder.ready(way):
                     return
                 out.append(Send(way, transfer.pending))
                 transfer.pending = b""
@@ -571,11 +504,11 @@ class FileDesk:
         session, item = self._session, transfer.item
         assert item is not None
         if not transfer.inband:
-            session._pump(transfer.way, world, out, at)
+            session.pump(transfer.way, world, out, at)
         elif item.verdicts is not None and not item.kept and self.release(item, out):
-            session._deliver(item.frame, tuple(item.verdicts), item.left, world, out)
-        if transfer.inband and session._closed[transfer.way] and not session.over and not session._queues[transfer.way]:
-            session._finish(transfer.way, world, out, at)
+            session.deliver(item.frame, tuple(item.verdicts), item.left, world, out)
+        if transfer.inband and session.closed(transfer.way) and not session.over and not session.waits(transfer.way):
+            session.finish(transfer.way, world, out, at)
 
     def kept(self, item: Item, at: float, world: World, out: list[Effect]) -> None:
         """A row of an item beside the queue is on disk."""
@@ -620,7 +553,7 @@ class FileDesk:
         return True
 
     def _ready(self, way: Way) -> bool:
-        decoder = self._session._decoder
+        decoder = self._session.decoder
         return decoder is not None and decoder.ready(way)
 
     def _tell(self, transfer: Transfer, verdict: Verdict, out: list[Effect]) -> None:
@@ -641,33 +574,33 @@ class FileDesk:
             elif transfer.deadline <= at:
                 self.judged(Judged(transfer.id, at, None, "no answer in time"), world, out)
             else:
-                self._session._wake_at(transfer.deadline, out)
+                self._session.wake_at(transfer.deadline, out)
 
     def _stuck(self, transfer: Transfer, at: float, world: World, out: list[Effect]) -> None:
         """Whoever sends or takes nothing for long gives back the room that is held for him."""
         session = self._session
         if transfer.mode == "pass" or (transfer.end is not None and not transfer.unspooling) or transfer.done:
             return
-        idle = session._kit.limits.file_idle_seconds
+        idle = session.kit.limits.file_idle_seconds
         if at < transfer.moved + idle:
-            session._wake_at(transfer.moved + idle, out)
+            session.wake_at(transfer.moved + idle, out)
             return
         if transfer.mode == "refused":
             self._drop(transfer, out)
             return
         why = f"a file did not move for {idle:g} seconds"
         if transfer.mode == "watch":
-            session._note_trouble("overload", why, "pass", at, out)
+            session.note_trouble("overload", why, "pass", at, out)
             out.append(Discard(transfer.id))
             transfer.mode, transfer.complete = "pass", False
             return
         alone = transfer.inband and not transfer.unspooling
-        session._note_trouble("overload", why, "block" if alone else "cut", at, out)
+        session.note_trouble("overload", why, "block" if alone else "cut", at, out)
         if transfer.end is None:
             self._note_unjudged(transfer, at, out)
         self._drop(transfer, out)
         if not alone:
-            session._cut(at, world, out, reason="a file that does not move")
+            session.cut(at, world, out, reason="a file that does not move")
 
     def end(self, at: float, out: list[Effect]) -> None:
         """The session is over: what was not decided was delivered to nobody."""
@@ -676,7 +609,7 @@ class FileDesk:
             if transfer.mode != "refused" and (item is None or item.verdicts is None):
                 self._note_unjudged(transfer, at, out)
             elif item is not None and item.verdicts and max(v.action for v in item.verdicts) < Action.BLOCK:
-                self._session._note_trouble(
+                self._session.note_trouble(
                     "undelivered", "the session ended before a released file was sent", "block", at, out)
             self._drop(transfer, out)
 
@@ -685,7 +618,7 @@ class FileDesk:
     def _note_unjudged(self, transfer: Transfer, at: float, out: list[Effect]) -> None:
         """The row of a file that nobody judged."""
         transfer.complete = False
-        self._session._note_file(self._file(transfer, None), transfer.way, at, out)
+        self._session.note_file(self._file(transfer, None), transfer.way, at, out)
 
     def _drop(self, transfer: Transfer, out: list[Effect]) -> None:
         self._discard(transfer, out)
@@ -755,4 +688,4 @@ def _named(text: str, offer: FileOffer) -> str:
     return named_file(text, offer.file_name)
 
 
-__all__ = ["FileDesk", "Transfer", "named_file", "notice_of", "words_for_reader"]
+__all__ = ["FileDesk", "named_file", "notice_of", "words_for_reader"]

@@ -28,9 +28,12 @@ import msgspec
 
 from inspector.engine import rows, windows
 from inspector.engine.coded import Coded
-from inspector.engine.files import FileDesk, Transfer, named_file
-from inspector.engine.holding import NOTICE_FILE_HOLD, NOTICE_HOLD, Holding, digest_of
+from inspector.engine.covers import digest_of
+from inspector.engine.files import FileDesk, named_file
+from inspector.engine.holding import NOTICE_FILE_HOLD, NOTICE_HOLD, Holding
+from inspector.engine.items import Group, Item
 from inspector.engine.kit import Kit
+from inspector.engine.probing import Probing
 from inspector.engine.world import LeasingMemory, Paths, Tally, World, offer_key
 from inspector.model import (
     BROKEN,
@@ -106,8 +109,6 @@ NOTICE_WARN = "Your message was delivered, but it is against company policy. Ref
 NOTICE_FAILED = "Your message was not delivered: it could not be checked. Reference {reference}."
 
 _NOTHING = Can()
-_JOINED = 512
-"""Bytes up to which chunks of an unknown flow are joined while they are kept."""
 _NAME = 3071
 """Characters of the longest name of a person or conversation that the world keeps: a JID's (RFC 7622 3.1)."""
 _FULL_SECONDS = 0.05
@@ -116,83 +117,41 @@ _PASSED = (PASSED,)
 _ALWAYS_LOGGED = (SignOn, FileOffer, File)
 
 
-class Item:
-    """A frame that waits."""
-
-    __slots__ = (
-        "deadline", "file", "findings", "frame", "group", "kept", "left", "rules", "scans", "signing", "solid",
-        "trouble", "verdicts",
-    )
-
-    def __init__(self, frame: Frame, rules: Rules, left: int) -> None:
-        self.frame = frame
-        self.rules = rules
-        self.left = left
-        """Bytes of the frame that had left before the protocol was recognised."""
-        self.scans: dict[int, int] | None = None
-        """Scan id -> index of the event it is for."""
-        self.findings: list[tuple[Finding, ...] | str] = []
-        """Per event: findings, or the sentence of a failed scan."""
-        self.trouble = "scanner_failed"
-        """What a failed scan of it is called."""
-        self.verdicts: list[Verdict] | None = None
-        """What is to be done, once all is known."""
-        self.kept: set[int] | None = None
-        """Ids of durable notes not yet on disk."""
-        self.signing = False
-        """Waits for the user's sign-on."""
-        self.solid = False
-        """Nothing of it can be masked: content of a file goes with it."""
-        self.deadline: float | None = None
-        self.group: _Group | None = None
-        self.file: Transfer | None = None
-        """The file that ends with this frame: what was held of it goes out in front."""
-
-
-class _Group:
-    """Frames of one message spread over several units: the last one's verdict is for all."""
-
-    __slots__ = ("bytes", "items", "until")
-
-    def __init__(self, until: float) -> None:
-        self.items: list[Item] = []
-        self.bytes = 0
-        self.until = until
-
-
-class _Probing:
-    """The first bytes of a flow that is not recognised yet."""
-
-    __slots__ = ("chunks", "looked", "released", "since", "until", "upto")
-
-    def add(self, chunk: Chunk) -> None:
-        """Keep a chunk. Small neighbours of one way become one, all but the newest: a byte a segment costs no object a
-        byte."""
-        chunks = self.chunks
-        if len(chunks) > 1:
-            one, two = chunks[-2], chunks[-1]
-            if one.way is two.way and not two.gap and len(one.data) + len(two.data) <= _JOINED:
-                chunks[-2:] = [Chunk(one.way, two.at, one.data + two.data, one.gap)]
-        chunks.append(chunk)
-
-    def __init__(self) -> None:
-        self.chunks: list[Chunk] = []
-        self.upto = [bytearray(), bytearray()]
-        self.since: float | None = None
-        self.until: float | None = None
-        self.released = False
-        """True: what comes flows at once; recognition is still tried."""
-        self.looked = 0
-        """Bytes that probes were shown so far."""
-
-
 class Session:
     """One flow. `step` takes one input and returns the finished list of its effects."""
 
     __slots__ = (
-        "_away", "_bytes", "_closed", "_coded", "_decoder", "_desk", "_ended", "_finished", "_groups", "_guess",
-        "_holding", "_ids", "_kit", "_late", "_leasing", "_n", "_named_im", "_offered", "_paths", "_probe", "_queued",
-        "_queues", "_signed", "_spec", "_state", "_tally", "_told", "_wake", "context", "dry", "flow",
+        "_away",
+        "_bytes",
+        "_closed",
+        "_coded",
+        "_decoder",
+        "_desk",
+        "_ended",
+        "_finished",
+        "_groups",
+        "_guess",
+        "_holding",
+        "_ids",
+        "_late",
+        "_leasing",
+        "_n",
+        "_named_im",
+        "_offered",
+        "_paths",
+        "_probe",
+        "_queued",
+        "_queues",
+        "_signed",
+        "_state",
+        "_tally",
+        "_told",
+        "_wake",
+        "context",
+        "dry",
+        "flow",
+        "kit",
+        "spec",
     )
 
     def __init__(
@@ -205,7 +164,7 @@ class Session:
         self.dry = dry
         self.context = Context(flow)
         self.context.listener_protocols = listener_protocols
-        self._kit = kit
+        self.kit = kit
         self._named_im = named_im
         self._paths = paths
         self._desk: FileDesk | None = None
@@ -216,16 +175,16 @@ class Session:
         """Offers whose rows have just been made, and their ids."""
         self._leasing: LeasingMemory | None = None
         self._state = PROBING
-        self._probe: _Probing | None = _Probing()
+        self._probe: Probing | None = Probing()
         self._guess: Guess | None = None
-        self._spec: Spec | None = None
+        self.spec: Spec | None = None
         self._decoder: Decoder | None = None
         self._tally: Tally = world.tally(None)
         self._queues: list[deque[Item] | None] = [None, None]
         self._queued = [0, 0]
         self._away: list[list[Send] | None] = [None, None]
         """Own notices that wait for a unit boundary, per way."""
-        self._groups: dict[str, _Group] | None = None
+        self._groups: dict[str, Group] | None = None
         self._late = [0, 0]
         """Bytes per way that had left before the protocol was recognised."""
         self._signed = False
@@ -237,7 +196,7 @@ class Session:
         self._ids = 0
         self._wake: float | None = None
         self._told: set[str] | None = None
-        self._enter(kit.rules)
+        self.enter(kit.rules)
 
     # -- what a driver may ask
 
@@ -263,10 +222,10 @@ class Session:
         compressed bytes of which not all is read.
         """
         queue, coded = self._queues[way], self._coded
-        if (queue is not None and len(queue) > self._kit.limits.waiting_frames) or (
+        if (queue is not None and len(queue) > self.kit.limits.waiting_frames) or (
             coded is not None and coded.waits(way)
         ):
-            return max(self._queued[way], self._kit.limits.way_bytes + 1)
+            return max(self._queued[way], self.kit.limits.way_bytes + 1)
         if self._desk is not None:
             return self._queued[way] + self._desk.held(way)
         return self._queued[way]
@@ -308,8 +267,8 @@ class Session:
                 self._woke(inp.at, world, out)
             case Secured():
                 if not inp.ok:
-                    self._note_trouble("tls_failed", inp.detail, "cut", inp.at, out)
-                    self._cut(inp.at, world, out, polite=False, reason=inp.detail or "TLS failed")
+                    self.note_trouble("tls_failed", inp.detail, "cut", inp.at, out)
+                    self.cut(inp.at, world, out, polite=False, reason=inp.detail or "TLS failed")
                 elif inp.same and (secured := getattr(self._decoder, "secured", None)) is not None:
                     secured()
             case Spliced():
@@ -317,7 +276,7 @@ class Session:
             case Troubled():
                 self._trouble(inp.name, inp.detail, inp.at, world, out)
             case Killed():
-                self._cut(inp.at, world, out, reason=inp.reason)
+                self.cut(inp.at, world, out, reason=inp.reason)
             case Judged():
                 if self._desk is not None:
                     self._desk.judged(inp, world, out)
@@ -335,7 +294,7 @@ class Session:
     def _probing(self, chunk: Chunk, world: World, out: list[Effect]) -> None:
         probe = self._probe
         assert probe is not None
-        limits = self._kit.limits
+        limits = self.kit.limits
         if probe.since is None:
             probe.since = chunk.at
             probe.until = chunk.at + limits.probe_hold_seconds
@@ -362,12 +321,12 @@ class Session:
         elif guess is not None and guess.match is Match.NO and not self._named_im:
             self._release(out)
         else:
-            self._wake_at(probe.until, out)
+            self.wake_at(probe.until, out)
 
-    def _look_at(self, probe: _Probing, *, always: bool = False) -> Guess | None:
+    def _look_at(self, probe: Probing, *, always: bool = False) -> Guess | None:
         """Ask the probes, unless that would cost more than a fair multiple of the bytes that came (None then): one byte
         a segment must not make recognition quadratic."""
-        limits = self._kit.limits
+        limits = self.kit.limits
         up, down = probe.upto
         came = len(up) + len(down)
         if not always and probe.looked + came > limits.probe_look_bytes + came * limits.probe_look_ratio:
@@ -375,7 +334,7 @@ class Session:
         probe.looked += came
         guess = self._by_announcement(probe)
         if guess is None:
-            guess = self._kit.classify(bytes(up), bytes(down), self.flow, self.context.listener_protocols)
+            guess = self.kit.classify(bytes(up), bytes(down), self.flow, self.context.listener_protocols)
         self._guess = guess
         return guess
 
@@ -384,17 +343,17 @@ class Session:
         flow = self.flow
         if flow.expected is None:
             found = world.expected(flow, at)
-            spec = self._kit.specs.get(found.what) if found is not None else None
+            spec = self.kit.specs.get(found.what) if found is not None else None
             # Many users are sent to the same server: only what belongs to one conversation is known by its address.
             if found is None or spec is None or spec.parent is None:
                 return
             self.flow = self.context.flow = msgspec.structs.replace(flow, expected=found)
         self._named_im = True
 
-    def _by_announcement(self, probe: _Probing) -> Guess | None:
+    def _by_announcement(self, probe: Probing) -> Guess | None:
         """The protocol that was announced, unless its first bytes say that it is something else."""
         expected = self.flow.expected
-        spec = self._kit.specs.get(expected.what) if expected is not None else None
+        spec = self.kit.specs.get(expected.what) if expected is not None else None
         if spec is None or expected is None:
             return None
         # Bytes that could still become it are it: whoever makes the connection may wait for an answer to them.
@@ -410,15 +369,15 @@ class Session:
         if self._guess is not None and self._guess.spec is not None:
             self._adopt(self._guess, world, out)
             return
-        if self._named_im and self._kit.rules.policy.enforce:
+        if self._named_im and self.kit.rules.policy.enforce:
             # What is named as IM and is not recognised must not slip through on junk (design section 5, Probing).
-            self._note_trouble("unclassified", "not recognised on a port or listener named as IM", "cut", at, out)
-            self._cut(at, world, out, reason="unclassified")
+            self.note_trouble("unclassified", "not recognised on a port or listener named as IM", "cut", at, out)
+            self.cut(at, world, out, reason="unclassified")
             return
-        action = self._on_trouble("unclassified", self._kit.rules)
+        action = self._on_trouble("unclassified", self.kit.rules)
         if action in ("cut", "block"):
-            self._note_trouble("unclassified", "no protocol recognised", "cut", at, out)
-            self._cut(at, world, out, reason="unclassified")
+            self.note_trouble("unclassified", "no protocol recognised", "cut", at, out)
+            self.cut(at, world, out, reason="unclassified")
             return
         self._release(out)
 
@@ -431,7 +390,7 @@ class Session:
                 out.append(Send(chunk.way, chunk.data))
         if probe.since is not None:
             # Its first bytes are kept for late recognition only so long, even when nothing more comes.
-            self._wake_at(probe.since + self._kit.limits.probe_seconds, out)
+            self.wake_at(probe.since + self.kit.limits.probe_seconds, out)
 
     def _give_up(self) -> None:
         self._probe = None
@@ -442,14 +401,14 @@ class Session:
         probe, spec = self._probe, guess.spec
         assert probe is not None
         assert spec is not None
-        self._guess, self._spec, self._probe = guess, spec, None
+        self._guess, self.spec, self._probe = guess, spec, None
         context = self.context
         context.protocol = spec.parent or spec.carries or spec.name
         context.confidence = guess.confidence
         expected = self.flow.expected
         if expected is not None and spec.parent is not None:
             context.user, context.identity = expected.by, expected.identity
-        self._enter(self._kit.rules)
+        self.enter(self.kit.rules)
         self._tally = world.tally(spec.name)
         self._tally.sessions += 1
         self._signed = not spec.signs_on or not self.flow.from_start
@@ -467,7 +426,7 @@ class Session:
     def _new_decoder(self, spec: Spec, flow: Flow, world: World) -> Decoder:
         if self._paths is not None and self._leasing is None:
             self._leasing = LeasingMemory(world.memory, self._paths)
-        return spec.decoder(flow, self._kit.limits, self._leasing or world.memory, self._kit.edits)
+        return spec.decoder(flow, self.kit.limits, self._leasing or world.memory, self.kit.edits)
 
     # -- decoding
 
@@ -487,9 +446,9 @@ class Session:
             self._desk.speak(chunk.way, chunk.at, world, out)
         if self._holding is not None and self._state == DECODING:
             self._holding.speak(out)
-        spec = self._spec
+        spec = self.spec
         if spec is not None and spec.carries is not None and (due := getattr(decoder, "due", None)) is not None:
-            self._wake_at(due, out)
+            self.wake_at(due, out)
         reason = getattr(decoder, "undecryptable", None)
         if reason and self._state == DECODING and (self._told is None or "undecryptable" not in self._told):
             if self._recoded(decoder, chunk.at, world, out):
@@ -508,29 +467,29 @@ class Session:
             coded.lose(chunk.way)
             self._feed(Chunk(chunk.way, chunk.at, b"", chunk.gap), world, out)
             if self._state == DECODING:
-                self._note_trouble("undecryptable", "bytes of a compressed stream were lost", "cut", chunk.at, out)
-                self._cut(chunk.at, world, out, reason="undecryptable")
+                self.note_trouble("undecryptable", "bytes of a compressed stream were lost", "cut", chunk.at, out)
+                self.cut(chunk.at, world, out, reason="undecryptable")
         coded.add(chunk.way, chunk.data)
         self._read_on(coded, chunk.way, chunk.at, world, out)
 
     def _read_on(self, coded: Coded, way: Way, at: float, world: World, out: list[Effect]) -> None:
         """One piece of what has come; of a capture all."""
-        limits, queue = self._kit.limits, self._queues[way]
+        limits, queue = self.kit.limits, self._queues[way]
         if queue is not None and not self.dry and coded.waits(way) and (
             self._queued[way] > limits.way_bytes or len(queue) > limits.waiting_frames
         ):
-            self._wake_at(at + _FULL_SECONDS, out)
+            self.wake_at(at + _FULL_SECONDS, out)
             return
         while self._state == DECODING and (piece := coded.take(way)) is not None:
             if isinstance(piece, PeerError):
                 # Whatever the policy says: it cannot be passed on, as the other side has a stream of ours.
-                self._note_trouble("malformed", str(piece), "cut", at, out)
-                self._cut(at, world, out, reason="malformed", fault=piece)
+                self.note_trouble("malformed", str(piece), "cut", at, out)
+                self.cut(at, world, out, reason="malformed", fault=piece)
                 break
             self._feed(Chunk(way, at, piece), world, out)
             if not self.dry and coded.goes_on(way):
                 if self._state == DECODING:
-                    self._wake_at(at, out)
+                    self.wake_at(at, out)
                 return
         if coded.closing[way]:
             coded.closing[way] = False
@@ -561,8 +520,8 @@ class Session:
             self._coded = Coded(coding)
         coded = self._coded
         if coded is not None and not coded.is_of(coding):
-            self._note_trouble("malformed", "a coding inside another", "cut", at, out)
-            self._cut(at, world, out, reason="malformed")
+            self.note_trouble("malformed", "a coding inside another", "cut", at, out)
+            self.cut(at, world, out, reason="malformed")
         elif coded is not None:
             for way in (UP, DOWN):
                 coded.begin(way, len(out))
@@ -590,22 +549,22 @@ class Session:
                 return
         if frame.group is None and not left and not self._queues[way]:
             if not events:
-                self._deliver(frame, (), 0, world, out)
+                self.deliver(frame, (), 0, world, out)
                 return
             if len(events) == 1 and (self._signed or not self._must_sign(events[0], way)):
                 self._take_one(frame, events[0], world, out)
                 return
         if frame.group is None and not events:
             if self._queues[way]:
-                self._enqueue(self._decided(frame, left))
+                self.enqueue(self._decided(frame, left))
             else:
-                self._deliver(frame, (), left, world, out)
+                self.deliver(frame, (), left, world, out)
             return
-        self._judge(Item(frame, self._kit.rules, left), world, out)
+        self._judge(Item(frame, self.kit.rules, left), world, out)
 
     def _take_one(self, frame: Frame, event: Event, world: World, out: list[Effect]) -> None:
         """The path of nearly every message: one event, nothing in front of it, findings at once, nothing to say."""
-        kit, context, way, at = self._kit, self.context, frame.way, frame.at
+        kit, context, way, at = self.kit, self.context, frame.way, frame.at
         rules = kit.rules
         kind = type(event)
         if kind is SignOn:
@@ -614,9 +573,9 @@ class Session:
         if kind is Message:
             event = self._marked(event, way, at, world)
         if context.policy is not rules.policy:
-            self._enter(rules)
+            self.enter(rules)
         try:
-            findings = rules.scanner.quick(event.texts) if event.texts and not self._unread() else ()
+            findings = rules.scanner.quick(event.texts) if event.texts and not self.unread() else ()
             if findings is not None and kind is Message:
                 findings = self._joined(event, findings, way, at, world, rules)  # type: ignore[arg-type]
         except ScanFailed:
@@ -624,7 +583,7 @@ class Session:
         if findings is None:
             self._judge(Item(frame, rules, 0), world, out)
             return
-        judged = event if not kit.never_inspect or not self._unread() else msgspec.structs.replace(event, texts=())
+        judged = event if not kit.never_inspect or not self.unread() else msgspec.structs.replace(event, texts=())
         if rules.policy.decide(judged, context, way, at, findings) is not None:
             item = Item(frame, rules, 0)
             item.findings.append(findings)
@@ -647,28 +606,28 @@ class Session:
                 if type(act) is Send and act.way is way:
                     out.append(act)
                     return
-            if self._arranged(acts, frame.at, world, out):
+            if self.arranged(acts, frame.at, world, out):
                 self._act(acts, frame, world, out)
         else:
-            self._deliver(frame, _PASSED, 0, world, out)
+            self.deliver(frame, _PASSED, 0, world, out)
 
-    def _item(self, frame: Frame, left: int) -> Item:
-        return Item(frame, self._kit.rules, left)
+    def item(self, frame: Frame, left: int) -> Item:
+        return Item(frame, self.kit.rules, left)
 
     def _decided(self, frame: Frame, left: int) -> Item:
-        item = Item(frame, self._kit.rules, left)
+        item = Item(frame, self.kit.rules, left)
         item.verdicts = []
         return item
 
     def _quick(self, event: Event, rules: Rules) -> tuple[Finding, ...] | None:
         """Findings at once, or None when the scan has to be done elsewhere."""
         texts = event.texts
-        if not texts or self._unread():
+        if not texts or self.unread():
             return ()
         return rules.scanner.quick(texts)
 
-    def _unread(self) -> bool:
-        never = self._kit.never_inspect
+    def unread(self) -> bool:
+        never = self.kit.never_inspect
         return bool(never) and not never.isdisjoint(self.context.groups)
 
     def _must_sign(self, event: Event, way: Way) -> bool:
@@ -677,7 +636,7 @@ class Session:
             return False
         return isinstance(event, Message | FileOffer) or (isinstance(event, Opaque) and event.personal)
 
-    def _enter(self, rules: Rules) -> None:
+    def enter(self, rules: Rules) -> None:
         rules.policy.enter(self.context)
         self.context.policy = rules.policy
 
@@ -689,13 +648,13 @@ class Session:
 
     def _signing_on(self, event: SignOn, at: float, rules: Rules, world: World) -> None:
         context = self.context
-        until = at + self._kit.limits.idle_seconds
+        until = at + self.kit.limits.idle_seconds
         if context.user is not None and context.user != event.user:
             world.signed_off(context.user, self.flow.id, until, at)
         context.user = event.user
         context.identity = event.identity
         world.signed_on(event.user, self.flow.id, until, at)
-        self._enter(rules)
+        self.enter(rules)
 
     def _marked(self, event: Event, way: Way, at: float, world: World) -> Event:
         """The second leg of a message that crossed the gateway going up already is a copy of it (design section 5)."""
@@ -706,7 +665,7 @@ class Session:
             sender, conversation = event.sender or self.context.user or "", event.conversation
             if len(sender) > _NAME or (conversation is not None and len(conversation) > _NAME):
                 return event  # names so long are nobody's, and the world must not keep them
-            world.legs.put(key, (self.flow.id, sender, conversation), at + self._kit.limits.leg_seconds)
+            world.legs.put(key, (self.flow.id, sender, conversation), at + self.kit.limits.leg_seconds)
             return event
         leg = world.legs.get(key, at)
         if leg is None or leg[0] == self.flow.id:
@@ -730,22 +689,22 @@ class Session:
         self, event: Message, findings: tuple[Finding, ...], way: Way, at: float, world: World, rules: Rules,
     ) -> tuple[Finding, ...]:
         """What a short message completes of those before it, beside what is in itself."""
-        limits = self._kit.limits
+        limits = self.kit.limits
         text = windows.words(event)
         if len(text) > limits.window_piece_chars or not windows.telling(text):
             return findings
         key = windows.key_of(event, self.context.protocol, way, self._writer(event, way))
         window = world.windows.get(key, at) if key is not None else None
-        if not window or self._unread():
+        if not window or self.unread():
             return findings
         more = windows.look(window, text, at, rules, limits)
         return (*findings, *more) if more else findings
 
     def _remember(self, event: Message, way: Way, at: float, world: World) -> None:
         """A short text that is delivered may be a piece of something."""
-        limits = self._kit.limits
+        limits = self.kit.limits
         text = windows.piece_of(event, limits) if event.texts else None
-        if text is None or self._unread():
+        if text is None or self.unread():
             return
         key = windows.key_of(event, self.context.protocol, way, self._writer(event, way))
         if key is None:
@@ -761,7 +720,7 @@ class Session:
         kind = type(event)
         if kind is SignOn and event.again:  # type: ignore[union-attr]
             return False
-        return kind in _ALWAYS_LOGGED or (self._kit.archive != "none" and kind is not Typing)
+        return kind in _ALWAYS_LOGGED or (self.kit.archive != "none" and kind is not Typing)
 
     def _judge(self, item: Item, world: World, out: list[Effect]) -> None:
         """A frame that has something to say or to wait for: scan, decide, note, queue."""
@@ -775,19 +734,19 @@ class Session:
             type(e) is SignOn for e in events
         ):
             item.signing = True
-            item.deadline = frame.at + self._kit.limits.sign_on_seconds
-            self._wake_at(item.deadline, out)
-        self._enqueue(item)
+            item.deadline = frame.at + self.kit.limits.sign_on_seconds
+            self.wake_at(item.deadline, out)
+        self.enqueue(item)
         if item.findings:
-            self._decide(item, frame.at, world, out)
+            self.decide(item, frame.at, world, out)
         elif not item.signing:
             self._scan(item, frame.at, world, out)
-        self._pump(way, world, out, frame.at)
+        self.pump(way, world, out, frame.at)
 
     def _scan(self, item: Item, at: float, world: World, out: list[Effect]) -> None:
         frame, rules = item.frame, item.rules
         if self.context.policy is not rules.policy:
-            self._enter(rules)
+            self.enter(rules)
         for index, event in enumerate(frame.events):
             if type(event) is SignOn:
                 self._signing_on(event, at, rules, world)
@@ -809,10 +768,10 @@ class Session:
             else:
                 item.findings.append(findings)
         if item.scans:
-            item.deadline = at + self._kit.limits.scan_seconds
-            self._wake_at(item.deadline, out)
+            item.deadline = at + self.kit.limits.scan_seconds
+            self.wake_at(item.deadline, out)
         else:
-            self._decide(item, at, world, out)
+            self.decide(item, at, world, out)
 
     def _unsign(self, world: World, out: list[Effect], at: float) -> None:
         """The sign-on is known: what waited for it is scanned now."""
@@ -823,35 +782,35 @@ class Session:
                 item.deadline = None
                 self._scan(item, at, world, out)
         if queue:
-            self._pump(UP, world, out, at)
+            self.pump(UP, world, out, at)
 
-    def _decide(self, item: Item, at: float, world: World, out: list[Effect]) -> None:
+    def decide(self, item: Item, at: float, world: World, out: list[Effect]) -> None:
         """All findings are in: a verdict per event, its rows, and what is to be done."""
         frame, rules, way = item.frame, item.rules, item.frame.way
         policy, context = rules.policy, self.context
         if context.policy is not policy:
-            self._enter(rules)
+            self.enter(rules)
         judged_all: list[tuple[Event, Verdict | None, tuple[Finding, ...]]] = []
         covers: dict[int, Cover] = {}
         for event, findings in zip(frame.events, item.findings, strict=True):
             event = self._marked(event, way, frame.at, world)
             asked: Verdict | None
             if type(findings) is str:
-                asked = self._failed_scan(event, findings, way, frame.at, policy_rules=rules, out=out,
+                asked = self.failed_scan(event, findings, way, frame.at, policy_rules=rules, out=out,
                                           name=item.trouble)
                 found: tuple[Finding, ...] = (rows.UNSCANNED,)
             else:
                 assert isinstance(findings, tuple)
                 found = findings
-                judged = msgspec.structs.replace(event, texts=()) if self._unread() else event
+                judged = msgspec.structs.replace(event, texts=()) if self.unread() else event
                 asked = policy.decide(judged, context, way, frame.at, found)
             if asked is not None and asked.action is Action.HOLD and type(event) is Message:
-                cover = self._cover(event, way, at, world)
+                cover = self.cover(event, way, at, world)
                 if cover is not None:
                     covers[len(judged_all)] = cover
             judged_all.append((event, asked, found))
         dids = [
-            PASSED if asked is None or index in covers else self._did(item, event, asked)
+            PASSED if asked is None or index in covers else self.did(item, event, asked)
             for index, (event, asked, _) in enumerate(judged_all)
         ]
         done = _together(frame, dids)
@@ -867,7 +826,7 @@ class Session:
             else:
                 del covers[index]  # it is kept by what stands beside it
         verdicts = [
-            self._outcome(item, event, asked, found, at, out, did, action, index, covers.get(index))
+            self.outcome(item, event, asked, found, at, out, did, action, index, covers.get(index))
             for index, ((event, asked, found), did, action) in enumerate(zip(judged_all, dids, done, strict=True))
         ]
         item.verdicts = verdicts
@@ -882,14 +841,14 @@ class Session:
                 if other is not item:
                     other.deadline = None
 
-    def _failed_scan(
+    def failed_scan(
         self, event: Event, failure: str, way: Way, at: float, *, policy_rules: Rules, out: list[Effect],
         name: str = "scanner_failed",
     ) -> Verdict:
         """The verdict on what was not scanned: it has its row whatever comes of it."""
         action = policy_rules.policy.on_trouble(name, self.context.protocol)
         done = action if policy_rules.policy.enforce else "pass"
-        self._note_trouble(name, failure, done, at, out, follows=True)
+        self.note_trouble(name, failure, done, at, out, follows=True)
         if action == "pass":
             said = policy_rules.policy.decide(event, self.context, way, at, ())
             return said or Verdict(Action.PASS, reason=f"{name}: {failure}")
@@ -898,7 +857,7 @@ class Session:
             reason=f"{name}: {failure}", notice=None if action == "hold" else NOTICE_FAILED,
         )
 
-    def _did(self, item: Item, event: Event, asked: Verdict) -> Verdict:
+    def did(self, item: Item, event: Event, asked: Verdict) -> Verdict:
         """What can be done of what was asked: degraded to what protocol and driver can, and to what has not left."""
         if not item.rules.policy.enforce and asked.action is not Action.PASS:
             return Verdict(Action.PASS)
@@ -913,7 +872,7 @@ class Session:
             return Verdict(Action.CUT, reason=asked.reason)
         return did
 
-    def _outcome(
+    def outcome(
         self, item: Item, event: Event, asked: Verdict | None, findings: tuple[Finding, ...], at: float,
         out: list[Effect], did: Verdict, done: Action, index: int = 0, cover: Cover | None = None,
     ) -> Verdict:
@@ -1001,8 +960,8 @@ class Session:
                 for other in item.group.items:
                     other.kept = kept
         kept.add(ident)
-        item.deadline = at + self._kit.limits.store_seconds
-        self._wake_at(item.deadline, out)
+        item.deadline = at + self.kit.limits.store_seconds
+        self.wake_at(item.deadline, out)
 
     def _archive(
         self, event: Event, frame: Frame, rules: Rules, findings: tuple[Finding, ...], at: float, out: list[Effect],
@@ -1010,7 +969,7 @@ class Session:
     ) -> None:
         """The rows of an event that no rule has a say of."""
         noted = self._note_event(event, frame, findings, out, said=False)
-        if self._kit.archive == "none" or type(event) is not Message:
+        if self.kit.archive == "none" or type(event) is not Message:
             return
         row = rows.of_verdict(
             event, self._ident(), noted, at, frame.way, self.context, PASSED, done, rules, findings,
@@ -1023,7 +982,7 @@ class Session:
         way = item.frame.way
         if type(event) is File:
             # Its last frame is still here: it can be refused whatever the protocol. What has left in part is not held.
-            if asked.action is Action.HOLD and self._kit.driver_can.hold and item.file is not None and (
+            if asked.action is Action.HOLD and self.kit.driver_can.hold and item.file is not None and (
                 item.file.mode == "spool" and event.complete
             ):
                 said = asked.notice if asked.notice is not None else named_file(NOTICE_FILE_HOLD, event.file_name)
@@ -1031,10 +990,10 @@ class Session:
             refused = asked.action in (Action.REDACT, Action.HOLD)
             return msgspec.structs.replace(
                 asked, action=Action.BLOCK if refused else asked.action, masks=())
-        spec = self._spec
+        spec = self.spec
         assert spec is not None
         can = spec.can.get(f"{event.name}.{getattr(event, 'kind', '')}") or spec.can.get(event.name, _NOTHING)
-        driver = self._kit.driver_can
+        driver = self.kit.driver_can
         action, masks = asked.action, asked.masks
         if masks and action < Action.REDACT:
             action = Action.REDACT
@@ -1074,7 +1033,7 @@ class Session:
 
     # -- queues
 
-    def _enqueue(self, item: Item) -> None:
+    def enqueue(self, item: Item) -> None:
         way = item.frame.way
         queue = self._queues[way]
         if queue is None:
@@ -1082,7 +1041,7 @@ class Session:
         queue.append(item)
         self._queued[way] += len(item.frame.raw)
 
-    def _pump(self, way: Way, world: World, out: list[Effect], at: float) -> None:
+    def pump(self, way: Way, world: World, out: list[Effect], at: float) -> None:
         """Let go what is decided, in order."""
         queue = self._queues[way]
         while queue and self._state == DECODING:
@@ -1093,22 +1052,22 @@ class Session:
                 break
             queue.popleft()
             self._queued[way] -= len(item.frame.raw)
-            self._deliver(item.frame, tuple(item.verdicts), item.left, world, out)
+            self.deliver(item.frame, tuple(item.verdicts), item.left, world, out)
         if not queue:
             self._queues[way] = None
             self._speak(way, out)
             if self._holding is not None and self._state == DECODING:
                 self._holding.speak(out)
             if self._closed[way] and self._state == DECODING:
-                self._finish(way, world, out, at)
+                self.finish(way, world, out, at)
 
-    def _deliver(
+    def deliver(
         self, frame: Frame, verdicts: tuple[Verdict, ...], left: int, world: World, out: list[Effect],
     ) -> None:
         """The verdicts are in: let the decoder write."""
         for verdict in verdicts:
             if verdict.action is Action.CUT:
-                self._cut(frame.at, world, out, reason=verdict.reason or "policy", verdict=verdict)
+                self.cut(frame.at, world, out, reason=verdict.reason or "policy", verdict=verdict)
                 if self._state == OVER:
                     return
         way = frame.way
@@ -1119,7 +1078,7 @@ class Session:
             out.append(Send(way, frame.raw[left:]))
             return
         acts = decoder.apply(frame, verdicts)
-        if not self._arranged(acts, frame.at, world, out):
+        if not self.arranged(acts, frame.at, world, out):
             return
         if self.flow.expected is not None and verdicts and not self.dry:
             self._tell_conversation(frame, verdicts, out)
@@ -1130,7 +1089,7 @@ class Session:
         if not self._signed and any(type(event) is SignOn for event in frame.events):
             self._signed = True
             self._unsign(world, out, frame.at)
-        if self._kit.driver_can.hold and verdicts and any(type(event) is SignOn for event in frame.events):
+        if self.kit.driver_can.hold and verdicts and any(type(event) is SignOn for event in frame.events):
             self._arrived(out)
 
     def _act(self, acts: list[Act], frame: Frame, world: World, out: list[Effect]) -> None:
@@ -1143,14 +1102,14 @@ class Session:
                 ):
                     out.append(act)
                 else:
-                    self._aside(act, out)
+                    self.aside(act, out)
             elif isinstance(act, Cut):
-                self._cut(frame.at, world, out, polite=False, reason=act.reason)
+                self.cut(frame.at, world, out, polite=False, reason=act.reason)
                 return
             elif isinstance(act, Recode):
                 self._begin_coding(act.coding, frame.at, world, out)
             elif isinstance(act, StartTls) and self._coded is not None:
-                self._cut(frame.at, world, out, reason="TLS inside a compressed stream")
+                self.cut(frame.at, world, out, reason="TLS inside a compressed stream")
                 return
             else:
                 out.append(act)
@@ -1160,7 +1119,7 @@ class Session:
     def _tell_conversation(self, frame: Frame, verdicts: tuple[Verdict, ...], out: list[Effect]) -> None:
         """A direct conversation may have no place for words of ours: its writer is told where it was offered."""
         expected = self.flow.expected
-        spec = self._spec
+        spec = self.spec
         if expected is None or expected.flow is None or expected.flow == self.flow.id or spec is None:
             return
         if spec.can.get("message", _NOTHING).notify:
@@ -1173,7 +1132,7 @@ class Session:
 
     def _raw(self, frame: Frame) -> bool:
         """Whether a frame is content of a side connection: its refusal is an answer and always has a place."""
-        spec, events = self._spec, frame.events
+        spec, events = self.spec, frame.events
         return bool(events) and spec is not None and spec.parent is not None and isinstance(events[-1], FILE_CONTENT)
 
     def _look(self, acts: list[Act], frame: Frame, left: int, world: World, out: list[Effect]) -> None:
@@ -1191,7 +1150,7 @@ class Session:
             if isinstance(act, Recode):
                 self._begin_coding(act.coding, frame.at, world, out)
 
-    def _arranged(self, acts: list[Act], at: float, world: World, out: list[Effect]) -> bool:
+    def arranged(self, acts: list[Act], at: float, world: World, out: list[Effect]) -> bool:
         """Remember what a frame announces, before any of it leaves: a side connection that we could not lead through us
         or would not know must not be announced. False: the session has ended."""
         for act in acts:
@@ -1213,7 +1172,7 @@ class Session:
             client = ip
         if act.flow is None or client != act.client:
             act = msgspec.structs.replace(act, flow=act.flow or self.flow.id, client=client)
-        spec, limits = self._kit.specs.get(act.what), self._kit.limits
+        spec, limits = self.kit.specs.get(act.what), self.kit.limits
         if spec is not None and spec.parent is None:
             return world.expect(act, at + limits.expect_seconds, ip, at, redirect=True)
         return world.expect(act, at + limits.offer_seconds, ip, at)
@@ -1228,11 +1187,11 @@ class Session:
             acts = [*acts, *decoder.inject(inp.notice, UP)]
         for act in acts:
             if isinstance(act, Send):
-                self._aside(act, out)
+                self.aside(act, out)
 
     # -- what waits for a reviewer
 
-    def _cover(self, event: Message | File, way: Way, at: float, world: World) -> Cover | None:
+    def cover(self, event: Message | File, way: Way, at: float, world: World) -> Cover | None:
         """The release that lets this pass (issued by a reviewer for what went before)."""
         if not world.covers or self.dry:
             return None
@@ -1251,35 +1210,35 @@ class Session:
         """Somebody is here: what was released for him may come."""
         context = self.context
         if self._state == DECODING and not self.dry and context.user is not None and context.protocol is not None and (
-            self._spec is not None and self._spec.parent is None
+            self.spec is not None and self.spec.parent is None
         ):
             out.append(Arrived(context.protocol, context.user, context.identity, self.flow.client.ip))
 
     def _can_wait(self, offer: FileOffer, way: Way) -> bool:
         """Whether the content of an offered file will surely pass through us, to be held when it comes: inside this
         session, or where its address is led through a port of ours. An offer of which that is not sure is refused."""
-        assert self._spec is not None
-        can = self._spec.can.get(f"file.{offer.method}", _NOTHING)
+        assert self.spec is not None
+        can = self.spec.can.get(f"file.{offer.method}", _NOTHING)
         led = self._paths is not None and (way is DOWN or self._paths.up is not None)
         return can.hold and (can.inject or led)
 
     def would_hold(self, offer: FileOffer, way: Way, at: float) -> bool:
         """Whether the policy would hold such a file, by what is known before it comes."""
-        rules = self._kit.rules
-        if not self._kit.driver_can.hold or self.dry:
+        rules = self.kit.rules
+        if not self.kit.driver_can.hold or self.dry:
             return False
         asked = rules.policy.decide(offer, self.context, way, at, ())
         return asked is not None and asked.action is Action.HOLD
 
     def can_hold(self, event: Message) -> bool:
         """Whether the protocol can send such a message later."""
-        assert self._spec is not None
-        return (self._spec.can.get(f"{event.name}.{event.kind}") or self._spec.can.get(event.name, _NOTHING)).hold
+        assert self.spec is not None
+        return (self.spec.can.get(f"{event.name}.{event.kind}") or self.spec.can.get(event.name, _NOTHING)).hold
 
     @property
     def names_messages(self) -> bool:
         """Whether a message sent twice under one id is known by its reader."""
-        return self._spec is not None and self._spec.names_messages
+        return self.spec is not None and self.spec.names_messages
 
     @property
     def decoder(self) -> Decoder | None:
@@ -1287,12 +1246,24 @@ class Session:
 
     @property
     def limits(self) -> Limits:
-        return self._kit.limits
+        return self.kit.limits
 
     def next_id(self) -> int:
         """The id of an effect that is answered."""
         self._ids += 1
         return self._ids
+
+    def closed(self, way: Way) -> bool:
+        """Nothing more comes that way."""
+        return self._closed[way]
+
+    def finished(self, way: Way) -> bool:
+        """Nothing more is sent that way."""
+        return self._finished[way]
+
+    def waits(self, way: Way) -> bool:
+        """Whether frames of that way wait for something."""
+        return bool(self._queues[way])
 
     def has_room(self, way: Way) -> bool:
         """Whether something of ours may be sent that way now: nothing waits there, and the decoder is ready."""
@@ -1301,14 +1272,6 @@ class Session:
             self._state == DECODING and self._signed and not self._finished[way] and not self._queues[way]
             and self._away[way] is None and decoder is not None and decoder.ready(way)
         )
-
-    def aside(self, act: Send, out: list[Effect]) -> None:
-        """Bytes of our own for the other side, once it is at a unit boundary."""
-        self._aside(act, out)
-
-    def note_trouble(self, name: str, detail: str, did: str, at: float, out: list[Effect]) -> None:
-        """A row of trouble, counted, in front of the durable row of a verdict."""
-        self._note_trouble(name, detail, did, at, out, follows=True)
 
     def count_refused(self) -> None:
         """What was to be held is blocked."""
@@ -1325,7 +1288,7 @@ class Session:
         """Offline, what follows a StartTls cannot be read."""
         self._state = PASSING
 
-    def _aside(self, act: Send, out: list[Effect]) -> None:
+    def aside(self, act: Send, out: list[Effect]) -> None:
         """Bytes of our own for the other side: at a unit boundary only, and not behind its end."""
         way = act.way
         if self._finished[way]:
@@ -1334,7 +1297,7 @@ class Session:
         waiting = self._away[way]
         if waiting is None:
             waiting = self._away[way] = []
-        if sum(len(s.data) for s in waiting) + len(act.data) <= self._kit.limits.inject_bytes:
+        if sum(len(s.data) for s in waiting) + len(act.data) <= self.kit.limits.inject_bytes:
             waiting.append(act)
         else:
             self._count_oddity("engine.notice_dropped")
@@ -1357,17 +1320,17 @@ class Session:
             self._groups = {}
         group = self._groups.get(name)
         if group is None:
-            group = self._groups[name] = _Group(frame.at + self._kit.limits.group_seconds)
+            group = self._groups[name] = Group(frame.at + self.kit.limits.group_seconds)
         group.items.append(item)
         group.bytes += len(frame.raw)
         item.group = group
         if frame.part in ("last", "whole"):
             del self._groups[name]
             return True
-        self._enqueue(item)
+        self.enqueue(item)
         item.deadline = group.until
-        self._wake_at(group.until, out)
-        if group.bytes > self._kit.limits.group_bytes:
+        self.wake_at(group.until, out)
+        if group.bytes > self.kit.limits.group_bytes:
             self._broken_group(name, frame.at, world, out)
         return False
 
@@ -1375,14 +1338,14 @@ class Session:
         """A group that is too long, or never ends, is refused whole: its text was not judged."""
         assert self._groups is not None
         group = self._groups.pop(name)
-        if not self._kit.rules.policy.enforce:
-            self._note_trouble("malformed", "a message spread over several units does not end", "pass", at, out)
+        if not self.kit.rules.policy.enforce:
+            self.note_trouble("malformed", "a message spread over several units does not end", "pass", at, out)
             for item in group.items:
                 item.verdicts, item.deadline = [], None
-            self._pump(group.items[0].frame.way, world, out, at)
+            self.pump(group.items[0].frame.way, world, out, at)
             return
-        self._note_trouble("malformed", "a message spread over several units does not end", "cut", at, out)
-        self._cut(at, world, out, reason="malformed", fault=PeerError("engine.group_unclosed"))
+        self.note_trouble("malformed", "a message spread over several units does not end", "cut", at, out)
+        self.cut(at, world, out, reason="malformed", fault=PeerError("engine.group_unclosed"))
 
     # -- answers
 
@@ -1394,8 +1357,8 @@ class Session:
                     item.findings[index] = self._answered(item, index, inp, world)
                     if not item.scans:
                         item.deadline = None
-                        self._decide(item, inp.at, world, out)
-                        self._pump(item.frame.way, world, out, inp.at)
+                        self.decide(item, inp.at, world, out)
+                        self.pump(item.frame.way, world, out, inp.at)
                     return
 
     def _answered(self, item: Item, index: int, inp: Scanned, world: World) -> tuple[Finding, ...] | str:
@@ -1430,7 +1393,7 @@ class Session:
                         self._store_failed(item, inp.at, world, out)
                     elif not item.kept:
                         item.deadline = None
-                    self._pump(item.frame.way, world, out, inp.at)
+                    self.pump(item.frame.way, world, out, inp.at)
                     return
 
     def _store_failed(self, item: Item, at: float, world: World, out: list[Effect]) -> None:
@@ -1441,9 +1404,9 @@ class Session:
         if self._holding is not None:
             self._holding.give_up(item, at, out)
         action = self._on_trouble("store_failed", item.rules)
-        self._note_trouble("store_failed", "a verdict's row could not be written", action, at, out)
+        self.note_trouble("store_failed", "a verdict's row could not be written", action, at, out)
         if action == "cut":
-            self._cut(at, world, out, reason="store_failed")
+            self.cut(at, world, out, reason="store_failed")
         elif action != "pass" and item.verdicts is not None:
             refused = list(item.verdicts)
             for index, event in enumerate(items[-1].frame.events):
@@ -1464,19 +1427,19 @@ class Session:
             if probe.until is not None and probe.until <= at:
                 self._undecided(at, world, out)
             elif probe.until is not None:
-                self._wake_at(probe.until, out)
+                self.wake_at(probe.until, out)
         elif self._state == PROBING and probe is not None and probe.since is not None:
-            over = probe.since + self._kit.limits.probe_seconds
+            over = probe.since + self.kit.limits.probe_seconds
             if over <= at:
                 self._give_up()
             else:
-                self._wake_at(over, out)
+                self.wake_at(over, out)
         due = getattr(self._decoder, "due", None)
         if due is not None and self._state == DECODING:
             if due <= at:
                 self._feed(Chunk(UP, at, b""), world, out)
             else:
-                self._wake_at(due, out)
+                self.wake_at(due, out)
         for way in (UP, DOWN) if self._coded is not None else ():
             if self._coded is not None and self._coded.waits(way):
                 self._read_on(self._coded, way, at, world, out)
@@ -1496,7 +1459,7 @@ class Session:
                 if item.deadline is None or self._state != DECODING:
                     continue
                 if item.deadline > at:
-                    self._wake_at(item.deadline, out)
+                    self.wake_at(item.deadline, out)
                 elif item.signing:
                     self._wait_no_more(at, world, out)
                 elif item.scans:
@@ -1504,11 +1467,11 @@ class Session:
                         item.findings[index] = "no answer in time"
                     item.scans = None
                     item.deadline = None
-                    self._decide(item, at, world, out)
+                    self.decide(item, at, world, out)
                 elif item.kept:
                     self._store_failed(item, at, world, out)
             if self._state == DECODING:
-                self._pump(way, world, out, at)
+                self.pump(way, world, out, at)
 
     def _wait_no_more(self, at: float, world: World, out: list[Effect]) -> None:
         """The sign-on did not come in time: the messages in front are judged without a user.
@@ -1524,8 +1487,8 @@ class Session:
                 item.deadline = None
                 self._scan(item, at, world, out)
             else:
-                item.deadline = at + self._kit.limits.sign_on_seconds
-                self._wake_at(item.deadline, out)
+                item.deadline = at + self.kit.limits.sign_on_seconds
+                self.wake_at(item.deadline, out)
 
     def _judge_unsigned(self, at: float, world: World, out: list[Effect]) -> None:
         for item in tuple(self._queues[UP] or ()):
@@ -1534,9 +1497,9 @@ class Session:
                 item.deadline = None
                 self._scan(item, at, world, out)
         if self._state == DECODING:
-            self._pump(UP, world, out, at)
+            self.pump(UP, world, out, at)
 
-    def _wake_at(self, at: float | None, out: list[Effect]) -> None:
+    def wake_at(self, at: float | None, out: list[Effect]) -> None:
         if at is not None and (self._wake is None or at < self._wake):
             self._wake = at
             out.append(WakeAt(at))
@@ -1547,25 +1510,25 @@ class Session:
         fault = frame.fault
         assert fault is not None
         name = "injection" if "injection" in fault.name else "malformed"
-        action = self._on_trouble(name, self._kit.rules)
+        action = self._on_trouble(name, self.kit.rules)
         action = "pass" if action == "pass" else "cut"
-        self._note_trouble(name, str(fault), action, frame.at, out)
+        self.note_trouble(name, str(fault), action, frame.at, out)
         if self.dry:
             self._resume(frame, world, out)
             return
         if action == "cut":
-            self._cut(frame.at, world, out, reason=name, fault=fault)
+            self.cut(frame.at, world, out, reason=name, fault=fault)
             return
         if self._queues[frame.way]:
-            self._enqueue(self._decided(frame, left))
+            self.enqueue(self._decided(frame, left))
         else:
-            self._deliver(frame, (), left, world, out)
+            self.deliver(frame, (), left, world, out)
         self._resume(frame, world, out)
 
     def _resume(self, broken: Frame, world: World, out: list[Effect]) -> None:
         """After a fault that the policy lets pass, a fresh decoder reads on from the middle: the rest of the session
         is still inspected. Half a unit that the old one holds of the other way is handed over."""
-        spec, old = self._spec, self._decoder
+        spec, old = self.spec, self._decoder
         assert spec is not None
         assert old is not None
         other = broken.way.other
@@ -1579,11 +1542,11 @@ class Session:
 
     def _trouble(self, name: str, detail: str, at: float, world: World, out: list[Effect]) -> None:
         """Trouble of the flow itself: the policy says what follows; an internal error always cuts."""
-        action = self._on_trouble(name, self._kit.rules)
+        action = self._on_trouble(name, self.kit.rules)
         action = "pass" if action == "pass" else "cut"
-        self._note_trouble(name, detail, action, at, out)
+        self.note_trouble(name, detail, action, at, out)
         if action == "cut" and not self.dry:
-            self._cut(at, world, out, reason=name, polite=name != "internal")
+            self.cut(at, world, out, reason=name, polite=name != "internal")
 
     def _on_trouble(self, name: str, rules: Rules) -> str:
         """What the policy wants; one that does not enforce lets pass what is not our own safety."""
@@ -1591,7 +1554,7 @@ class Session:
             return "cut"
         return rules.policy.on_trouble(name, self.context.protocol) if rules.policy.enforce else "pass"
 
-    def _note_trouble(
+    def note_trouble(
         self, name: str, detail: str, action: str, at: float, out: list[Effect], *, follows: bool = False,
     ) -> None:
         """A row of trouble. What is done about it is noticed by nobody before the row is on disk: it is a barrier, or
@@ -1666,11 +1629,11 @@ class Session:
             if way is DOWN:
                 self._judge_unsigned(inp.at, world, out)
             if self._state == DECODING and not self._queues[way]:
-                self._finish(way, world, out, inp.at)
+                self.finish(way, world, out, inp.at)
         elif self._state != OVER:
-            self._finish(way, world, out, inp.at)
+            self.finish(way, world, out, inp.at)
 
-    def _finish(self, way: Way, world: World, out: list[Effect], at: float) -> None:
+    def finish(self, way: Way, world: World, out: list[Effect], at: float) -> None:
         if self._finished[way] or (self._desk is not None and self._desk.busy(way)):
             return
         self._finished[way] = True
@@ -1679,7 +1642,7 @@ class Session:
         if all(self._finished):
             self._end(at, world, out)
 
-    def _cut(
+    def cut(
         self, at: float, world: World, out: list[Effect], *, reason: str, polite: bool = True,
         fault: PeerError | None = None, verdict: Verdict | None = None,
     ) -> None:
@@ -1710,8 +1673,8 @@ class Session:
         if self._desk is not None:
             self._desk.end(at, out)
             self._desk = None
-        if self.context.user is not None and (self._spec is None or self._spec.parent is None):
-            world.signed_off(self.context.user, self.flow.id, at + self._kit.limits.idle_seconds, at)
+        if self.context.user is not None and (self.spec is None or self.spec.parent is None):
+            world.signed_off(self.context.user, self.flow.id, at + self.kit.limits.idle_seconds, at)
         out.append(Note(0, self.flow_row(at)))
         self._state = OVER
         self._decoder = None
@@ -1725,7 +1688,7 @@ class Session:
         """The row of the flow itself. `at`: its end. `state` "open": while it lives, with an id of its own."""
         flow, guess = self.flow, self._guess
         row = rows.head("flow", self._ident() if state == "end" else f"{flow.id}-open", at, flow)
-        named = guess if self._spec is not None else None
+        named = guess if self.spec is not None else None
         row |= {
             "state": state, "opened": flow.opened, "transport": flow.transport,
             "client": {"ip": flow.client.ip, "port": flow.client.port},
@@ -1737,7 +1700,7 @@ class Session:
             "evidence": [
                 {"rule": e.rule, "text": e.text, "points": e.points} for e in (named.evidence if named else ())
             ],
-            "carried": [s.name] if (s := self._spec) is not None and (s.parent or s.carries) else [],
+            "carried": [s.name] if (s := self.spec) is not None and (s.parent or s.carries) else [],
             "user": self.context.user, "packets": None, "bytes": self._bytes,
             "packets_to_verdict": None,
         }
@@ -1748,7 +1711,7 @@ class Session:
     ) -> str:
         """The event's row. Not `said`: no rule had a say, so it is an archive's row, with text if it is full."""
         ident = self._ident()
-        text = (said or self._kit.archive != "metadata") and not self._unread()
+        text = (said or self.kit.archive != "metadata") and not self.unread()
         row = rows.of_event(event, ident, frame.at, frame.way, self.context, text=text)
         # For `privacy.text: masked`; a finding without a place means that nothing of the text may be shown.
         if findings and text and isinstance(event, Message):
@@ -1763,12 +1726,12 @@ class Session:
     def _link_offers(self, world: World, at: float) -> None:
         """What was offered here may be transferred elsewhere: its row is to be found then."""
         for event, ident in self._offered or ():
-            world.offers.put(offer_key(self.flow.id, event), ident, at + self._kit.limits.offer_seconds)
+            world.offers.put(offer_key(self.flow.id, event), ident, at + self.kit.limits.offer_seconds)
         self._offered = None
 
-    def _note_file(self, event: File, way: Way, at: float, out: list[Effect]) -> None:
+    def note_file(self, event: File, way: Way, at: float, out: list[Effect]) -> None:
         """The row of a file that was not judged."""
-        out.append(Note(0, rows.of_event(event, self._ident(), at, way, self.context, text=not self._unread())))
+        out.append(Note(0, rows.of_event(event, self._ident(), at, way, self.context, text=not self.unread())))
 
     def _ident(self) -> str:
         self._n += 1

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from inspector.engine.holding import Covers
+from inspector.engine.covers import Covers
 from inspector.engine.windows import Window
 from inspector.model import DOWN, Address, Expect, FileOffer, Flow, Limits, Way, client_of
 

@@ -17,7 +17,7 @@ import pytest
 
 from inspector.app.errors import UserError
 from inspector.app.hold_desk import HoldDesk, Rules
-from inspector.engine.holding import SEALED, bare
+from inspector.engine.covers import SEALED, bare
 from inspector.model import DOWN, Arrived, Cover, Limits, Place, Released, Told
 from inspector.store.holds import HoldError, HoldStore
 from tests.store.test_holds import held

@@ -253,7 +253,7 @@ def test_a_name_that_cannot_be_masked_any_more_refuses_the_file() -> None:
     """The offer came with the content's begin: what asks for a mask refuses, and the log says so."""
     spec = msgspec.structs.replace(FILES, can={"file": Can(drop=True, mask=True)})
     session, world, policy = file_session(spec=spec)
-    session._kit.rules = msgspec.structs.replace(session._kit.rules, policy=MaskingPolicy())
+    session.kit.rules = msgspec.structs.replace(session.kit.rules, policy=MaskingPolicy())
     run = Run((session, world, policy))
     run.give(up(b"FILE t a.txt 3\nPART t abc\n"))
     verdicts = [e for e in run.all if isinstance(e, Note) and e.row["event"] == "verdict"]

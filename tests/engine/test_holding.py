@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from inspector.engine.holding import SEALED, Covers, digest_of, digest_of_texts
+from inspector.engine.covers import Covers, digest_of_texts
 from inspector.engine.kit import HOLDING
 from inspector.engine.session import Session, _together
 from inspector.engine.world import World
@@ -20,11 +20,9 @@ from inspector.model import (
     Came,
     Can,
     Closed,
-    Cover,
     Deliver,
     Discard,
     Effect,
-    Encryption,
     Expect,
     File,
     FileMode,
@@ -45,10 +43,9 @@ from inspector.model import (
     Text,
     Unhold,
     Verdict,
-    Way,
     Woke,
 )
-from tests.engine.toy import FLOW, ToyPolicy, toy_kit
+from tests.engine.toy import FLOW, ToyPolicy, cover, toy_kit
 from tests.engine.toyfiles import FILES, file_session
 from tests.playbook import START, down, up
 
@@ -327,14 +324,6 @@ def test_a_sign_on_is_told_to_the_desk() -> None:
     assert talk.of(Arrived) == [Arrived("toy", "ann", "authenticated", "10.0.0.1")]
 
 
-def cover(**more: Any) -> Cover:
-    given: dict[str, Any] = {
-        "hold": "h1", "reference": "AAAA-BBBB", "protocol": "toy", "sender": "ann",
-        "digest": digest_of_texts((Text("body", "please hold this"),)), "recipients": ("bob",), "until": START + 600,
-        **more}
-    return Cover(**given)
-
-
 def test_the_legs_that_follow_a_release_pass_once_for_each_session() -> None:
     """Logged as released; a second time it is held again."""
     world = World(Limits())
@@ -360,112 +349,6 @@ def test_a_release_covers_nothing_else(change: dict[str, Any]) -> None:
     world = World(Limits())
     world.covers.add(cover(**change), START - 2)
     hold(Talk(world))
-
-
-def covered(covers: Covers, event: Message, user: str = "ann", way: Way = UP, flow: str = "f") -> bool:
-    return covers.find(event, digest_of_texts(event.texts), "toy", user, way, flow, START) is not None
-
-
-HELD_TEXT = (Text("body", "please hold this"),)
-
-
-def test_nobody_is_nobody_s_sender() -> None:
-    """A message without a writer is not covered by a release of one without."""
-    covers = Covers(8)
-    covers.add(cover(sender=""), START)
-    assert not covered(covers, Message(recipients=("bob",), texts=HELD_TEXT), way=DOWN)
-
-
-def test_only_readers_know_a_writer_by_the_room() -> None:
-    """Going up nobody is the room."""
-    covers = Covers(8)
-    covers.add(cover(sender="ann@a", conversation="room@muc", recipients=("room@muc",)), START)
-    message = Message(
-        sender="room@muc/x", conversation="room@muc", recipients=("room@muc",), texts=HELD_TEXT, in_room=True)
-    assert not covered(covers, message, "eve@a")
-    assert covered(covers, message, "eve@a", DOWN)
-
-
-def test_a_reader_is_no_room() -> None:
-    """What was released for one person he cannot send on to others: to them he is both writer and conversation."""
-    covers = Covers(8)
-    covers.add(cover(sender="ann@a", conversation="bob@a", recipients=("bob@a",)), START)
-    message = Message(sender="bob@a/x", conversation="bob@a", recipients=("carol@a",), texts=HELD_TEXT)
-    assert not covered(covers, message, "carol@a", DOWN)
-    leg = Message(sender="ann@a/x", conversation="ann@a", recipients=("bob@a",), texts=HELD_TEXT)
-    assert covered(covers, leg, "bob@a", DOWN)
-
-
-def test_a_slash_is_a_resource_only_behind_an_address() -> None:
-    """Names of channels may hold one: another channel is another conversation."""
-    covers = Covers(8)
-    covers.add(cover(conversation="#plan/open", recipients=("#plan/open",)), START)
-    assert not covered(covers, Message(conversation="#plan/x", recipients=("#plan/x",), texts=HELD_TEXT))
-    assert covered(covers, Message(conversation="#plan/open", recipients=("#plan/open",), texts=HELD_TEXT))
-
-
-def test_a_release_covers_so_many_sessions_only() -> None:
-    """Who signs on again and again does not say it for ever, and the memory of it is bounded."""
-    covers = Covers(8, readers=3)
-    covers.add(cover(), START)
-    message = Message(sender="ann", recipients=("bob",), texts=HELD_TEXT)
-    assert [covered(covers, message, flow=str(n)) for n in range(5)] == [True, True, True, False, False]
-
-
-def test_a_digest_of_nothing_covers_nothing() -> None:
-    """A file that was not read whole has none."""
-    covers = Covers(8)
-    covers.add(cover(digest=""), START)
-    assert covers.find(Message(sender="ann", recipients=("bob",)), "", "toy", "ann", UP, "f", START) is None
-
-
-def test_what_could_not_be_read_has_no_digest_and_is_not_covered() -> None:
-    """All encrypted messages show the same words beside what is encrypted: a release of one is none of the next."""
-    secret = Message(sender="ann", recipients=("bob",), texts=HELD_TEXT, encryption=Encryption("none", "omemo"))
-    assert digest_of(secret) == ""
-    assert digest_of(msgspec.structs.replace(secret, encryption=Encryption("metadata", "omemo"))) == ""
-    assert digest_of(Message(sender="ann")) == ""
-    assert digest_of(Message(sender="ann", texts=(Text("body", ""),))) == ""
-    assert digest_of(msgspec.structs.replace(secret, encryption=Encryption())) == digest_of_texts(HELD_TEXT)
-
-
-def test_the_same_ciphertext_is_the_same_message() -> None:
-    """Where the decoder tells it apart from others, a release of an encrypted message covers its legs, that one's."""
-    secret = Message(sender="ann", recipients=("bob",), texts=HELD_TEXT, encryption=Encryption("metadata", "omemo"),
-                     sealed="aa")
-    digest = digest_of(secret)
-    assert digest.startswith(SEALED)
-    others = [msgspec.structs.replace(secret, **change) for change in (
-        {"sealed": "ab"}, {"sealed": ""}, {"sealed": None}, {"texts": ()}, {"encryption": Encryption()})]
-    assert len({digest, *map(digest_of, others)}) == 6
-    assert digest_of(msgspec.structs.replace(secret, texts=(), sealed="")) == "", "nothing of it is known"
-    covers = Covers(8)
-    covers.add(cover(digest=digest), START)
-    assert covers.find(secret, digest, "toy", "bob", DOWN, "g", START) is not None
-
-
-def test_covers_are_bounded_and_forgotten_in_time() -> None:
-    """The oldest goes first; those whose time is over go with the next one that comes."""
-    covers = Covers(2)
-    for number in range(3):
-        covers.add(cover(hold=f"h{number}", digest=str(number)), START)
-    message = Message(sender="ann", recipients=("bob",))
-    found = [covers.find(message, str(number), "toy", "ann", UP, "f", START) for number in range(3)]
-    assert [each.hold if each else None for each in found] == [None, "h1", "h2"]
-    covers.add(cover(hold="h9", until=START + 9000), START + 700)
-    assert covers.find(message, "2", "toy", "ann", UP, "g", START) is None
-
-
-def test_in_a_room_the_reader_s_leg_names_the_writer_by_the_room() -> None:
-    """The same conversation says that it is the same message."""
-    covers = Covers(8)
-    covers.add(cover(sender="ann@example", conversation="room@muc", recipients=("room@muc",)), START)
-    leg = Message(
-        sender="room@muc/Ann", conversation="room@muc", texts=(Text("body", "please hold this"),), in_room=True)
-    digest = digest_of_texts(leg.texts)
-    assert covers.find(leg, digest, "toy", "bob@example", DOWN, "g", START) is not None
-    other = msgspec.structs.replace(leg, sender="eve@example", conversation="eve@example")
-    assert covers.find(other, digest, "toy", "bob@example", DOWN, "h", START) is None
 
 
 def held_file(mode: FileMode = "spool", *, world: World | None = None) -> tuple[Session, World]:
@@ -587,7 +470,7 @@ def test_what_waits_with_a_held_event_is_refused_with_it() -> None:
 def test_what_is_archived_of_a_held_unit_has_its_id() -> None:
     """No rule has a say of the other event: with an archive it has a row, and waits all the same."""
     talk = Talk()
-    talk.session._kit.archive = "full"
+    talk.session.kit.archive = "full"
     effect = hold(talk, b"TWO bob words|bob hold this\n")
     talk(Kept(effect.id, START))
     assert [(row["asked"], row["held"]) for row in talk.rows("verdict")] == [
@@ -597,7 +480,7 @@ def test_what_is_archived_of_a_held_unit_has_its_id() -> None:
 def test_what_is_only_archived_is_not_counted_as_refused() -> None:
     """It was never counted as held: the counts of actions do not run below zero when the store takes neither."""
     talk = Talk()
-    talk.session._kit.archive = "full"
+    talk.session.kit.archive = "full"
     effect = hold(talk, b"TWO bob words|bob hold this\n")
     talk(Kept(effect.id, START, False, "hold_full"))
     assert [row["did"] for row in talk.rows("verdict")] == ["block"] * 2
@@ -619,7 +502,7 @@ def test_a_release_that_covers_one_of_two_held_events_is_not_used_up() -> None:
 def test_what_a_decoder_wrote_with_its_last_answer_is_delivered(waits: bool) -> None:
     """It writes when its peer asks (BOSH): what has left when the session ends was sent, what has not was not."""
     talk = Talk()
-    decoder: Any = talk.session._decoder
+    decoder: Any = talk.session.decoder
     decoder.release = lambda *_: [Send(UP, b"")]
     decoder.owes = lambda _: True
     talk(Released(START, held_item()))

@@ -148,7 +148,7 @@ class Words(ToyScanner):
 
 def looking_for(word: str, limits: Limits | None = None) -> Play:
     p = play(limits)
-    p.session._kit.rules = Rules(2, p.session._kit.rules.policy, Words(word))
+    p.session.kit.rules = Rules(2, p.session.kit.rules.policy, Words(word))
     return p
 
 
@@ -188,7 +188,7 @@ def test_copies_and_words_of_servers_have_no_window() -> None:
 def test_words_of_those_whose_content_is_not_read_are_not_kept() -> None:
     """privacy.never_inspect: nothing of theirs waits in memory, either."""
     p = play()
-    p.session._kit.never_inspect = frozenset({"council"})
+    p.session.kit.never_inspect = frozenset({"council"})
     p.session.context.groups = frozenset({"council"})
     assert said(p, "sec") == []
     assert len(p.world.windows) == 0
@@ -215,7 +215,7 @@ class Awkward(ToyScanner):
 
 def awkward(how: str) -> Play:
     p = play()
-    p.session._kit.rules = Rules(2, Findings(), Awkward(how))
+    p.session.kit.rules = Rules(2, Findings(), Awkward(how))
     return p
 
 

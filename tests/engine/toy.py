@@ -7,8 +7,10 @@ Lines: `HELLO name` (up), `ME name` (down: sign-on), `SAY to text`, `PART g to t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from inspector.classify.probes import classifier
+from inspector.engine.covers import digest_of_texts
 from inspector.engine.kit import ALL, Kit
 from inspector.engine.session import Session
 from inspector.engine.world import World
@@ -22,6 +24,7 @@ from inspector.model import (
     Can,
     Chunk,
     Context,
+    Cover,
     Event,
     FileMode,
     FileOffer,
@@ -46,6 +49,7 @@ from inspector.model import (
     Verdict,
     Way,
 )
+from tests.playbook import START
 
 
 class ToyDecoder(Unreleased):
@@ -241,3 +245,12 @@ def toy_session(
     kit = kit or toy_kit()
     world = World(kit.limits)
     return Session(flow, kit, world, dry=dry, named_im=named_im), world
+
+
+def cover(**more: Any) -> Cover:
+    """A release of ann's words to bob."""
+    given: dict[str, Any] = {
+        "hold": "h1", "reference": "AAAA-BBBB", "protocol": "toy", "sender": "ann",
+        "digest": digest_of_texts((Text("body", "please hold this"),)), "recipients": ("bob",), "until": START + 600,
+        **more}
+    return Cover(**given)

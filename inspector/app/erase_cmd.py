@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from inspector.app.errors import WRONG_USE, UserError
-from inspector.app.events_cmd import pad, when
 from inspector.app.places import load, store_path
+from inspector.app.wording import pad, when
 from inspector.store.lines import rfc3339, shown
 from inspector.store.managing import managed
 from inspector.store.sqlite import Reader, StoreError

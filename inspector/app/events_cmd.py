@@ -6,7 +6,6 @@ import json
 import shutil
 import sys
 import time
-import unicodedata
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,28 +14,15 @@ from typing import Any
 
 from inspector.app.errors import WRONG_USE, UserError
 from inspector.app.places import store_path
+from inspector.app.wording import clip, pad, quoted, reference, when
 from inspector.store.fields import KINDS
 from inspector.store.lines import shown
 from inspector.store.sqlite import Reader, StoreError
 
 ACTIONS = ("pass", "warn", "redact", "hold", "block", "cut")
 FOLLOW_SECONDS = 0.2
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 Line = dict[str, Any]
-
-
-def when(text: str, now: float) -> float:
-    """A time in seconds since the epoch: so long ago (90s, 30m, 1h, 7d, 2w), or a date or time of ISO 8601, UTC where
-    it names no zone. Raises UserError."""
-    number, unit = text[:-1], text[-1:]
-    if unit in _UNITS and number.replace(".", "", 1).isdecimal() and number.isascii():
-        return now - float(number) * _UNITS[unit]
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UserError(f'"{text}" is no time: write 90s, 30m, 1h, 7d, or 2026-11-22T08:00', WRONG_USE) from None
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
 # ------------------------------------------------------------------------------------------------------- events
@@ -243,36 +229,6 @@ def _address(value: Line | None) -> str:
     return shown(f"{ip}:{value['port']}")
 
 
-def quoted(text: str) -> str:
-    """Words of a peer in quotation marks."""
-    return f'"{shown(text)}"'
-
-
-def columns(text: str) -> int:
-    """Columns that a printable text takes on a terminal."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def clip(text: str, width: int) -> str:
-    """The text in at most `width` columns, with an ellipsis when it was longer."""
-    if columns(text) <= width:
-        return text
-    taken = 0
-    for at, letter in enumerate(text):
-        taken += columns(letter)
-        if taken > width - 1:
-            return text[:at] + "…"
-    return text
-
-
-def pad(text: str, width: int) -> str:
-    """The text in exactly `width` columns."""
-    text = clip(text, width)
-    return text + " " * (width - columns(text))
-
-
 # ------------------------------------------------------------------------------------------------------ explain
 
 
@@ -331,12 +287,6 @@ def _with_its_file(reader: Reader, rows: list[bytes]) -> list[bytes]:
         for ident in found:
             more += [one for _, one in reader.about(ident)]
     return sorted(dict.fromkeys((*rows, *more)), key=lambda one: str(json.loads(one)["t"])) if more else rows
-
-
-def reference(text: str) -> str:
-    """A reference as a sender may repeat it, in small letters, without dash, at a sentence's end, as we write it."""
-    letters = text.strip(" .,").replace("-", "").upper()
-    return f"{letters[:4]}-{letters[4:]}"
 
 
 _DID = {

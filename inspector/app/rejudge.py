@@ -26,8 +26,8 @@ from inspector import scan
 from inspector.app.build import Built
 from inspector.app.config import Config
 from inspector.app.errors import UserError
-from inspector.app.events_cmd import quoted, reference, when
 from inspector.app.places import load, store_path
+from inspector.app.wording import quoted, reference, when
 from inspector.model import (
     DOWN,
     UP,

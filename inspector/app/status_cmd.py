@@ -94,7 +94,7 @@ def _session(row: Mapping[str, Any], now: float) -> tuple[str, ...]:
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Lines of a table, each column as wide as its widest cell; cells are shown, not obeyed."""
-    from inspector.app.events_cmd import columns
+    from inspector.app.wording import columns
 
     cells = [tuple(map(shown, row)) for row in rows]
     widths = [max(columns(row[at]) for row in (heads, *cells)) for at in range(len(heads))]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sized
+from typing import Any, Protocol
 
 import msgspec
 import yara  # type: ignore[import-not-found]
@@ -20,9 +20,6 @@ from inspector.model.verdicts import Severity
 from inspector.scan.detectors import SHARDS
 from inspector.scan.filetexts import Words
 from inspector.scan.indicators import HASH_KINDS, Indicator, Table
-
-if TYPE_CHECKING:
-    from inspector.scan.compiling import Built
 
 _YARA = yara.__version__
 
@@ -69,6 +66,28 @@ def pack_rules(
         packs, [memoryview(one) for one in compiled], rows, [memoryview(one) for one in texts], both))
 
 
+class Compiled(Protocol):
+    """What of compiled packs is for files (scan/compiling.py)."""
+
+    @property
+    def packs(self) -> tuple[str, ...]: ...
+
+    @property
+    def shards(self) -> Sized: ...
+
+    @property
+    def index(self) -> memoryview: ...
+
+    @property
+    def dump(self) -> memoryview: ...
+
+    @property
+    def file_rules(self) -> memoryview: ...
+
+    @property
+    def file_key(self) -> bytes: ...
+
+
 class FileRules:
     """The FileRules of model/ports.py."""
 
@@ -80,7 +99,7 @@ class FileRules:
         self.key = key
 
     @classmethod
-    def of(cls, built: Built, limits: Limits) -> FileRules:
+    def of(cls, built: Compiled, limits: Limits) -> FileRules:
         """The part of compiled packs that is for files. It stays where it is: in a mapped file, most often."""
         parts = (_YARA.encode(), msgspec.msgpack.encode(limits), built.file_key, Table(built.index).content)
         key = hashlib.sha256(b"".join(len(part).to_bytes(4, "little") + part for part in parts)).hexdigest()

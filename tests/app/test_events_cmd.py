@@ -13,7 +13,7 @@ import pytest
 
 from inspector.app import events_cmd
 from inspector.app.errors import UserError
-from inspector.app.events_cmd import clip, columns, events_command, explain_command, follow, pad, when
+from inspector.app.events_cmd import events_command, explain_command, follow
 from inspector.store.sqlite import Writer
 from tests.store.rows import T, bare, full, message
 
@@ -103,13 +103,6 @@ def test_no_store_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UserError, match="there is none yet") as fault:
         events_command(_args())
     assert fault.value.exit == 1
-
-
-def test_times() -> None:
-    """So long ago, or a moment; UTC where no zone is named."""
-    assert when("90s", 1000.0) == 910.0
-    assert when("1.5h", 10000.0) == 4600.0
-    assert when("2026-11-22", 0.0) == when("2026-11-22T01:00+01:00", 0.0) == 1795305600.0
 
 
 def test_follow_prints_what_comes_later(store: Writer) -> None:
@@ -269,13 +262,6 @@ def test_explain_of_nothing(store: Writer) -> None:
     with pytest.raises(UserError, match=r'no event, message or reference "x\\x1b"') as fault:
         _explain("x\x1b")
     assert fault.value.exit == 1
-
-
-def test_width_is_counted_in_columns() -> None:
-    """Wide characters take two columns, combining ones none."""
-    assert (columns("漢a"), columns("e\u0301")) == (3, 1)
-    assert clip("漢字漢字", 5) == "漢字…"
-    assert columns(pad("漢字漢字", 5)) == 5 and pad("ab", 4) == "ab  "
 
 
 def test_the_steps_of_a_review_are_told(

@@ -280,10 +280,14 @@ class Front(layer.Layer):
         """A piece of the SOCKS or CONNECT handshake."""
         client = self.context.client
         said = dialog.receive(data)
+        if said.refused:
+            self.dialog = None  # nothing that comes behind it is of interest
+            self.link.hold(client=True, server=False)
+            yield RefusedHook(partial(self.link.host.handshake_refused, self.link, said.refused))
+            self.link.hold(client=False, server=False)
         if said.send:
             yield commands.SendData(client, said.send)
         if said.refused:
-            self.link.host.handshake_refused(self.link, said.refused)
             yield commands.CloseConnection(client)
         elif said.target is not None:
             outcome = yield from self._reach(*said.target)

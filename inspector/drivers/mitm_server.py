@@ -161,8 +161,8 @@ class Counters:
 
     __slots__ = (
         "accepted", "bytes", "client_tls_failed", "ended", "held_overload", "idle_ended", "late", "overload",
-        "refused_clients", "refused_destinations", "scans", "scans_refused", "scans_stuck", "server_tls_failed",
-        "silent_ended", "slow_ended", "spliced", "stalled_ended", "tls_sessions", "unreached",
+        "refused_clients", "refused_destinations", "refused_handshakes", "refused_redirects", "scans", "scans_refused",
+        "scans_stuck", "server_tls_failed", "silent_ended", "slow_ended", "spliced", "stalled_ended", "tls_sessions", "unreached",
     )
 
     def __init__(self) -> None:
@@ -175,7 +175,12 @@ class Counters:
         self.held_overload = 0
         """Sessions that met overload because of the memory they held."""
         self.refused_clients = 0
+        """Connections of who is none of the listener's clients."""
         self.refused_destinations = 0
+        self.refused_handshakes = 0
+        """Connections of who spoke no SOCKS or CONNECT, or none that is served."""
+        self.refused_redirects = 0
+        """Connections to a transparent listener that the firewall had not redirected."""
         self.unreached = 0
         self.late = 0
         """Handshakes that took too long."""
@@ -674,17 +679,12 @@ class Gateway:
         client = address_of(peer)
         if link.leases is not None:
             link.expected = link.leases.claim(int(own[1]), client.ip, now)
-            if link.expected is None:
-                self.leases.unclaimed += 1
-                link.dismiss()
-                return False
-            self.leases.used += 1
         link.since = now
         link.peer = client.ip, client.port
         self.links.add(link)
         self.admission.enter(link, client_of(client.ip))
         self.counters.accepted += 1
-        if self._refused(link, client):
+        if self._refused(link, client, int(own[1])):
             return False
         link.known(connection.Client(
             peername=link.peer, sockname=own[:2], state=ConnectionState.OPEN, timestamp_start=now))
@@ -693,12 +693,13 @@ class Gateway:
         if link.expected is not None:
             target = endpoint(link.expected.address)
             if target is None:
-                link.dismiss()
+                self.leases.refused += 1
+                self._refuse(link, "refused_lease", "what was announced is no address with a port")
                 return False
         elif listener.mode == "transparent":
             link.original = target = self._original(link)
             if target is None:
-                link.dismiss()
+                self._refuse(link, "refused_redirect", "it was not redirected by the firewall")
                 return False
         elif listener.mode == "socks5":
             dialog = SocksDialog()
@@ -708,31 +709,44 @@ class Gateway:
         link.layer = mitm.Front(Context(link.client, mitm.OPTIONS), link, dialog, target)
         return True
 
-    def _refused(self, link: Any, client: Address) -> bool:
-        """Whether the connection is not taken; it is dismissed, once the row that says so is on disk."""
+    def _refused(self, link: Any, client: Address, port: int) -> bool:
+        """Whether the connection, which came to `port` of ours, is not taken."""
         listener: ListenerSettings = link.listener
-        # Who may use a lease is the lease's affair: it may be for somebody behind the server.
-        if link.expected is None and listener.clients and not any(
+        if link.leases is not None:
+            # Who may use a lease is the lease's affair: it may be for somebody behind the server.
+            if link.expected is None:
+                self.leases.unclaimed += 1
+                self._say("lease", f"{client.ip} came to the leased port {port}, where nobody is expected", client.ip)
+                self._refuse(link, "refused_lease", f"nobody is expected at port {port}")
+                return True
+            self.leases.used += 1
+        elif listener.clients and not any(
             ipaddress.ip_address(client.ip) in network for network in listener.clients
         ):
             self.counters.refused_clients += 1
-            self._say("client", f"{client.ip} is not a client of the listener {listener.address}", client.ip)
-            link.dismiss()
+            why = f"{client.ip} is not a client of the listener {listener.address}"
+            self._say("client", why, client.ip)
+            self._refuse(link, "refused_client", why)
             return True
-        why = self.admission.refusal(client_of(client.ip), link.since)
-        if why is not None:
+        overload = self.admission.refusal(client_of(client.ip), link.since)
+        if overload is not None:
             self.counters.overload += 1
-            self._say("overload", f"a session of {client.ip} was refused: {why}")
-            link.leaving = True
-            link.hold(client=True, server=False)
-            self._trouble("overload", client.ip, why, lambda: self._flow(link, None, None, tls=False), link.dismiss)
+            self._say("overload", f"a session of {client.ip} was refused: {overload}")
+            self._refuse(link, "overload", overload)
             return True
         return False
+
+    def _refuse(self, link: Any, name: str, detail: str) -> None:
+        """Do not take a connection: it is kept open, unread, until the row that says so is on disk (Troubles)."""
+        link.leaving = True
+        link.hold(client=True, server=False)
+        self._trouble(name, link.peer[0], detail, lambda: self._flow(link, None, None, tls=False), link.dismiss)
 
     def _original(self, link: Any) -> tuple[str, int] | None:
         try:
             return original_destination(link.info("socket"))
         except OSError:
+            self.counters.refused_redirects += 1
             self._say("original", f"a connection to {link.listener.address} was not redirected by the firewall")
             return None
 
@@ -922,9 +936,14 @@ class Gateway:
         self._say("unreached", f"the server {where} cannot be reached: {detail or outcome}", where)
         self._trouble("unreached", flow.client.ip, f"{where}: {detail or outcome}", lambda: flow, then)
 
-    def handshake_refused(self, link: Any, why: str) -> None:
-        """A client spoke no valid SOCKS or CONNECT."""
-        self._say("handshake", f"{address_of(link.peer).ip} at the listener {link.listener.address}: {why}")
+    def handshake_refused(self, link: Any, why: str, then: Callable[[], None]) -> None:
+        """A client spoke no valid SOCKS or CONNECT. `then`: it may be told."""
+        self.counters.refused_handshakes += 1
+        link.leaving = True
+        link.limit(None)  # what it waits for now has a limit of its own
+        client = address_of(link.peer).ip
+        self._say("handshake", f"{client} at the listener {link.listener.address}: {why}")
+        self._trouble("refused_handshake", client, why, lambda: self._flow(link, None, None, tls=False), then)
 
     def leave_alone(self, link: Any, context: Context) -> str | None:
         """Why this TLS is passed on unread; None: it is opened."""

@@ -181,7 +181,8 @@ KINDS: dict[str, tuple[Field, ...]] = {
     ),
     "trouble": (
         Field("name", "text", "malformed, gap, unclassified, overload, undecryptable, scanner_failed, store_failed, "
-              "internal, injection, worker_died …"),
+              "internal, injection, worker_died, session_lost; of connections that were refused: refused_client, "
+              "refused_handshake, refused_lease, refused_redirect, refused_destination, unreached, timeout …"),
         Field("detail", "text", "one sentence"), Field("protocol", "text", "protocol name"),
         Field("way", "way", "up or down"), Field("did", "action", "what was done, by the policy's `on_trouble`"),
         Field("user", "text", "the user of this session"), Field("listener", "text", "the listener"),

@@ -162,7 +162,8 @@ class Counters:
     __slots__ = (
         "accepted", "bytes", "client_tls_failed", "ended", "held_overload", "idle_ended", "late", "overload",
         "refused_clients", "refused_destinations", "refused_handshakes", "refused_redirects", "scans", "scans_refused",
-        "scans_stuck", "server_tls_failed", "silent_ended", "slow_ended", "spliced", "stalled_ended", "tls_sessions", "unreached",
+        "scans_stuck", "server_tls_failed", "silent_ended", "slow_ended", "spliced", "stalled_ended", "tls_sessions",
+        "unreached",
     )
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ import msgspec
 
 from inspector.engine import rows, windows
 from inspector.engine.coded import Coded
-from inspector.engine.covers import digest_of
+from inspector.engine.covers import bare, digest_of
 from inspector.engine.files import FileDesk, named_file
 from inspector.engine.holding import NOTICE_FILE_HOLD, NOTICE_HOLD, Holding
 from inspector.engine.items import Group, Item
@@ -121,6 +121,7 @@ class Session:
     """One flow. `step` takes one input and returns the finished list of its effects."""
 
     __slots__ = (
+        "_account",
         "_away",
         "_bytes",
         "_closed",
@@ -188,6 +189,8 @@ class Session:
         self._late = [0, 0]
         """Bytes per way that had left before the protocol was recognised."""
         self._signed = False
+        self._account: str | None = None
+        """Who writes here, in whichever of his sessions, if he has proved it."""
         self._closed = [False, False]
         self._finished = [False, False]
         self._ended = False
@@ -408,6 +411,7 @@ class Session:
         expected = self.flow.expected
         if expected is not None and spec.parent is not None:
             context.user, context.identity = expected.by, expected.identity
+            self._account = windows.account_of(expected.by, expected.identity)
         self.enter(self.kit.rules)
         self._tally = world.tally(spec.name)
         self._tally.sessions += 1
@@ -653,6 +657,7 @@ class Session:
             world.signed_off(context.user, self.flow.id, until, at)
         context.user = event.user
         context.identity = event.identity
+        self._account = windows.account_of(event.user, event.identity)
         world.signed_on(event.user, self.flow.id, until, at)
         self.enter(rules)
 
@@ -676,14 +681,14 @@ class Session:
         return msgspec.structs.replace(event, copy="leg")
 
     def _writer(self, event: Message, way: Way) -> str:
-        """Who writes: the authenticated user, else what the wire or the address says."""
-        context = self.context
+        """Who writes: the authenticated account, else what the wire or the address says."""
         if way is UP:
-            user, sender = context.user, event.sender
-            if sender and user and sender != user and (own := sender.partition("/")[0].lower()).endswith(f"@{user}"):
+            user, sender = self.context.user, event.sender
+            if sender and user and sender != user and (own := bare(sender)).endswith(f"@{user}"):
                 return own  # a server speaks for its people: each of them writes for himself
-            return user if user and context.identity == "authenticated" else self.flow.client.ip
-        return event.sender or ""
+            return self._account or self.flow.client.ip
+        # In a room what looks like a resource is somebody's name there.
+        return (event.sender or "") if event.in_room else bare(event.sender)
 
     def _joined(
         self, event: Message, findings: tuple[Finding, ...], way: Way, at: float, world: World, rules: Rules,
@@ -713,7 +718,7 @@ class Session:
         if window is None:
             window = deque()
         world.windows.put(key, window, at + limits.window_seconds)
-        windows.remember(window, windows.Piece(at, text, event.id or f"{at:.3f}"), limits)
+        windows.remember(window, windows.piece(event, at, text), limits)
 
     def _logged(self, event: Event) -> bool:
         """Whether an event that passes has rows of its own."""

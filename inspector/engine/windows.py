@@ -17,7 +17,8 @@ from collections import deque
 
 import msgspec
 
-from inspector.model import Finding, Limits, Message, Rules, Text, Way
+from inspector.engine.covers import bare
+from inspector.model import Finding, Identity, Limits, Message, Rules, Text, Way
 
 _PART = "window"
 _GLUES = ("", " ")
@@ -35,6 +36,8 @@ _DIGIT_LETTERS = frozenset(
 _ENDING = 8
 """Characters at the end of a long text that tell whether something goes on behind it."""
 _KINDS = frozenset(("chat", "action", "notice"))
+_NAME = 128
+"""Characters by which the log names a piece: an id on the wire may be as long as the message may."""
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
@@ -55,6 +58,16 @@ def key_of(event: Message, protocol: str | None, way: Way, writer: str) -> int |
         return None
     place = event.conversation or (event.recipients[0] if event.recipients else "")
     return hash((protocol, way, writer, place))
+
+
+def account_of(user: str | None, identity: Identity | None) -> str | None:
+    """Who writes, whichever of his devices he is at; None: he has not proved who he is."""
+    return bare(user) or None if identity == "authenticated" else None
+
+
+def piece(event: Message, at: float, text: str) -> Piece:
+    """A piece as it is remembered."""
+    return Piece(at, text, event.id[:_NAME] if event.id else f"{at:.3f}")
 
 
 def words(event: Message) -> str:

@@ -12,6 +12,7 @@ from inspector.engine import windows
 from inspector.engine.windows import key_of, words
 from inspector.engine.world import World
 from inspector.model import (
+    DOWN,
     UP,
     Action,
     Address,
@@ -44,14 +45,14 @@ class Findings(ToyPolicy):
         return super().decide(event, context, way, at, findings)
 
 
-def play(limits: Limits | None = None, world: World | None = None, port: int = 1111) -> Play:
+def play(limits: Limits | None = None, world: World | None = None, port: int = 1111, user: str = "ann") -> Play:
     kit = toy_kit(Findings(), limits=limits)
     session, own = toy_session(kit, flow=msgspec.structs.replace(FLOW, client=Address("10.0.0.1", port), id=f"f{port}"))
     p = Play(session, world or own)
     p >> up(b"HELLO x\n") << sent_up(b"HELLO x\n")
-    p >> down(b"ME ann\n")
+    p >> down(f"ME {user}\n".encode())
     p.last = [e for e in p.last if not isinstance(e, Note)]
-    p << sent_down(b"ME ann\n")
+    p << sent_down(f"ME {user}\n".encode())
     return p
 
 
@@ -110,6 +111,34 @@ def test_pieces_of_two_sessions_of_one_writer_are_one_thing() -> None:
     assert said(first, "sec") == []
     second = play(world=first.world, port=2222)
     assert said(second, "ret:") != []
+
+
+def test_pieces_from_two_devices_of_one_account_are_one_thing() -> None:
+    """An XMPP user's name has the device in it; who he is has not."""
+    first = play(user="Ann@a.example/phone")
+    assert said(first, "sec") == []
+    second = play(world=first.world, port=2222, user="ann@a.example/desk")
+    assert said(second, "ret:") != []
+    third = play(world=first.world, port=3333, user="eve@a.example/desk")
+    assert said(third, "ret:") == []
+
+
+def test_who_writes_to_us_is_one_whatever_device_he_is_at() -> None:
+    """Coming down, too; in a room those are other people."""
+    session = play().session
+
+    def writer(sender: str, *, in_room: bool = False) -> str:
+        return session._writer(Message(sender=sender, in_room=in_room), DOWN)
+
+    assert writer("bob@b.example/one") == writer("Bob@b.example/two") == "bob@b.example"
+    assert writer("room@b.example/bob", in_room=True) != writer("room@b.example/carol", in_room=True)
+
+
+def test_a_piece_is_remembered_by_a_short_name() -> None:
+    """An id on the wire may be as long as a stanza: 20,000 windows of 8 such would be all memory."""
+    assert len(windows.piece(Message(id="x" * 100_000), START, "sec").name) == 128
+    assert windows.piece(Message(id="m1"), START, "sec").name == "m1"
+    assert windows.piece(Message(), START, "sec").name == f"{START:.3f}"
 
 
 @pytest.mark.parametrize(("limits", "gap"), [

@@ -32,7 +32,8 @@ from inspector.model import (
 
 
 class Owner(Protocol):
-    """A session, as its parts see it. They work with its queues, rows and counts; `Session` is the only one."""
+    """A session, as its parts see it. They work with its queues, rows and counts. `Session` is the only one, and says
+    what each of these does."""
 
     flow: Flow
     context: Context

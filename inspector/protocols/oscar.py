@@ -72,9 +72,9 @@ from inspector.model import (
     Way,
     expect_key,
 )
-from inspector.wire import markup
-from inspector.wire.htmltext import otherwise
-from inspector.wire.patterns import CYRILLIC_1251, HTML_TAG
+from inspector.wire import htmltext, markup
+from inspector.wire.htmltext import UTF16, decode, encode, otherwise, scalars
+from inspector.wire.patterns import HTML_TAG
 from inspector.wire.tlv import Change, Length, Tlv, first, pack, rewrite, string8, string16, walk, walk_counted
 
 _FLAP = struct.Struct(">BBHH")
@@ -138,10 +138,6 @@ _ONCE = frozenset({0x02, 0x03, 0x04, 0x05, 0x0A, 0x0D, 0x10, 0x16, 0x17, 0x2711,
 charset."""
 _UTF8_GUID = b"{0946134E-"
 _RTF_GUID = b"{97B12751-"
-_SCHEMES = {
-    "?OTR": "otr", "-----BEGIN PGP MESSAGE": "openpgp", "*** Encrypted": "pidgin-encryption",
-    "Content-Type: application/pkcs7-mime": "secureim",
-}
 _ICQ_STATES = ((0x0001, "away"), (0x0002, "dnd"), (0x0004, "away"), (0x0010, "busy"), (0x0020, "free_for_chat"))
 _TYPING = {0: "active", 1: "paused", 2: "composing", 0x0F: "gone"}
 _FIELD = 0xFE
@@ -151,49 +147,8 @@ _FIELD = 0xFE
 # -- texts in their charsets
 
 
-def decode(data: bytes, charset: int, icq: bool) -> tuple[str, str]:
-    """(text, codec) of a text labelled with a charset (sheet 7.2); encoding it again gives `data`.
-
-    0 ASCII, 2 UTF-16BE (`data` of even length), 3 Latin-1, 0x0D UTF-8. Labels lie: what is not what they say is read as
-    what the users of that time had: Windows-1251 for Russian words between ICQ numbers, else Windows-1252.
-    """
-    if charset == 2:
-        return data.decode("utf-16-be", "surrogatepass"), "utf-16-be"
-    if data.isascii():
-        return data.decode("ascii"), "ascii"
-    if charset != 3:
-        try:
-            return data.decode(), "utf-8"
-        except UnicodeDecodeError:
-            pass
-    if icq and CYRILLIC_1251.search(data):
-        try:
-            return data.decode("cp1251"), "cp1251"
-        except UnicodeDecodeError:
-            pass
-    try:
-        return data.decode("cp1252"), "cp1252"
-    except UnicodeDecodeError:
-        return data.decode("latin-1"), "latin-1"
-
-
 def _decoded(data: bytes, codec: str) -> str:
-    return data.decode(codec, "surrogatepass" if codec == "utf-16-be" else "strict")
-
-
-def _encoded(text: str, codec: str) -> bytes:
-    return text.encode(codec, "surrogatepass" if codec == "utf-16-be" else "replace")
-
-
-def clean(text: str) -> str:
-    """The text with lone surrogates as U+FFFD: what may leave this module."""
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
-    return text
+    return data.decode(codec, "surrogatepass" if codec == UTF16 else "strict")
 
 
 _CHARSETS = {"unicode-2-0": 2, "utf-16be": 2, "iso-8859-1": 3, "utf-8": 0x0D, "us-ascii": 0}
@@ -211,7 +166,7 @@ def name_of(data: bytes) -> str:
         name = data.decode()
     except UnicodeDecodeError:
         name = data.decode("latin-1")
-    return clean("".join(name.split()).lower().replace("\0", ""))
+    return scalars("".join(name.split()).lower().replace("\0", ""))
 
 
 class _Piece(msgspec.Struct, frozen=True, gc=False):
@@ -332,7 +287,7 @@ class _Case:
         raw = self.raw
         if not any(byte > 32 for byte in raw[at:end]):
             return (), ()
-        words = clean(decode(raw[start:end], 0, False)[0])
+        words = scalars(decode(raw[start:end], 0, False)[0])
         words = "".join(char if char.isprintable() else " " for char in words).strip()
         return ((Text("data", words, None, False),), (None,)) if words else ((), ())
 
@@ -358,11 +313,11 @@ def _texts(
 ) -> tuple[tuple[Text, ...], tuple[_Place | None, ...]]:
     """The texts of joined pieces: what is shown, where links lead, what stands in unknown tags."""
     other = markup.rich(text) if text[:5] == "{\\rtf" else otherwise(text, pieces[0].codec)
-    more: tuple[Text, ...] = () if not other else (Text(part, clean(other), None, False),)
+    more: tuple[Text, ...] = () if not other else (Text(part, scalars(other), None, False),)
     if not is_html:
-        plain = clean(text if "\0" not in text else text.replace("\0", ""))
+        plain = scalars(text if "\0" not in text else text.replace("\0", ""))
         return ((Text(part, plain), *more), (_Place(pieces), *(None for _ in more))) if plain else ((), ())
-    plain = clean(markup.shown(text))
+    plain = scalars(markup.shown(text))
     texts: list[Text] = []
     places: list[_Place | None] = []
     if plain:
@@ -371,17 +326,17 @@ def _texts(
     if "<" in text:
         if "=" in text:
             for start, end in markup.links(text, LINKS):
-                value = clean(markup.references(text[start:end]))
+                value = scalars(markup.references(text[start:end]))
                 if value:
                     texts.append(Text("url", value))
                     places.append(_Place(pieces, "value", (start, end)))
-        hidden = clean(markup.hidden(text)).replace("\0", "")
+        hidden = scalars(markup.hidden(text)).replace("\0", "")
         if hidden:
             texts.append(Text("markup", hidden, None, False))
             places.append(None)
         strict = markup.strict(text)
         if strict:
-            texts.append(Text("markup", clean(strict), None, False))
+            texts.append(Text("markup", scalars(strict), None, False))
             places.append(None)
     return (*texts, *more), (*places, *(None for _ in more))
 
@@ -408,15 +363,12 @@ class _Words:
         return tuple(texts), tuple(places)
 
 
-_SCHEME_STARTS = tuple(_SCHEMES)
-
-
 def _written(text: str, texts: Sequence[Text]) -> str | None:
     """An HTML text as the wire has it, where taking its tags out is not all that was done to show it."""
     if not texts or texts[0].part != "body":
         return None
     plain = texts[0].plain
-    text = clean(text)
+    text = scalars(text)
     bare = HTML_TAG.sub("", text)
     for reference, char in _REFERENCES:
         bare = bare.replace(reference, char)
@@ -424,16 +376,6 @@ def _written(text: str, texts: Sequence[Text]) -> str | None:
 
 
 _REFERENCES = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&#39;", "'"), ("&amp;", "&"))
-
-
-def _encryption(plain: str) -> Encryption:
-    """Whether a text is a cipher's."""
-    if not plain.startswith(_SCHEME_STARTS):
-        return CLEAR
-    for start, scheme in _SCHEMES.items():
-        if plain.startswith(start):
-            return Encryption("metadata", scheme)
-    return CLEAR
 
 
 _RAW = object()
@@ -936,7 +878,7 @@ class OscarDecoder(Unreleased):
         if raw[start + 5] == 2 and not raw[start + 4]:
             if len(data) & 1 or (data.isascii() and b"\0" not in data) or data[1::2].count(0) > 3:
                 return None
-            text = clean(data.decode("utf-16-be", "surrogatepass"))
+            text = scalars(data.decode("utf-16-be", "surrogatepass"))
         elif data.isascii():
             text = data.decode("ascii")
             if not text.isprintable():
@@ -955,7 +897,7 @@ class OscarDecoder(Unreleased):
         self._talking = True
         return Frame(way, at, raw, _OUT_KIND if way is UP else _IN_KIND, (Message(
             sender=peer[1], recipients=peer[2], conversation=peer[0], texts=(Text("body", plain),),
-            id=raw[16:24].hex(), encryption=_encryption(plain),
+            id=raw[16:24].hex(), encryption=htmltext.encryption(plain),
         ),))
 
     def _meet(self, way: Way, wire: bytes) -> _Peer:
@@ -1079,7 +1021,7 @@ class OscarDecoder(Unreleased):
         if not blocks:
             return
         texts, places = words.few()
-        encryption = _encryption(texts[0].plain) if texts else CLEAR
+        encryption = htmltext.encryption(texts[0].plain) if texts else CLEAR
         case.add(Message(
             kind=kind, sender=who.sender, recipients=who.recipients, conversation=who.peer, texts=texts,
             id=cookie.hex(), encryption=encryption, sent_at=sent_at, written=written,
@@ -1164,7 +1106,7 @@ class OscarDecoder(Unreleased):
         if data is None or name == "icon":
             return ()
         if name != "contacts":
-            text = clean(decode(case.raw[data[0]:data[1]], 0, False)[0]).replace("\0", " ").strip()
+            text = scalars(decode(case.raw[data[0]:data[1]], 0, False)[0]).replace("\0", " ").strip()
             return (Text("data", text, None, False),) if text else ()
         names: list[str] = []
         at = data[0]
@@ -1251,8 +1193,8 @@ class OscarDecoder(Unreleased):
             end = data[1] if end < 0 else end
             name = decode(raw[start:end], 0, False)[0]
             rest = [decode(raw[end:data[1]], 0, False)[0]]
-        name = clean(name).replace("\1", "/")
-        words = " ".join(" ".join(clean(part).replace("\0", " ") for part in rest).split(" ")).strip()
+        name = scalars(name).replace("\1", "/")
+        words = " ".join(" ".join(scalars(part).replace("\0", " ") for part in rest).split(" ")).strip()
         if not words or words.replace(" ", "") == name.replace(" ", ""):
             return name, size, ()
         return name, size, (Text("data", words, None, False),)
@@ -1329,7 +1271,7 @@ class OscarDecoder(Unreleased):
         charset = 0x0D if _UTF8_GUID in tail[:64].upper() else 0
         if type_ == 0x1A or any(plugin):
             texts, places = case.field(begin, end, lengths, "body", charset, True)
-            words = clean(decode(tail, 0, True)[0])
+            words = scalars(decode(tail, 0, True)[0])
             words = "".join(c if c.isprintable() or c in "\r\n\t" else " " for c in words).strip()
             if words:
                 texts, places = (*texts, Text("data", words, None, False)), (*places, None)
@@ -1404,7 +1346,7 @@ class OscarDecoder(Unreleased):
         kind: Kind = "auto_response" if away or answer or flags & 0x03 == 0x03 else "chat"
         case.add(Message(
             kind=kind, sender=who.sender, recipients=who.recipients, conversation=who.peer, texts=texts,
-            id=cookie.hex(), encryption=_encryption(texts[0].plain) if texts else CLEAR, sent_at=sent_at,
+            id=cookie.hex(), encryption=htmltext.encryption(texts[0].plain) if texts else CLEAR, sent_at=sent_at,
             answerable=kind == "chat",
         ), places, how if kind == "chat" or how != "drop" else "strip" if answer else "drop")
 
@@ -1416,7 +1358,7 @@ class OscarDecoder(Unreleased):
         if at + 6 <= stop:
             length = _L16.unpack_from(raw, at + 4)[0]
             if length and at + 6 + length + 4 <= stop:
-                name = clean(decode(raw[at + 6:at + 6 + length], 0, True)[0]).rstrip("\0")
+                name = scalars(decode(raw[at + 6:at + 6 + length], 0, True)[0]).rstrip("\0")
                 size = _L32.unpack_from(raw, at + 6 + length)[0]
         texts, places = words.few()
         if not name:
@@ -1511,7 +1453,7 @@ class OscarDecoder(Unreleased):
         room = self._room
         case.add(Message(
             kind=kind, sender=sender, recipients=(room,) if room else (), conversation=room, texts=texts,
-            id=cookie.hex(), copy=copy, encryption=_encryption(texts[0].plain) if texts else CLEAR,
+            id=cookie.hex(), copy=copy, encryption=htmltext.encryption(texts[0].plain) if texts else CLEAR,
             answerable=kind != "auto_response", written=written,
         ), places)
 
@@ -1803,7 +1745,7 @@ class OscarDecoder(Unreleased):
 
     def _sms(self, case: _Case, at: int, end: int) -> None:
         """A short message to a telephone: XML, with its number and its text."""
-        xml = clean(decode(case.raw[at:end], 0, True)[0])
+        xml = scalars(decode(case.raw[at:end], 0, True)[0])
         xml = xml[max(xml.find("<icq_sms_message"), 0):]
         to, text = _element(xml, "destination"), _element(xml, "text")
         whole = "".join(c if c.isprintable() or c in "\r\n\t" else " " for c in xml).strip()
@@ -2207,7 +2149,7 @@ class _Who(msgspec.Struct, frozen=True, gc=False):
 
 def _words(data: bytes) -> str:
     """A name that is shown."""
-    return clean(decode(data, 0, False)[0]).replace("\0", "")
+    return scalars(decode(data, 0, False)[0]).replace("\0", "")
 
 
 def _element(xml: str, name: str) -> str:
@@ -2280,7 +2222,7 @@ def _starred(raw: bytes, pieces: tuple[_Piece, ...], spans: list[tuple[int, int]
         new = "".join(chars[at:at + len(text)])
         at += len(text)
         if new != text:
-            changes.append((piece.start, piece.end, _encoded(new, piece.codec), piece.lengths))
+            changes.append((piece.start, piece.end, encode(new, piece.codec), piece.lengths))
     return changes
 
 
@@ -2296,7 +2238,7 @@ def _replaced(pieces: tuple[_Piece, ...], words: str) -> list[Change]:
         if not new.isascii() and piece.charset >= 0 and codec != "utf-16-be":
             codec = "utf-16-be"
             changes.append((piece.charset, piece.charset + 2, b"\0\2", ()))
-        changes.append((piece.start, piece.end, _encoded(new, codec), piece.lengths))
+        changes.append((piece.start, piece.end, encode(new, codec), piece.lengths))
     return changes
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from inspector.model import CLEAR, Encryption, Span, Text
 from inspector.wire import markup
-from inspector.wire.patterns import HTML_TAG
+from inspector.wire.patterns import CYRILLIC_1251, HTML_TAG
 
 LINKS = 32
 """Links of one text that are told."""
@@ -27,14 +27,21 @@ _SCHEMES = (
 _SCHEME_STARTS = tuple(start for start, _ in _SCHEMES)
 
 
-def decode(data: bytes, charset: int) -> tuple[str, str]:
-    """(text, codec) of bytes labelled 0 ASCII, 2 UTF-16BE, 3 Latin-1 or 0x0D UTF-8 (OSCAR sheet, section 7.2).
+def decode(data: bytes, charset: int, icq: bool = False) -> tuple[str, str]:
+    """(text, codec) of bytes labelled 0 ASCII, 2 UTF-16BE, 3 Latin-1 or 0x0D UTF-8 (OSCAR sheet, section 7.2);
+    encoding it again gives `data`, but for a byte too many of UTF-16, which is left out.
 
-    A byte too many of UTF-16 is left out. Labels lie: what is not what it says is UTF-8, else Windows-1252.
+    Labels lie: what is not what it says is read as what the users of that time had: UTF-8, `icq` (between ICQ numbers)
+    Windows-1251 for Russian words, else Windows-1252.
     """
     if charset == 2:
         return data[:len(data) & ~1].decode(UTF16, "surrogatepass"), UTF16
-    for codec in ("ascii", "cp1252") if charset == 3 else ("ascii", "utf-8", "cp1252"):
+    if data.isascii():
+        return data.decode("ascii"), "ascii"
+    codecs = ("cp1252",) if charset == 3 else ("utf-8", "cp1252")
+    if icq and CYRILLIC_1251.search(data):
+        codecs = (*codecs[:-1], "cp1251", "cp1252")
+    for codec in codecs:
         try:
             return data.decode(codec), codec
         except UnicodeDecodeError:
@@ -96,8 +103,11 @@ def encode(text: str, codec: str) -> bytes:
 
 def clean(text: str) -> str:
     """The text without NUL and with lone surrogates as U+FFFD: what may be shown and kept."""
-    if "\0" in text:
-        text = text.replace("\0", "")
+    return scalars(text.replace("\0", "") if "\0" in text else text)
+
+
+def scalars(text: str) -> str:
+    """The text with lone surrogates as U+FFFD: what UTF-8 can say."""
     if text.isascii():
         return text
     try:

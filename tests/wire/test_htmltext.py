@@ -25,11 +25,17 @@ def test_texts_are_read_by_label_and_by_what_they_are(data: bytes, charset: int,
     assert htmltext.decode(data, charset)[0] == text
 
 
-@given(st.binary(max_size=40), st.sampled_from((0, 2, 3, 0x0D, 9)))
-def test_decoding_is_undone_by_encoding(data: bytes, charset: int) -> None:
-    """What was decoded is written back as the same bytes."""
-    text, codec = htmltext.decode(data, charset)
+@given(st.binary(max_size=60), st.sampled_from((0, 2, 3, 0x0D, 9, 0x1234)), st.booleans())
+def test_decoding_is_undone_by_encoding(data: bytes, charset: int, icq: bool) -> None:
+    """What was decoded is written back as the same bytes: a mask changes only what it covers."""
+    text, codec = htmltext.decode(data, charset, icq)
     assert htmltext.encode(text, codec) == (data[:len(data) & ~1] if charset == 2 else data)
+
+
+@pytest.mark.parametrize(("charset", "icq", "text"), [(0, True, "привет"), (3, True, "привет"), (0, False, "ïðèâåò")])
+def test_russian_between_icq_numbers_is_windows_1251(charset: int, icq: bool, text: str) -> None:
+    """Elsewhere the same bytes are Western letters."""
+    assert htmltext.decode("привет".encode("cp1251"), charset, icq)[0] == text
 
 
 def test_what_is_shown_leads_and_hides_is_told() -> None:
@@ -45,6 +51,7 @@ def test_lone_surrogates_and_nul_do_not_leave() -> None:
     """A lone surrogate would make the log fail; NUL is shown by nobody."""
     assert htmltext.clean("a\ud800b\0") == "a\ufffdb"
     assert htmltext.clean("a\0b") == "ab"
+    assert htmltext.scalars("a\ud800b\0") == "a\ufffdb\0"
     assert htmltext.texts("\ud800")[0][0].plain == "\ufffd"
 
 

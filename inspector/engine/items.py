@@ -11,8 +11,8 @@ class Item:
     """A frame that waits."""
 
     __slots__ = (
-        "deadline", "file", "findings", "frame", "group", "kept", "left", "rules", "scans", "signing", "solid",
-        "trouble", "verdicts",
+        "deadline", "file", "findings", "frame", "group", "hears", "kept", "left", "rules", "scans", "signing",
+        "solid", "trouble", "verdicts",
     )
 
     def __init__(self, frame: Frame, rules: Rules, left: int) -> None:
@@ -32,6 +32,8 @@ class Item:
         """Ids of durable notes not yet on disk."""
         self.signing = False
         """Waits for the user's sign-on."""
+        self.hears = False
+        """A sign-on that waits for what other workers have to tell of its account."""
         self.solid = False
         """Nothing of it can be masked: content of a file goes with it."""
         self.deadline: float | None = None

@@ -111,6 +111,8 @@ NOTICE_FAILED = "Your message was not delivered: it could not be checked. Refere
 _NOTHING = Can()
 _NAME = 3071
 """Characters of the longest name of a person or conversation that the world keeps: a JID's (RFC 7622 3.1)."""
+_HEAR_SECONDS = 0.002
+"""After so long it is looked again whether other workers have told what an account wrote there."""
 _FULL_SECONDS = 0.05
 """After so long it is looked again whether a full queue has room for more of a compressed read."""
 _PASSED = (PASSED,)
@@ -121,38 +123,10 @@ class Session:
     """One flow. `step` takes one input and returns the finished list of its effects."""
 
     __slots__ = (
-        "_account",
-        "_away",
-        "_bytes",
-        "_closed",
-        "_coded",
-        "_decoder",
-        "_desk",
-        "_ended",
-        "_finished",
-        "_groups",
-        "_guess",
-        "_holding",
-        "_ids",
-        "_late",
-        "_leasing",
-        "_n",
-        "_named_im",
-        "_offered",
-        "_paths",
-        "_probe",
-        "_queued",
-        "_queues",
-        "_signed",
-        "_state",
-        "_tally",
-        "_told",
-        "_wake",
-        "context",
-        "dry",
-        "flow",
-        "kit",
-        "spec",
+        "_account", "_away", "_bytes", "_closed", "_coded", "_decoder", "_desk", "_ended", "_finished", "_groups",
+        "_guess", "_hearing", "_holding", "_ids", "_late", "_leasing", "_n", "_named_im", "_offered", "_paths",
+        "_probe", "_queued", "_queues", "_shared", "_signed", "_state", "_tally", "_told", "_wake", "context", "dry",
+        "flow", "kit", "spec",
     )
 
     def __init__(
@@ -191,6 +165,10 @@ class Session:
         self._signed = False
         self._account: str | None = None
         """Who writes here, in whichever of his sessions, if he has proved it."""
+        self._shared: str | None = None
+        """The account whose session this is to other workers."""
+        self._hearing = False
+        """A sign-on waits for what other workers have to tell."""
         self._closed = [False, False]
         self._finished = [False, False]
         self._ended = False
@@ -659,7 +637,45 @@ class Session:
         context.identity = event.identity
         self._account = windows.account_of(event.user, event.identity)
         world.signed_on(event.user, self.flow.id, until, at)
+        self._share(self._account, at, world)
         self.enter(rules)
+
+    def _share(self, account: str | None, at: float, world: World) -> None:
+        """Whose session this is to other workers, from now on."""
+        neighbours = world.neighbours
+        if neighbours is None or self._shared == account:
+            return
+        if self._shared is not None:
+            neighbours.signed_off(self._shared, at)
+        self._shared = account
+        if account is not None:
+            neighbours.signed_on(account, at)
+
+    def _hears(self, item: Item, at: float, world: World, out: list[Effect]) -> bool:
+        """Whether a sign-on waits: what the account has just written through other workers is not all known here, and
+        nothing of his leaves before he is signed on."""
+        neighbours = world.neighbours
+        if neighbours is None or self.dry:
+            return False
+        for event in item.frame.events:
+            if type(event) is SignOn and (account := windows.account_of(event.user, event.identity)) is not None:
+                self._share(account, at, world)
+                if neighbours.waits(account, at):
+                    item.hears = self._hearing = True
+                    self.wake_at(at + _HEAR_SECONDS, out)
+                    return True
+        return False
+
+    def _hear(self, at: float, world: World, out: list[Effect]) -> None:
+        """Look whether what sign-ons wait for is there."""
+        self._hearing = False
+        for way in (UP, DOWN):
+            for item in tuple(self._queues[way] or ()):
+                if item.hears and self._state == DECODING:
+                    item.hears = False
+                    self._scan(item, at, world, out)
+            if self._state == DECODING:
+                self.pump(way, world, out, at)
 
     def _marked(self, event: Event, way: Way, at: float, world: World) -> Event:
         """The second leg of a message that crossed the gateway going up already is a copy of it (design section 5)."""
@@ -699,6 +715,11 @@ class Session:
         if len(text) > limits.window_piece_chars or not windows.telling(text):
             return findings
         key = windows.key_of(event, self.context.protocol, way, self._writer(event, way))
+        neighbours = world.neighbours
+        if neighbours is not None and key is not None and not self.unread() and (
+            (account := self._account) is not None and account in neighbours.accounts
+        ):
+            neighbours.announce(account, key, windows.piece(event, at, text))
         window = world.windows.get(key, at) if key is not None else None
         if not window or self.unread():
             return findings
@@ -714,11 +735,26 @@ class Session:
         key = windows.key_of(event, self.context.protocol, way, self._writer(event, way))
         if key is None:
             return
-        window = world.windows.get(key, at)
+        window, piece = world.windows.get(key, at), windows.piece(event, at, text)
+        neighbours, account = world.neighbours, self._account
+        if neighbours is not None and account is not None:
+            if window is None:
+                neighbours.begun(account, key, at)
+            if account in neighbours.accounts:
+                neighbours.delivered(account, key, piece)
         if window is None:
             window = deque()
         world.windows.put(key, window, at + limits.window_seconds)
-        windows.remember(window, windows.piece(event, at, text), limits)
+        windows.remember(window, piece, limits)
+
+    def _forget(self, event: Message, way: Way, at: float, world: World) -> None:
+        """A text that is not delivered may have been announced to other workers as a piece."""
+        neighbours, account = world.neighbours, self._account
+        if neighbours is None or account is None or account not in neighbours.accounts:
+            return
+        key = windows.key_of(event, self.context.protocol, way, self._writer(event, way))
+        if key is not None:
+            neighbours.refused(account, key, windows.piece(event, at, windows.words(event)))
 
     def _logged(self, event: Event) -> bool:
         """Whether an event that passes has rows of its own."""
@@ -750,6 +786,8 @@ class Session:
 
     def _scan(self, item: Item, at: float, world: World, out: list[Effect]) -> None:
         frame, rules = item.frame, item.rules
+        if self._hears(item, at, world, out):
+            return
         if self.context.policy is not rules.policy:
             self.enter(rules)
         for index, event in enumerate(frame.events):
@@ -822,8 +860,12 @@ class Session:
         if frame.stays:
             done = [Action.REDACT if action in (Action.BLOCK, Action.HOLD) else action for action in done]
         for (event, _, _), action in zip(judged_all, done, strict=True):
-            if type(event) is Message and action < Action.REDACT:
+            if type(event) is not Message:
+                continue
+            if action < Action.REDACT:
                 self._remember(event, way, frame.at, world)
+            else:
+                self._forget(event, way, frame.at, world)
         for index in tuple(covers):
             if done[index] < Action.HOLD:
                 # Of what its writer had to send again, that is its delivery.
@@ -1427,6 +1469,8 @@ class Session:
 
     def _woke(self, at: float, world: World, out: list[Effect]) -> None:
         self._wake = None
+        if self._hearing and self._state == DECODING:
+            self._hear(at, world, out)
         probe = self._probe
         if self._state == PROBING and probe is not None and not probe.released:
             if probe.until is not None and probe.until <= at:
@@ -1680,6 +1724,7 @@ class Session:
             self._desk = None
         if self.context.user is not None and (self.spec is None or self.spec.parent is None):
             world.signed_off(self.context.user, self.flow.id, at + self.kit.limits.idle_seconds, at)
+        self._share(None, at, world)
         out.append(Note(0, self.flow_row(at)))
         self._state = OVER
         self._decoder = None

@@ -14,6 +14,8 @@ from __future__ import annotations
 import functools
 import unicodedata
 from collections import deque
+from collections.abc import Container
+from typing import Protocol
 
 import msgspec
 
@@ -50,6 +52,46 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 
 
 Window = deque[Piece]
+
+
+class Neighbours(Protocol):
+    """The other workers of this gateway. The kernel gives a connection to the worker that its client's address leads
+    to; one account that is signed on from several addresses may so be in several. Each of them is told what the others
+    let it write. A session that has found its account in none of `accounts` asks nothing more of this."""
+
+    @property
+    def accounts(self) -> Container[str]:
+        """Accounts of ours that are signed on in another worker, too, or were so lately."""
+        ...
+
+    def signed_on(self, account: str, at: float) -> None:
+        """A session of this account begins here."""
+        ...
+
+    def signed_off(self, account: str, at: float) -> None:
+        """One ends here."""
+        ...
+
+    def waits(self, account: str, at: float) -> bool:
+        """Whether what it has lately written through other workers is not all known here."""
+        ...
+
+    def begun(self, account: str, key: int, at: float) -> None:
+        """A window of this account begins here."""
+        ...
+
+    def announce(self, account: str, key: int, piece: Piece) -> None:
+        """Tell a piece before it is looked at: of two that are looked at in two workers at once, one is seen by the
+        other. What the others have told is known when this returns."""
+        ...
+
+    def delivered(self, account: str, key: int, piece: Piece) -> None:
+        """Tell a piece, unless it was announced."""
+        ...
+
+    def refused(self, account: str, key: int, piece: Piece) -> None:
+        """Take back what was announced."""
+        ...
 
 
 def key_of(event: Message, protocol: str | None, way: Way, writer: str) -> int | None:
@@ -158,8 +200,19 @@ def _piece_at(pieces: list[Piece], place: int, glue: int) -> int:
 
 
 def remember(window: Window, piece: Piece, limits: Limits) -> None:
-    """Add a delivered piece; the oldest leave beyond the bounds."""
-    window.append(piece)
+    """Add a delivered piece, in the order of their times; the oldest leave beyond the bounds."""
+    place = len(window)
+    while place and window[place - 1].at > piece.at:
+        place -= 1
+    window.insert(place, piece)
     size = sum(len(each.text) for each in window)
     while len(window) > limits.window_messages or size > limits.window_bytes:
         size -= len(window.popleft().text)
+
+
+def forget(window: Window, piece: Piece) -> None:
+    """Take a piece out that was not delivered after all, once."""
+    for place in range(len(window) - 1, -1, -1):
+        if window[place] == piece:
+            del window[place]
+            return

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from inspector.engine.covers import Covers
-from inspector.engine.windows import Window
+from inspector.engine.windows import Neighbours, Window
 from inspector.model import DOWN, Address, Expect, FileOffer, Flow, Limits, Way, client_of
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -234,7 +234,8 @@ def offer_key(flow: str | None, offer: FileOffer) -> int:
 class World:
     """Everything a worker's sessions share."""
 
-    __slots__ = ("covers", "expectations", "legs", "memory", "offers", "redirects", "tallies", "users", "windows")
+    __slots__ = (
+        "covers", "expectations", "legs", "memory", "neighbours", "offers", "redirects", "tallies", "users", "windows")
 
     def __init__(self, limits: Limits) -> None:
         self.memory = SharedMemory(limits.memory_entries)
@@ -244,6 +245,8 @@ class World:
         """hash of a flow and a file offered in it -> the id of its row."""
         self.windows: Table[int, Window] = Table(limits.window_entries)
         """hash of protocol, way, writer and conversation -> his last short texts there."""
+        self.neighbours: Neighbours | None = None
+        """The other workers, where there are some."""
         self.users: Table[str, tuple[str, ...]] = Table(limits.user_entries)
         """user -> flows where he is signed on."""
         self.expectations = Expectations(limits.memory_entries)

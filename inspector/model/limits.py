@@ -124,6 +124,11 @@ class Limits:
     window_bytes: int = _bound(2048, "characters of them")
     window_seconds: float = _bound(600, "pieces of one thing are sent within this")
     window_piece_chars: int = _bound(64, "a longer text is no piece: it was scanned for itself")
+    neighbour_accounts: int = _bound(
+        200_000, "accounts signed on in other workers that one worker knows; pieces of others are put together in one")
+    neighbour_bytes: int = _bound(4 << 20, "of pieces that wait for a worker that is slow; beyond it they are lost")
+    neighbour_seconds: float = _bound(
+        1, "who signs on in a second worker writes nothing before that knows his last words, but waits no longer")
     user_entries: int = _bound(50000, "users remembered as signed on")
     expect_seconds: float = _bound(180, "an announced side connection (DCC, bytestream) is made within this")
     offer_seconds: float = _bound(3600, "a file that was offered may be accepted so late; its connection is known then")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from inspector.model import (
     Finding,
     Frame,
     Kept,
+    Killed,
     Limits,
     Message,
     Note,
@@ -30,6 +32,8 @@ from inspector.model import (
     Send,
     Text,
     Verdict,
+    WakeAt,
+    Woke,
 )
 from inspector.scan.normalise import forms
 from tests.engine.toy import FLOW, ToyPolicy, ToyScanner, toy_kit, toy_session
@@ -302,3 +306,133 @@ def test_what_may_be_read_as_a_digit_a_colon_or_a_slash_is_telling() -> None:
 def test_letters_beyond_ascii_are_no_digits(text: str, is_telling: bool) -> None:
     """Who writes German or Russian is not looked at as one who writes numbers."""
     assert windows.telling(text) is is_telling
+
+
+class Elsewhere:
+    """The other workers, as a session sees them; what it tells them is written down."""
+
+    def __init__(self, *accounts: str) -> None:
+        self.accounts = set(accounts)
+        self.told: list[tuple[str, ...]] = []
+        self.late = False
+        """They have not told all yet."""
+        self.comes: Callable[[int], None] | None = None
+        """What is told to us while something is announced, given its window."""
+
+    def signed_on(self, account: str, at: float) -> None:
+        self.told.append(("on", account))
+
+    def signed_off(self, account: str, at: float) -> None:
+        self.told.append(("off", account))
+
+    def waits(self, account: str, at: float) -> bool:
+        return self.late
+
+    def begun(self, account: str, key: int, at: float) -> None:
+        self.told.append(("begun", account))
+
+    def announce(self, account: str, key: int, piece: windows.Piece) -> None:
+        self.told.append(("announced", account, piece.text))
+        if self.comes is not None:
+            self.comes(key)
+
+    def delivered(self, account: str, key: int, piece: windows.Piece) -> None:
+        self.told.append(("delivered", account, piece.text))
+
+    def refused(self, account: str, key: int, piece: windows.Piece) -> None:
+        self.told.append(("refused", account, piece.text))
+
+
+def beside(neighbours: Elsewhere, *, late: bool = False) -> Play:
+    """A session in a worker that has others beside it."""
+    world = World(Limits())
+    world.neighbours = neighbours
+    neighbours.late = late
+    if not late:
+        return play(world=world, user="ann@a.example/phone")
+    session, _ = toy_session(toy_kit(Findings()))
+    return Play(session, world)
+
+
+def test_an_account_that_is_here_alone_is_told_to_nobody() -> None:
+    """Other workers know that it is here, and nothing of what it writes."""
+    neighbours = Elsewhere("eve@a.example")
+    p = beside(neighbours)
+    assert said(p, "sec") == []
+    assert said(p, "x1") == []
+    p.session.step(Killed(START + 1, "enough"), p.world)
+    assert neighbours.told == [("on", "ann@a.example"), ("begun", "ann@a.example"), ("off", "ann@a.example")]
+
+
+def test_what_an_account_writes_is_told_where_else_it_is() -> None:
+    """Before it is looked at, if it may complete something; when it is delivered; and that it was refused."""
+    neighbours = Elsewhere("ann@a.example")
+    p = beside(neighbours)
+    assert said(p, "sec") == []
+    assert said(p, "ret:") != []
+    assert neighbours.told[1:] == [
+        ("begun", "ann@a.example"), ("delivered", "ann@a.example", "sec"), ("announced", "ann@a.example", "ret:"),
+        ("refused", "ann@a.example", "ret:")]
+
+
+def test_a_piece_that_is_told_while_the_next_is_announced_is_looked_at() -> None:
+    """Two pieces that two workers look at at once: one of them sees the other."""
+    neighbours = Elsewhere("ann@a.example")
+    p = beside(neighbours)
+
+    def comes(key: int) -> None:
+        window = deque([windows.Piece(START - 1, "sec", "from elsewhere")])
+        p.world.windows.put(key, window, START + 600)
+
+    neighbours.comes = comes
+    found = said(p, "ret:")
+    assert found[0]["detail"].endswith("begun in from elsewhere")
+
+
+def test_a_sign_on_waits_for_what_was_written_elsewhere() -> None:
+    """Nothing of the user's leaves before; then all does, in order. The wait is looked at again and again."""
+    neighbours = Elsewhere()
+    p = beside(neighbours, late=True)
+    p >> up(b"HELLO x\n") << sent_up(b"HELLO x\n")
+    p >> down(b"ME ann@a.example/desk\n")
+    assert [e for e in p.last if isinstance(e, Send)] == []
+    woken = [e.at for e in p.last if isinstance(e, WakeAt)]
+    p.last = []
+    p >> up(b"SAY bob ret:\n", START + 0.001)
+    assert not any(isinstance(e, Send) for e in p.last)
+    out = p.session.step(Woke(woken[-1]), p.world)
+    again = [e.at for e in out if isinstance(e, WakeAt)]
+    assert again
+    assert again[0] > woken[-1]
+    neighbours.late = False
+    out = p.session.step(Woke(again[0]), p.world)
+    assert [e for e in out if isinstance(e, Send)] == [
+        Send(DOWN, b"ME ann@a.example/desk\n"), Send(UP, b"SAY bob ret:\n")]
+    assert [told for told in neighbours.told if told[0] == "on"] == [("on", "ann@a.example")]
+
+
+def test_a_session_that_ends_while_it_waits_is_one_less() -> None:
+    """It was counted when it began to wait."""
+    neighbours = Elsewhere()
+    p = beside(neighbours, late=True)
+    p >> up(b"HELLO x\n") << sent_up(b"HELLO x\n")
+    p >> down(b"ME ann@a.example/desk\n")
+    p.last = []
+    p.session.step(Killed(START + 1, "enough"), p.world)
+    assert neighbours.told == [("on", "ann@a.example"), ("off", "ann@a.example")]
+
+
+def test_pieces_stand_in_the_order_of_their_times() -> None:
+    """One that was told late stands where it belongs; one that is taken back leaves once."""
+    limits = Limits(window_messages=3)
+    window: windows.Window = deque()
+    pieces = [windows.Piece(START + at, str(at), "x") for at in (1, 3, 2, 2)]
+    for piece in pieces[:3]:
+        windows.remember(window, piece, limits)
+    assert [piece.text for piece in window] == ["1", "2", "3"]
+    windows.remember(window, pieces[3], limits)
+    assert [piece.text for piece in window] == ["2", "2", "3"]
+    windows.forget(window, pieces[2])
+    assert [piece.text for piece in window] == ["2", "3"]
+    windows.forget(window, pieces[0])
+    assert [piece.text for piece in window] == ["2", "3"]

@@ -10,6 +10,11 @@ can stand behind a socket. Whatever is done with one item is done in the order i
 In memory: the heads of what is released and not yet delivered (at most limits.hold_items, without texts and content),
 by the user it waits for; a session is given one item at a time. Every step is a `review` row of the event log; a look
 at content, a release and `delivering` go on only when their row is on disk.
+
+Between a change of an item and its row there is no half state: the store keeps the row in the transaction of the change
+until the log has it, and a start writes what a crash left out. What was stored and has no verdict in the log yet is
+nobody's to review; when the verdict does not come, because its session or its process died, it is erased: it was
+undecided, so it is delivered to nobody (decision 88).
 """
 
 from __future__ import annotations
@@ -17,11 +22,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
@@ -30,9 +37,10 @@ from inspector.app.errors import UserError
 from inspector.drivers.metrics import Family, one
 from inspector.engine.covers import SEALED, bare
 from inspector.model import DOWN, STEPS, UP, Arrived, Cover, Held, Limits, Notice, Place, Released, Told
-from inspector.store.holds import WAITING, Damaged, HoldError, HoldFull, HoldStore, Item, Opened
+from inspector.store.holds import WAITING, Damaged, HoldError, HoldFull, HoldStore, Item, Opened, Row
 from inspector.store.lines import shown
 from inspector.store.retention import Clock
+from inspector.store.sqlite import Reader, StoreError, location
 
 if TYPE_CHECKING:
     from inspector.app.config import Config
@@ -41,6 +49,9 @@ T = TypeVar("T")
 Put = Callable[[dict[str, Any], Callable[[bool], None] | None], None]
 """A row for the event log; with a second argument it is durable, and that is called, from any thread, when it is on
 disk."""
+
+Logged = Callable[[Sequence[str]], tuple[set[str], float | None] | None]
+"""(which of these are ids of rows of the event log, since when it has rows); None: it cannot be read just now."""
 
 THREADS = 4
 BIG_WRITES = 2
@@ -61,11 +72,17 @@ EXPORT_SECONDS = 120.0
 """An export that asks for no piece so long is over."""
 NOTE = 1000
 """Characters of a reviewer's note."""
+PROOF_SECONDS = 5.0
+"""Seconds beyond twice limits.store_seconds after which a verdict that is not in the log never comes: its session has
+given it up, or is no more."""
 
 DENIED = "Your message was not released. Reference {reference}."
 DENIED_FILE = "The file {name} was not released. Reference {reference}."
 SEND_AGAIN = "The file {name} was released; please send it again. Reference {reference}."
 SEND_AGAIN_MESSAGE = "Your message was released; please send it again. Reference {reference}."
+UNDECIDED = (
+    "no verdict was written of it: the gateway or its session ended first; its sender was not told that it waits, and "
+    "it was delivered to nobody")
 COMES_AGAIN = "The file {name} was released; its sender may send it again. Reference {reference}."
 
 
@@ -126,6 +143,7 @@ def open_desk(loaded: Config, floor: Floor, put: Put, current: Callable[[], Conf
     store = HoldStore(loaded.store.quarantine, lambda: current().limits, key=loaded.store.key)
     desk = HoldDesk(
         store, floor, put, limits=lambda: current().limits,
+        logged=lambda idents: _known(location(loaded.store.events), idents),
         rules=lambda: Rules(current().on_expiry, frozenset(current().four_eyes)),
         tell=lambda sentence: logs.tell("warning", sentence), settled=Clock().settled)
     try:
@@ -133,6 +151,15 @@ def open_desk(loaded: Config, floor: Floor, put: Put, current: Callable[[], Conf
     except HoldError as fault:
         raise UserError(str(fault)) from None
     return desk
+
+
+def _known(path: Path, idents: Sequence[str]) -> tuple[set[str], float | None] | None:
+    """See Logged."""
+    try:
+        with Reader(path) as reader:
+            return reader.known(idents), reader.since()
+    except StoreError:
+        return None
 
 
 class _Run:
@@ -153,9 +180,10 @@ class HoldDesk:
         self, store: HoldStore, floor: Floor, put: Put, *, limits: Callable[[], Limits] = Limits,
         rules: Callable[[], Rules] = Rules, tell: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.time, settled: Callable[[float | None], bool] = lambda _: True,
+        logged: Logged = lambda idents: (set(idents), None),
     ) -> None:
         """`settled`: whether the clock can be believed, given the latest time that an item says
-        (store/retention.Clock)."""
+        (store/retention.Clock). `logged`: what the event log has; called in a thread."""
         self.store = store
         self.floor = floor
         self.limits = limits
@@ -172,7 +200,18 @@ class HoldDesk:
         self._unsettled = False
         """The administrator has been told that nothing expires at present."""
         self._started = 0.0
-        self._rows = 0
+        self._logged = logged
+        self._rows = itertools.count(1)
+        self._told: set[str] = set()
+        """Ids of rows that are on disk, and that the store may forget."""
+        self._unsaid: dict[str, tuple[str, Row]] = {}
+        """id -> (hold, row), of rows that the log did not take: they are written again."""
+        self._unproved: dict[str, tuple[float, float]] = {}
+        """hold -> (until when its verdict may come, by the loop's clock; when it was taken out): of items whose verdict
+        has not been seen in the log."""
+        self._passing: dict[str, float] = {}
+        """id -> until when, by the loop's clock: rows that nobody waits for and that have not been seen in the log."""
+        self._opened = Opened()
         self._pool = ThreadPoolExecutor(THREADS, "hold")
         self._big = asyncio.Semaphore(BIG_WRITES)
         self._waiting = 0
@@ -194,8 +233,9 @@ class HoldDesk:
         """hold -> (flow, whether it was sent), of news that the store did not take: they are told again."""
         self._lost_ones: set[str] = set()
         """Of those whose session had ended without any news."""
-        self._undone: dict[str, tuple[str, str]] = {}
-        """hold -> (state that has no row, state it goes back to), of decisions that the store did not let be undone."""
+        self._undone: dict[str, tuple[str, str, str]] = {}
+        """hold -> (state that has no row, state it goes back to, the row's id), of decisions that the store did not let
+        be undone."""
         self._covers: dict[str, Cover] = {}
         self._untold: set[str] = set()
         """Released items that somebody must send again and has not been told of."""
@@ -213,7 +253,7 @@ class HoldDesk:
 
     def open(self) -> Opened:
         """Open the store. Raises HoldError."""
-        opened = self.store.open()
+        opened = self._opened = self.store.open()
         if opened.swept:
             self._tell(f"{opened.swept} files that a crash left in the hold store are deleted; nobody waits for them")
         for ident in opened.missing[:10]:
@@ -223,6 +263,7 @@ class HoldDesk:
     async def start(self) -> None:
         """Find out what became of what was on its way, and begin to look after the rest."""
         self._started = self._clock()
+        await self._catch_up()
         for item in await self._do(self.store.items, ("delivering",)):
             await self._found_delivering(item)
         now, limits = self._clock(), self.limits()
@@ -235,7 +276,7 @@ class HoldDesk:
                 continue
             if item.state == "released":
                 self._wait_for(held)
-            if item.since + seconds > now:
+            if item.since + seconds > now and not self._owes(item.id):
                 self._cover(_head(held), item.since + seconds)
         await self._count()
         self._timer = asyncio.ensure_future(self._look_after())
@@ -247,8 +288,90 @@ class HoldDesk:
             await asyncio.gather(self._timer, return_exceptions=True)
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=5.0)
+        with contextlib.suppress(HoldError):
+            await self._prove()
+            await self._settle()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.store.close()
+
+    # -- what the event log is owed (see the module)
+
+    async def _catch_up(self) -> None:
+        """Write what a crash has left out, each once, in the order in which it was done."""
+        if self._opened.rotated is not None:
+            reason = f"{self._opened.rotated} items; a crash had broken it off"
+            self._note(self._made("rotated", None, by=None, reason=reason))
+        owed = await self._do(self.store.owed)
+        if not owed:
+            return
+        until = self._proof_ends()
+        held = {one.item for one in owed if one.row.get("step") == "held"}
+        for item in [item for hold in held for item in await self._do(self.store.find, hold) if item.state == "held"]:
+            self._unproved[item.id] = until, item.t
+        answer = await self._do(self._logged, [str(one.row["id"]) for one in owed])
+        known = answer[0] if answer is not None else set[str]()
+        self._told |= known
+        await asyncio.gather(*(
+            self._enter(one.row, one.item) for one in owed if one.row["id"] not in known))
+        await self._settle()
+
+    def _proof_ends(self) -> float:
+        return asyncio.get_running_loop().time() + 2 * self.limits().store_seconds + PROOF_SECONDS
+
+    async def _prove(self) -> None:
+        """Look which items' verdicts, and which rows that nobody waits for, have come to the log."""
+        if not self._unproved and not self._passing:
+            return
+        # A verdict is named by its item: "h" and the id of its row.
+        asked = [*(hold[1:] for hold in self._unproved), *self._passing]
+        answer = await self._do(self._logged, asked)
+        if answer is None:
+            return  # its time is not over before the log can be read
+        (known, since), now = answer, asyncio.get_running_loop().time()
+        for ident, until in tuple(self._passing.items()):
+            if ident in known or until <= now:
+                del self._passing[ident]
+                self._told.add(ident)
+        for hold, (until, t) in tuple(self._unproved.items()):
+            if hold[1:] in known:
+                self._unproved.pop(hold, None)
+            elif until <= now and (since is None or since > t):
+                self._unproved.pop(hold, None)  # the log is a newer one: it can say nothing about this item
+            elif until <= now:
+                await self._orphaned(hold)
+
+    async def _orphaned(self, hold: str) -> None:
+        """No verdict says that it waits: its sender was not told, and nobody will be given it."""
+        async with self._turn(hold):
+            found = await self._do(self.store.find, hold)
+            if found and found[0].state == "held":
+                held = await self._read(found[0])
+                row = self._made("erased", held or found[0], reason=UNDECIDED)
+                if await self._do(self.store.forget, hold, row):
+                    self.counters.forgotten += 1
+                    self._note(row, hold)
+            self._unproved.pop(hold, None)
+
+    async def _settle(self) -> None:
+        """The store need not keep rows that are on disk."""
+        if self._told:
+            told, self._told = self._told, set()
+            try:
+                await self._do(self.store.settle, told)
+            except HoldError:
+                self._told |= told
+                raise
+
+    def _owes(self, hold: str) -> bool:
+        """Whether something that was done with an item is not in the log yet."""
+        return any(item == hold for item, _ in self._unsaid.values())
+
+    async def _say_what_is_owed(self, hold: str) -> bool:
+        """Write what the log did not take of an item; whether it has all of it now."""
+        for item, row in tuple(self._unsaid.values()):
+            if item == hold and not await self._enter(row, hold):
+                return False
+        return True
 
     async def _found_delivering(self, item: Item) -> None:
         held = await self._read(item)
@@ -258,17 +381,18 @@ class HoldDesk:
     async def _undo(self, ident: str, held: Held | None, again: bool, why: str) -> None:
         """Out of `delivering`, when nobody knows whether it was sent."""
         state = "released" if again else "uncertain"
-        if not await self._do(self.store.move, ident, ("delivering",), state, self._clock()):
-            return
-        self._delivering.pop(ident, None)
         if again:
             why = f"{why}; it will be sent again under the same id"
-            if held is not None:
-                self._wait_for(held)
-        else:
+        row = self._made(state, held or ident, reason=why)
+        if not await self._do(self.store.move, ident, ("delivering",), state, self._clock(), None, row):
+            return
+        self._delivering.pop(ident, None)
+        if not again:
             self.counters.uncertain += 1
             self._leave(ident)
-        await self._row(state, held or ident, reason=why)
+        elif held is not None:
+            self._wait_for(held)
+        await self._enter(row, ident)
 
     def status(self) -> dict[str, Any]:
         """For `inspector status`."""
@@ -302,6 +426,12 @@ class HoldDesk:
     async def keep(self, held: Held, content: int) -> str | None:
         """Store an item; None, or the trouble's name."""
         size = len(held.raw) + sum(len(plain) for _, plain in held.texts)
+        row = self._made("held", held, reason=held.reason or None)
+        gave_way: dict[str, Row] = {}
+
+        def giving_way(item: Item) -> Row:
+            gave_way[item.id] = self._made("erased", item, reason="the oldest that had ended gave way")
+            return gave_way[item.id]
         try:
             if self._waiting + size > self.limits().hold_queue_bytes:
                 self.counters.full += 1
@@ -309,11 +439,11 @@ class HoldDesk:
             self._waiting += size
             try:
                 async with self._turn(held.id):
-                    if content < 0:
-                        gone = await self._do(self.store.keep, held, self._clock())
-                    else:
-                        async with self._big:
-                            gone = await self._do(self.store.keep, held, self._clock(), content)
+                    async with self._big if content >= 0 else contextlib.nullcontext():
+                        await self._do(self.store.keep, held, self._clock(), content, row, giving_way)
+                    self._unproved[held.id] = self._proof_ends(), held.t
+                    self._passing[row["id"]] = self._proof_ends()
+                    self._put(row, None)
                     self.counters.kept += 1
                     self._changed = True
             finally:
@@ -328,10 +458,15 @@ class HoldDesk:
         finally:
             if content >= 0:
                 os.close(content)
-        for item in gone:
-            self._note("erased", item, reason="the oldest that had ended gave way")
-        self._note("held", held, reason=held.reason or None)
+            if gave_way:
+                self._spawn(self._gave_way(gave_way))
         return None
+
+    async def _gave_way(self, rows: Mapping[str, Row]) -> None:
+        """Rows of ended items that were to give way: of those that did."""
+        for item in await self._do(self.store.items, ("erased",)):
+            if (row := rows.get(item.id)) is not None:
+                self._note(row, item.id)
 
     def forget(self, hold: str) -> None:
         """What was kept under this id waits for nobody."""
@@ -342,9 +477,11 @@ class HoldDesk:
             found = await self._do(self.store.find, hold)
             if not found or found[0].state != "held":
                 return  # a reviewer was faster, and his word counts
-            if await self._do(self.store.forget, hold):
+            row = self._made("erased", found[0], reason="the session had ended, or could not wait any longer")
+            if await self._do(self.store.forget, hold, row):
+                self._unproved.pop(hold, None)
                 self.counters.forgotten += 1
-                self._note("erased", found[0], reason="the session had ended, or could not wait any longer")
+                self._note(row, hold)
 
     async def deliver(self, hold: str, flow: str) -> bool:
         """Write durably that it is being sent in the session of `flow`. False: it must not be sent."""
@@ -366,12 +503,16 @@ class HoldDesk:
             return False  # it is another's, or this session is over
         # From here on its session's end finds it, however long the disk takes.
         self._delivering[hold] = flow
-        if not await self._do(self.store.move, hold, ("released",), "delivering", self._clock()):
+        row = self._made("delivering", held, session=flow)
+        if not await self._say_what_is_owed(hold) or not await self._do(
+                self.store.move, hold, ("released",), "delivering", self._clock(), None, row):
             del self._delivering[hold]
             return False
         self._unlist(held)
-        if not await self._row("delivering", held, session=flow):
-            await self._do(self.store.move, hold, ("delivering",), "released", self._clock())
+        if not await self._enter(row, hold):
+            self._unsaid.pop(row["id"], None)
+            await self._do(
+                self.store.move, hold, ("delivering",), "released", self._clock(), None, None, row["id"])
             del self._delivering[hold]
             self._wait_for(held)
             return False
@@ -414,16 +555,20 @@ class HoldDesk:
                 pass  # this session does not have it (any more): what it says is of no weight
             elif sent:
                 before = ("delivering",) if hold in self._sendable else ("delivering", "released")
-                if await self._do(self.store.move, hold, before, "delivered", self._clock()):
+                row = self._made("delivered", held or hold, session=flow)
+                if await self._do(self.store.move, hold, before, "delivered", self._clock(), None, row):
                     self.counters.delivered += 1
                     self._leave(hold)
-                    await self._row("delivered", held or hold, session=flow)
-            elif await self._do(self.store.move, hold, ("delivering",), "released", self._clock()):
+                    await self._enter(row, hold)
+            elif await self._do(
+                    self.store.move, hold, ("delivering",), "released", self._clock(), None,
+                    row := self._made("released", held or hold, session=flow,
+                                      reason="it could not be sent in this session")):
                 self._delivering.pop(hold, None)
                 self.counters.returned += 1
                 if held is not None:
                     self._wait_for(held)
-                self._note("released", held or hold, session=flow, reason="it could not be sent in this session")
+                self._note(row, hold)
             elif self._delivering.get(hold) == flow:
                 # The store had never taken that it was being delivered: it is released there.
                 del self._delivering[hold]
@@ -477,9 +622,12 @@ class HoldDesk:
             async with self._turn(hold):
                 if hold in self._delivering:
                     await self._lost(hold)
-        for hold, (state, before) in tuple(self._undone.items()):
+        for hold, (state, before, ident) in tuple(self._undone.items()):
             async with self._turn(hold):
-                await self._take_back(hold, state, before)
+                await self._take_back(hold, state, before, ident)
+        for ident, (hold, row) in tuple(self._unsaid.items()):
+            if ident in self._unsaid and not await self._enter(row, hold):
+                return
 
     # -- giving to sessions
 
@@ -549,10 +697,11 @@ class HoldDesk:
 
     async def _undo_damaged(self, hold: str, why: str) -> None:
         head = self._live.get(hold)
-        if await self._do(self.store.move, hold, ("released",), "uncertain", self._clock()):
+        row = self._made("uncertain", head or hold, reason=why)
+        if await self._do(self.store.move, hold, ("released",), "uncertain", self._clock(), None, row):
             self.counters.uncertain += 1
             self._leave(hold)
-            self._note("uncertain", head or hold, reason=why)
+            self._note(row, hold)
 
     def _wait_for(self, held: Held) -> None:
         """It is released and waits for its user."""
@@ -651,6 +800,10 @@ class HoldDesk:
             if note is not None and (not isinstance(note, str) or len(note) > NOTE):
                 raise UserError(f"a note is text of at most {NOTE} characters")
             item = await self._item(request.get("id"))
+            if item.id in self._unproved:
+                await self._prove()
+                if item.id in self._unproved:
+                    raise UserError(f"{item.id} is being held at this moment: its verdict is not in the event log yet")
             match command:
                 case "hold.show":
                     return await self._show(item, by)
@@ -698,7 +851,7 @@ class HoldDesk:
         while len(self._wishes) >= WISHES:
             del self._wishes[next(iter(self._wishes))]
         self._wishes[command, item.id] = (by, now)
-        self._note(f"{command}_wished", item, by=by)
+        self._put(self._made(f"{command}_wished", item, by=by), None)
         raise UserError(f"{item.id}: noted; a second person must ask for the same within {seconds / 60:g} minutes")
 
     async def _show(self, item: Item, by: str) -> dict[str, Any]:
@@ -723,10 +876,11 @@ class HoldDesk:
         async with self._turn(item.id):
             limits, now = self.limits(), self._clock()
             keep = None if held.raw else float(limits.cover_file_seconds)
-            if not await self._do(self.store.move, item.id, ("held", "uncertain"), "released", now, keep):
+            row = self._made("released", held, by=by, note=note)
+            if not await self._do(self.store.move, item.id, ("held", "uncertain"), "released", now, keep, row):
                 raise UserError(_too_late(item, (await self._item(item.id)).state))
-            if not await self._row("released", held, by=by, note=note):
-                await self._take_back(item.id, "released", item.state)
+            if not await self._enter(row, item.id):
+                await self._take_back(item.id, "released", item.state, row["id"])
                 raise UserError("the event log does not write: nothing is released that it does not know of")
             self.counters.released += 1
             self._wait_for(held)
@@ -746,14 +900,15 @@ class HoldDesk:
         return {"id": item.id, "reference": item.reference, "state": state, "sendable": bool(held.raw),
                 "user": _owner(held), "here": flow is not None, "about": held.about, "way": held.way.name.lower()}
 
-    async def _take_back(self, hold: str, state: str, before: str) -> None:
-        """A decision has no row: it is none. Where the store does not take that either, it is told again."""
+    async def _take_back(self, hold: str, state: str, before: str, ident: str) -> None:
+        """A decision has no row (`ident`): it is none. Where the store does not take that either, it is told again."""
+        self._unsaid.pop(ident, None)
         try:
-            await self._do(self.store.move, hold, (state,), before, self._clock())
+            await self._do(self.store.move, hold, (state,), before, self._clock(), None, None, ident)
             found = await self._do(self.store.find, hold) if before == "released" else []
         except HoldError as fault:
             self._tell(str(fault))
-            self._undone[hold] = state, before
+            self._undone[hold] = state, before, ident
             return
         self._undone.pop(hold, None)
         for item in found:
@@ -762,15 +917,15 @@ class HoldDesk:
 
     async def _deny(self, item: Item, by: str, note: str | None) -> dict[str, Any]:
         async with self._turn(item.id):
-            before = item.state
+            before, held = item.state, await self._read(item)
+            row = self._made("denied", held or item, by=by, note=note)
             if not await self._do(
-                    self.store.move, item.id, ("held", "uncertain", "released"), "denied", self._clock()):
+                    self.store.move, item.id, ("held", "uncertain", "released"), "denied", self._clock(), None, row):
                 raise UserError(_too_late(item, (await self._item(item.id)).state))
             self._leave(item.id)
             self._uncover(item.id)
-            held = await self._read(item)
-            if not await self._row("denied", held or item, by=by, note=note):
-                await self._take_back(item.id, "denied", before)
+            if not await self._enter(row, item.id):
+                await self._take_back(item.id, "denied", before, row["id"])
                 raise UserError("the event log does not write: nothing is denied that it does not know of")
             self.counters.denied += 1
         if held is not None:
@@ -809,17 +964,23 @@ class HoldDesk:
         async with self._turn(item.id):
             if item.id in self._delivering:
                 raise UserError(f"{item.id} is being delivered at this moment")
-            if not await self._do(self.store.erase, item.id, self._clock()):
+            row = self._made("erased", item, by=by, note=note)
+            if not await self._do(self.store.erase, item.id, self._clock(), row):
                 raise UserError(f"{item.id} was erased already")
             self.counters.erased += 1
             self._leave(item.id)
             self._uncover(item.id)
-            await self._row("erased", item, by=by, note=note)
+            await self._enter(row, item.id)
         return {"id": item.id, "reference": item.reference, "state": "erased"}
 
     async def _rotate(self, by: str) -> dict[str, Any]:
-        done = await self._do(self.store.rotate)
-        await self._row("rotated", None, by=by, reason=f"{done} items")
+        rows: list[Row] = []
+
+        def rotated(done: int) -> Row:
+            rows.append(self._made("rotated", None, by=by, reason=f"{done} items"))
+            return rows[0]
+        done = await self._do(self.store.rotate, rotated)
+        await self._enter(rows[0], "")
         return {"items": done}
 
     # -- what time does
@@ -835,8 +996,10 @@ class HoldDesk:
     async def look(self) -> None:
         """End what nobody decided in time, erase what was kept long enough, count."""
         now = self._clock()
-        if self._unwritten or self._lost_ones or self._undone:
+        if self._unwritten or self._lost_ones or self._undone or self._unsaid:
             await self._write_again()
+        await self._prove()
+        await self._settle()
         # A clock that was set back is no reason to look no more.
         if abs(now - self._looked_at) >= min(LOOK_SECONDS, self.limits().hold_seconds / 10):
             self._looked_at = now
@@ -861,21 +1024,26 @@ class HoldDesk:
                 await self._do(self.store.forget, item.id)
                 return
             if not waiting:
-                if await self._do(self.store.erase, item.id, now):
+                row = self._made("erased", item, reason="it had ended, and was kept long enough")
+                if await self._do(self.store.erase, item.id, now, row):
                     self.counters.erased += 1
-                    self._note("erased", item, reason="it had ended, and was kept long enough")
+                    self._note(row, item.id)
                 return
-            if not await self._do(self.store.move, item.id, (item.state,), "expired", now):
+            if item.id in self._unproved:
+                return  # that it was held at all is not sure yet
+            held = await self._read(item)
+            why = "released, and nobody came for it" if item.state == "released" else "nobody decided in time"
+            row = self._made("expired", held or item, reason=why)
+            if not await self._do(self.store.move, item.id, (item.state,), "expired", now, None, row):
                 return
             self.counters.expired += 1
             self._leave(item.id)
             self._uncover(item.id)
-            held = await self._read(item)
-            why = "released, and nobody came for it" if item.state == "released" else "nobody decided in time"
-            await self._row("expired", held or item, reason=why)
-            if self.rules().on_expiry == "delete" and await self._do(self.store.erase, item.id, now):
+            await self._enter(row, item.id)
+            row = self._made("erased", item, reason="hold.on_expiry is delete")
+            if self.rules().on_expiry == "delete" and await self._do(self.store.erase, item.id, now, row):
                 self.counters.erased += 1
-                self._note("erased", item, reason="hold.on_expiry is delete")
+                self._note(row, item.id)
         if held is not None and self.rules().on_expiry == "deny":
             await self._tell_sender(held)
 
@@ -926,12 +1094,33 @@ class HoldDesk:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _note(self, step: str, about: Held | Item | str, **more: Any) -> None:
-        """A row of the event log that nobody waits for."""
-        self._put(self._made(step, about, **more), None)
+    def _note(self, row: Row, hold: str = "") -> None:
+        """Have a row of what was done with an item written; nobody waits for it."""
+        loop = asyncio.get_running_loop()
+
+        def answered(ok: bool) -> None:
+            loop.call_soon_threadsafe(self._heard, row, hold, ok)
+        self._put(row, answered)
+
+    def _heard(self, row: Row, hold: str, ok: bool) -> None:
+        """What the log has taken the store may forget; what it has not is owed to it."""
+        if ok:
+            self._unsaid.pop(row["id"], None)
+            self._told.add(row["id"])
+        else:
+            self._unsaid[row["id"]] = hold, row
+
+    async def _enter(self, row: Row, hold: str) -> bool:
+        """Write a row of what was done with an item; whether it is on disk."""
+        ok = await self._write(row)
+        self._heard(row, hold, ok)
+        return ok
 
     async def _row(self, step: str, about: Held | Item | str | None, **more: Any) -> bool:
-        """A row of the event log; whether it is on disk."""
+        """A row of the event log about something that is not done yet; whether it is on disk."""
+        return await self._write(self._made(step, about, **more))
+
+    async def _write(self, row: Row) -> bool:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[bool] = loop.create_future()
 
@@ -941,15 +1130,14 @@ class HoldDesk:
 
         def answered(ok: bool) -> None:
             loop.call_soon_threadsafe(settle, ok)
-        self._put(self._made(step, about, **more), answered)
+        self._put(row, answered)
         return await done
 
     def _made(self, step: str, about: Held | Item | str | None, **more: Any) -> dict[str, Any]:
-        self._rows += 1
         hold = about if isinstance(about, str) or about is None else about.id
         now = self._clock()
         row: dict[str, Any] = {
-            "event": "review", "id": f"{hold or 'holds'}-{int(self._started * 1000):x}-{self._rows}", "t": now,
+            "event": "review", "id": f"{hold or 'holds'}-{int(self._started * 1000):x}-{next(self._rows)}", "t": now,
             "flow": None, "hold": hold, "step": step, **more,
         }
         if isinstance(about, Held | Item):

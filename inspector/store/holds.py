@@ -15,6 +15,10 @@ index that says another number of chunks.
 
 `keep` returns when file, folder and index are on disk; what a crash leaves of one that did not return is swept by
 `open`. A change of state is one compare-and-set: of two at a time one wins. Every method may be called from any thread.
+
+What is done with an item is a row of the event log, which is another file: no transaction spans both. So each change
+takes its row, and keeps it here in the same transaction, sealed like an item's key, until it is `settled`: what a crash
+leaves behind is `owed` to the log, and the act never stands without its row.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from inspector.model import Held, Limits, client_of
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the tables; a store of a newer one is refused."""
 APPLICATION = 0x494D5148
 """SQLite's application_id of an index of held items ("IMQH")."""
@@ -78,13 +82,22 @@ CREATE TABLE items (
 ) STRICT;
 CREATE INDEX items_reference ON items (reference);
 CREATE INDEX items_state ON items (state, expires);
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+"""
+_OWED_TABLE = """
+CREATE TABLE owed (
+    n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, item TEXT NOT NULL, key INTEGER NOT NULL,
+    sealed BLOB NOT NULL
+) STRICT
 """
 _SHOWN = "id, reference, t, state, since, expires, protocol, about, kind, sender, recipients, rule, size, sendable"
 _NAMES = tuple(_SHOWN.split(", "))
 _WAITS = f"state IN ({', '.join(repr(state) for state in WAITING)})"
 _OVER = f"state IN ({', '.join(repr(state) for state in ENDED)})"
 
+
+Row = dict[str, Any]
+"""A row of the event log, as JSON has it; its "id" is its name here, too."""
 
 _decode = msgspec.msgpack.Decoder(Held).decode
 """Made here, by one thread: msgspec learns a type when it meets it first, and of two threads that meet it at the same
@@ -133,6 +146,16 @@ class Opened(msgspec.Struct, frozen=True):
     """Files of items that had never been answered as kept, or had been erased: deleted."""
     missing: tuple[str, ...] = ()
     """Items whose file is gone."""
+    rotated: int | None = None
+    """Items whose keys were wrapped anew, to finish a rotation that a crash had broken off; None: there was none."""
+
+
+class Owed(msgspec.Struct, frozen=True):
+    """A row that the event log may not have."""
+
+    item: str
+    """The item it is about; "": no single one."""
+    row: Row
 
 
 def _nothing(_step: str) -> None:
@@ -177,9 +200,8 @@ class HoldStore:
             with self._lock:
                 kept = int(self._row("SELECT count(*) FROM items WHERE wrapped IS NOT NULL")[0])
                 self.keys.load(needed=kept)
-                if self.keys.several:
-                    self._wrap_anew()
-                opened = self._sweep()
+                rotated = self._wrap_anew() if self.keys.several else None
+                opened = msgspec.structs.replace(self._sweep(), rotated=rotated)
         except (OSError, sqlite3.Error) as fault:
             self.close()
             raise HoldError(f"hold store {self.folder}: {_why(fault)}") from None
@@ -218,10 +240,15 @@ class HoldStore:
                 raise HoldError(
                     f"hold store {self.index}: made by a newer release (schema {version}, this one knows {SCHEMA}): "
                     "run that release, or name another folder")
+            if version < SCHEMA:
+                base.execute("BEGIN IMMEDIATE")
+                base.execute(_OWED_TABLE)
+                base.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(SCHEMA),))
+                base.execute("COMMIT")
             return
         base.execute("BEGIN IMMEDIATE")
         base.execute(f"PRAGMA application_id={APPLICATION}")
-        for statement in _TABLES.split(";"):
+        for statement in (_TABLES + _OWED_TABLE).split(";"):
             base.execute(statement)
         base.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
         base.execute("COMMIT")
@@ -247,9 +274,13 @@ class HoldStore:
 
     # -- items
 
-    def keep(self, held: Held, at: float, content: int = -1) -> list[Item]:
+    def keep(
+        self, held: Held, at: float, content: int = -1, row: Row | None = None,
+        gave_way: Callable[[Item], Row] | None = None,
+    ) -> list[Item]:
         """Store an item: when this returns, it is on disk for good. `content`: a descriptor of a file's content, read
-        from its begin (the caller closes it). Returns the ended items that had to give way.
+        from its begin (the caller closes it). `row`: what the event log is owed of it; `gave_way` makes the row of an
+        ended item that has to give way. Returns those items.
 
         Raises HoldFull, HoldError.
         """
@@ -259,11 +290,11 @@ class HoldStore:
             chunks = 1 + -(-length // CHUNK)
             size = _BEGIN + len(plain) + length + chunks * (_LENGTH.size + _TAG_BYTES)
             client = self.keys.masked(client_of(held.client))
-            with self._room(size, client) as gone:
+            with self._room(size, client, gave_way) as gone:
                 key = AESGCM.generate_key(bit_length=8 * _KEY_BYTES)
                 self._write(held.id, key, plain, content, length, chunks)
                 try:
-                    self._insert(held, at, size, chunks, client, key)
+                    self._insert(held, at, size, chunks, client, key, row)
                 except sqlite3.Error:
                     with contextlib.suppress(OSError):
                         self._path(held.id).unlink()
@@ -273,13 +304,15 @@ class HoldStore:
             raise HoldError(f"hold store: {_why(fault)}") from None
 
     @contextlib.contextmanager
-    def _room(self, size: int, client: bytes) -> Iterator[list[Item]]:
+    def _room(
+        self, size: int, client: bytes, gave_way: Callable[[Item], Row] | None = None,
+    ) -> Iterator[list[Item]]:
         """Room for an item, while it is written. Raises HoldFull."""
         limits = self.limits()
         with self._lock:
             rows = self._row(
-                f"SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(client = ?1), 0), "  # noqa: S608 - constants
-                f"coalesce(sum(bytes * (client = ?1)), 0) FROM items WHERE {_WAITS}", client)
+                f"SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(client = ?), 0), "  # noqa: S608 - constants
+                f"coalesce(sum(bytes * (client = ?)), 0) FROM items WHERE {_WAITS}", client, client)
             items, bytes_, own_items, own_bytes = map(int, rows)
             coming = self._reserved.values()
             items += len(coming)
@@ -294,12 +327,12 @@ class HoldStore:
             self._reservation = mine = self._reservation + 1
             self._reserved[mine] = (size, client)
         try:
-            yield self._give_way(items + 1 - limits.hold_items, bytes_ + size - limits.hold_bytes)
+            yield self._give_way(items + 1 - limits.hold_items, bytes_ + size - limits.hold_bytes, gave_way)
         finally:
             with self._lock:
                 del self._reserved[mine]
 
-    def _give_way(self, items: int, bytes_: int) -> list[Item]:
+    def _give_way(self, items: int, bytes_: int, gave_way: Callable[[Item], Row] | None) -> list[Item]:
         """Erase the oldest ended items, so many above what may be beside the waiting ones."""
         with self._lock:
             ended = self._rows(f"SELECT id, bytes FROM items WHERE {_OVER} ORDER BY since")  # noqa: S608 - constants
@@ -310,7 +343,8 @@ class HoldStore:
                 if items <= 0 and bytes_ <= 0:
                     break
                 found = self.find(ident)
-                if found and self.erase(ident, found[0].since):
+                row = gave_way(found[0]) if found and gave_way is not None else None
+                if found and self.erase(ident, found[0].since, row):
                     gone.append(found[0])
                 items -= 1
                 bytes_ -= size
@@ -342,7 +376,9 @@ class HoldStore:
         self._before("sync folder")
         _sync_folder(self.folder)
 
-    def _insert(self, held: Held, at: float, size: int, chunks: int, client: bytes, key: bytes) -> None:
+    def _insert(
+        self, held: Held, at: float, size: int, chunks: int, client: bytes, key: bytes, row: Row | None,
+    ) -> None:
         values: tuple[Any, ...] = (
             held.id, held.reference, held.t, "held", at, at + self.limits().hold_seconds, held.protocol, held.about,
             held.kind, _short(held.sender), json.dumps([_short(name) for name in held.recipients[:NAMES]]), held.rule,
@@ -354,17 +390,18 @@ class HoldStore:
             self._run(
                 f"INSERT INTO items ({_SHOWN}, bytes, chunks, client, key, wrapped) "  # noqa: S608 - constants and marks
                 f"VALUES ({', '.join('?' * len(values))})", *values)
+            self._owe(held.id, row)
 
-    def forget(self, ident: str) -> bool:
+    def forget(self, ident: str, row: Row | None = None) -> bool:
         """An item that waits for nobody after all: as if it had never been kept. Raises HoldError."""
-        return self._drop(ident, "DELETE FROM items WHERE id = ?", ident)
+        return self._drop(ident, row, "DELETE FROM items WHERE id = ?", ident)
 
-    def erase(self, ident: str, at: float) -> bool:
+    def erase(self, ident: str, at: float, row: Row | None = None) -> bool:
         """Forget the item's key and delete its file; what is left says that there was one. False: it was done already,
         or there is no such item. Raises HoldError."""
         keep = self.limits().hold_seconds
         done = self._drop(
-            ident, "UPDATE items SET state = 'erased', since = ?, expires = ?, sender = NULL, recipients = '[]', "
+            ident, row, "UPDATE items SET state = 'erased', since = ?, expires = ?, sender = NULL, recipients = '[]', "
             "bytes = 0, client = NULL, key = NULL, wrapped = NULL WHERE id = ? AND wrapped IS NOT NULL",
             at, at + keep, ident)
         if done:
@@ -373,10 +410,12 @@ class HoldStore:
                           "state = 'erased' ORDER BY n DESC LIMIT 1 OFFSET ?)", int(self.limits().hold_items))
         return done
 
-    def _drop(self, ident: str, statement: str, *values: Any) -> bool:
+    def _drop(self, ident: str, row: Row | None, statement: str, *values: Any) -> bool:
         with self._guard():
             with self._changing("erase"):
                 done = self._run(statement, *values) > 0
+                if done:
+                    self._owe(ident, row)
             if done:
                 # What the index says no more is no more in its log either.
                 # (As far as nobody reads it at this moment: that must not keep those waiting who keep something.)
@@ -387,16 +426,49 @@ class HoldStore:
                 self._path(ident).unlink(missing_ok=True)
         return done
 
-    def move(self, ident: str, before: Collection[str], state: str, at: float, keep: float | None = None) -> bool:
+    def move(
+        self, ident: str, before: Collection[str], state: str, at: float, keep: float | None = None,
+        row: Row | None = None, instead_of: str | None = None,
+    ) -> bool:
         """From one of the states `before` into `state`, durably; False: it is in none of them (any more).
 
-        `keep`: seconds until it leaves that state by itself, None: limits.hold_seconds. Raises HoldError.
+        `keep`: seconds until it leaves that state by itself, None: limits.hold_seconds. `row`: what the event log is
+        owed of it; `instead_of`: the id of a row that it is owed no more, as what it says is taken back. Raises
+        HoldError.
         """
         seconds = self.limits().hold_seconds if keep is None else keep
         with self._guard(), self._changing("move"):
-            return self._run(
+            done = self._run(
                 f"UPDATE items SET state = ?, since = ?, expires = ? WHERE id = ? AND "  # noqa: S608 - only marks
                 f"state IN ({', '.join('?' * len(before))})", state, at, at + seconds, ident, *before) > 0
+            if done:
+                self._owe(ident, row)
+                if instead_of is not None:
+                    self._run("DELETE FROM owed WHERE id = ?", instead_of)
+            return done
+
+    # -- what the event log is owed
+
+    def _owe(self, ident: str, row: Row | None) -> None:
+        """Inside of a transaction: the row of what it does."""
+        if row is not None:
+            number, sealed = self.keys.wrap(f"row {row['id']}", json.dumps(row).encode())
+            self._run("INSERT INTO owed (id, item, key, sealed) VALUES (?, ?, ?, ?)", row["id"], ident, number, sealed)
+
+    def owed(self) -> list[Owed]:
+        """All rows that are not settled, in the order of what they say. Raises HoldError."""
+        found = []
+        with self._guard():
+            for ident, item, number, sealed in self._rows("SELECT id, item, key, sealed FROM owed ORDER BY n"):
+                with contextlib.suppress(Damaged, ValueError):
+                    found.append(Owed(item, json.loads(self.keys.unwrap(f"row {ident}", number, sealed))))
+        return found
+
+    def settle(self, idents: Collection[str]) -> None:
+        """The event log has these rows. Raises HoldError."""
+        with self._guard(), self._changing("settle"):
+            for ident in idents:
+                self._run("DELETE FROM owed WHERE id = ?", ident)
 
     # -- reading
 
@@ -496,15 +568,22 @@ class HoldStore:
 
     # -- keys
 
-    def rotate(self) -> int:
-        """Make a new key, wrap all items' keys with it, forget the old one; how many items. Raises HoldError."""
+    def rotate(self, row: Callable[[int], Row] | None = None) -> int:
+        """Make a new key, wrap all items' keys with it, forget the old one; how many items. `row` makes of that number
+        what the event log is owed. Raises HoldError."""
         with self._guard():
             self.keys.renew()
-            return self._wrap_anew()
+            return self._wrap_anew(row)
 
-    def _wrap_anew(self) -> int:
+    def _wrap_anew(self, row: Callable[[int], Row] | None = None) -> int:
         done = 0
         with self._changing("wrap"):
+            for ident, which, wrapped in self._rows("SELECT id, key, sealed FROM owed"):
+                if which != self.keys.newest:
+                    with contextlib.suppress(Damaged):
+                        plain = self.keys.unwrap(f"row {ident}", which, wrapped)
+                        self._run("UPDATE owed SET key = ?, sealed = ? WHERE id = ?",
+                                  *self.keys.wrap(f"row {ident}", plain), ident)
             for ident, which, wrapped in self._rows("SELECT id, key, wrapped FROM items WHERE wrapped IS NOT NULL"):
                 if which == self.keys.newest:
                     continue
@@ -514,6 +593,8 @@ class HoldStore:
                     continue  # stays damaged: there is nothing to save
                 self._run("UPDATE items SET key = ?, wrapped = ? WHERE id = ?", *self.keys.wrap(ident, key), ident)
                 done += 1
+            if row is not None:
+                self._owe("", row(done))
         self.keys.retire()
         return done
 

@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -526,6 +526,20 @@ class Reader:
         query = (f"SELECT n, line FROM events WHERE flow = ? AND event IN ({marks}) AND {self._whole} "  # noqa: S608
                  "ORDER BY n LIMIT ?")
         return list(self._rows(query, [flow, *events, limit]))
+
+    def known(self, idents: Sequence[str]) -> set[str]:
+        """Which of these are ids of rows, erased ones included."""
+        found: set[str] = set()
+        for at in range(0, len(idents), 500):
+            some = tuple(idents[at:at + 500])
+            marks = ", ".join("?" * len(some))
+            found.update(row[0] for row in self._all(f"SELECT id FROM events WHERE id IN ({marks})", some))  # noqa: S608
+        return found
+
+    def since(self) -> float | None:
+        """The earliest time that a row says; None: there is no row."""
+        earliest = self._all("SELECT min(t) FROM events", ())[0][0]
+        return None if earliest is None else float(earliest)
 
     def erased(self, key: str) -> tuple[str, float, str, str | None, str | None] | None:
         """(id, t, event, action, rule): what stays of an erased row that an event id or a reference names."""

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 )
 
 from inspector.model import UP, Held, Limits
-from inspector.store.holds import CHUNK, ENDED, WAITING, Damaged, HoldError, HoldFull, HoldStore, Item
+from inspector.store.holds import CHUNK, ENDED, WAITING, Damaged, HoldError, HoldFull, HoldStore, Item, Owed
 
 WORDS = "seven white horses on a hill"
 
@@ -539,6 +539,7 @@ class Life(RuleBasedStateMachine):
         self.left = -1
         """Steps until the end of the process; below 0: it lives."""
         self.number = 0
+        self.rows = 0
         self.kept: dict[str, str] = {}
         """What was answered: item -> its state."""
         self.maybe: dict[str, set[str | None]] = {}
@@ -559,6 +560,11 @@ class Life(RuleBasedStateMachine):
     def begin(self) -> None:
         self.store = HoldStore(self.folder / "q", lambda: Limits(hold_items=6, hold_client_items=6), before=self.before)
         self.store.open()
+
+    def row(self, step: str) -> dict[str, Any]:
+        """What the log is owed of a change."""
+        self.rows += 1
+        return {"id": f"r{self.rows}", "step": step}
 
     def again(self) -> None:
         """What a new process finds."""
@@ -600,7 +606,8 @@ class Life(RuleBasedStateMachine):
                 source.write_bytes(ident.encode() * size)
                 descriptor = os.open(source, os.O_RDONLY)
             try:
-                gone = self.store.keep(held(ident), float(self.number), descriptor)
+                gone = self.store.keep(
+                    held(ident), float(self.number), descriptor, self.row("held"), lambda _: self.row("erased"))
             except HoldFull:
                 assert sum(state in WAITING for state in self.kept.values()) >= 6
                 return
@@ -622,7 +629,7 @@ class Life(RuleBasedStateMachine):
         old = self.kept[ident]
 
         def work() -> None:
-            assert self.store.move(ident, WAITING, state, 5.0) is (old in WAITING)
+            assert self.store.move(ident, WAITING, state, 5.0, row=self.row(state)) is (old in WAITING)
             if old in WAITING:
                 self.kept[ident] = state
         self.attempt(steps, work, {ident: {old, state} if old in WAITING else {old}})
@@ -635,10 +642,10 @@ class Life(RuleBasedStateMachine):
 
         def work() -> None:
             if forget:
-                assert self.store.forget(ident)
+                assert self.store.forget(ident, self.row("forgotten"))
                 del self.kept[ident]
             else:
-                assert self.store.erase(ident, 9.0) is (old != "erased")
+                assert self.store.erase(ident, 9.0, self.row("erased")) is (old != "erased")
                 self.kept[ident] = "erased"
         gone: dict[str, set[str | None]] = {
             one: {state, None} for one, state in self.kept.items() if state == "erased"}
@@ -647,7 +654,8 @@ class Life(RuleBasedStateMachine):
     @rule(steps=st.integers(-1, 9))
     def rotate(self, steps: int) -> None:
         def work() -> None:
-            assert self.store.rotate() == sum(state != "erased" for state in self.kept.values())
+            done = self.store.rotate(lambda done: {**self.row("rotated"), "n": done})
+            assert done == sum(state != "erased" for state in self.kept.values())
         self.attempt(steps, work, {})
 
     @rule()
@@ -664,6 +672,14 @@ class Life(RuleBasedStateMachine):
             assert self.store.read(ident) == held(ident)
             assert content(self.store, ident) == ident.encode() * max(0, self.sizes[ident])
 
+    @invariant()
+    def no_change_stands_without_its_row(self) -> None:
+        """Nor is there a row of one that does not."""
+        last = {owed.item: owed.row["step"] for owed in self.store.owed()}
+        there = {item.id: item.state for item in self.store.items()}
+        assert {ident: last.get(ident) for ident in there} == there
+        assert {step for ident, step in last.items() if ident and ident not in there} <= {"forgotten", "erased"}
+
 
 @pytest.mark.parametrize("examples", [6, pytest.param(150, marks=pytest.mark.long)])
 def test_no_end_of_the_process_loses_or_invents_an_item(examples: int) -> None:
@@ -672,11 +688,67 @@ def test_no_end_of_the_process_loses_or_invents_an_item(examples: int) -> None:
         max_examples=examples, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)))
 
 
+def test_what_is_done_is_owed_to_the_log_until_it_is_settled(tmp_path: Path) -> None:
+    """In the order in which it was done, also for the next process and after a rotation; what is taken back, or was
+    not done at all, is not owed."""
+    store = made(tmp_path / "q")
+    store.keep(held(), 1.0, row={"id": "r1", "step": "held", "sender": "al\ud800ice"})
+    assert not store.move("h1", ("released",), "denied", 2.0, row={"id": "r2"})
+    assert store.move("h1", ("held",), "released", 2.0, row={"id": "r3", "by": "rita"})
+    assert store.move("h1", ("released",), "held", 2.0, row={"id": "r4"}, instead_of="r3")
+    store.rotate(lambda done: {"id": "r5", "done": done})
+    store.close()
+    store = made(tmp_path / "q")
+    assert store.owed() == [
+        Owed("h1", {"id": "r1", "step": "held", "sender": "al\ud800ice"}), Owed("h1", {"id": "r4"}),
+        Owed("", {"id": "r5", "done": 1})]
+    store.settle(["r1", "r5", "r9"])
+    assert store.owed() == [Owed("h1", {"id": "r4"})]
+    assert store.forget("h1", {"id": "r6"}) and not store.forget("h1", {"id": "r7"})
+    assert [owed.row["id"] for owed in store.owed()] == ["r4", "r6"]
+    store.close()
+
+
+def test_a_rotation_that_is_finished_at_the_start_is_told(tmp_path: Path) -> None:
+    """How many items' keys were wrapped anew; nothing where there was nothing to finish."""
+    def before(step: str) -> None:
+        if step == "wrap":
+            raise Crash
+    store = HoldStore(tmp_path / "q", before=before)
+    assert store.open().rotated is None
+    store.keep(held(), 1.0)
+    with pytest.raises(Crash):
+        store.rotate()
+    assert store._base is not None
+    store.close()
+    store = HoldStore(tmp_path / "q")
+    assert store.open().rotated == 1
+    store.close()
+
+
+def test_a_store_of_an_earlier_release_is_brought_up_to_date(tmp_path: Path) -> None:
+    """What it holds is read as before, and what is done from now on is owed to the log."""
+    store = made(tmp_path / "q")
+    store.keep(held(), 1.0)
+    store.close()
+    with sqlite3.connect(tmp_path / "q" / "index.db") as base:
+        base.execute("DROP TABLE owed")
+        base.execute("UPDATE meta SET value = '1' WHERE name = 'schema'")
+    base.close()
+    store = made(tmp_path / "q")
+    assert store.read("h1") == held() and store.owed() == []
+    assert store.move("h1", ("held",), "denied", 2.0, row={"id": "r1"})
+    assert [owed.item for owed in store.owed()] == ["h1"]
+    store.close()
+
+
 def test_the_index_says_only_what_a_list_shows(tmp_path: Path) -> None:
     """No column holds a text, a user, an address, a digest or a file's name."""
     store = made(tmp_path / "q")
     store.keep(held(user="secret-user", conversation="secret-room", digest="d1g3st", reason="because secret",
-                    file_name="secret.docx", findings=("secret.rule",), message="secret-id"), 1.0)
+                    file_name="secret.docx", findings=("secret.rule",), message="secret-id"), 1.0,
+               row={"id": "r1", "user": "secret-user"})
+    assert store.move("h1", ("held",), "denied", 2.0, row={"id": "r2", "note": "secret reason"})
     store.close()
     text = (tmp_path / "q" / "index.db").read_bytes()
     for secret in (b"secret", b"d1g3st", b"10.0.0.5"):

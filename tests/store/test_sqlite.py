@@ -451,6 +451,17 @@ def test_what_is_known_about_one_event(filled: Path) -> None:
         assert [json.loads(line)["name"] for _, line in reader.of_flow("00f1", ("trouble",))] == ["gap"]
 
 
+def test_which_ids_are_known(path: Path, writer: Writer) -> None:
+    """However many are asked for; and since when there are rows."""
+    answers = Answers()
+    for n in range(3):
+        writer.put(message(n, t=T + n), answers)
+    answers.wait(3)
+    with Reader(path) as reader:
+        assert reader.known([f"00f1-{n}" for n in range(1, 1500)]) == {"00f1-1", "00f1-2"}
+        assert (reader.known([]), reader.since()) == (set(), T)
+
+
 def test_a_reader_sees_rows_that_come_later(path: Path, writer: Writer) -> None:
     """Reading on from the last n, while the writer writes."""
     answers = Answers()

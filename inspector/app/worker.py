@@ -47,6 +47,7 @@ from inspector.app.worker_words import SPEECH, Begin, InForce, Lease, Ready
 from inspector.drivers import metrics
 from inspector.drivers.judges import Judging, Workers
 from inspector.drivers.mitm_tls import AuthorityError
+from inspector.drivers.shared_windows import SharedWindows
 from inspector.drivers.shared_world import Leased, Mail, SharedWorld
 from inspector.model import Limits
 from inspector.wire.located import Faults
@@ -82,6 +83,11 @@ class Worker(Supervisor):
             socket.socket(fileno=begin.box), boxes, lambda sentence: logs.tell("warning", sentence))
         self.shared = SharedWorld(loaded.limits, self.mail)
         self.world = self.shared
+        self.words = SharedWindows(
+            begin.number, socket.socket(fileno=begin.words),
+            {number: socket.socket(fileno=one) for number, one in begin.words_to.items()}, self.world.windows,
+            lambda: self.config.limits, lambda sentence: logs.tell("warning", sentence))
+        self.world.neighbours = self.words
         self.judging = Judging(Workers(
             lambda: self.config.limits, lambda sentence: logs.tell("warning", sentence), self.spool / "empty"))
         self.prepared: tuple[config.Config, build.Built] | None = None
@@ -110,6 +116,7 @@ class Worker(Supervisor):
         except (AuthorityError, OSError) as error:
             raise process.refused(error) from None
         self.mail.watch(self.shared.read)
+        self.words.watch()
         await self._settle(built)
         return in_force(built, begin.snapshot)
 
@@ -122,6 +129,7 @@ class Worker(Supervisor):
     async def others(self, numbers: list[int], new: int | None) -> None:
         """Who lives beside us."""
         self.mail.others = set(numbers) - {self.begin.number}
+        await self.words.living(numbers, new)
         if new is not None and new in self.mail.others:
             leases = [Leased(port, until, expect.flow or "", ends)
                       for _, port, expect, until, ends in self.gateway.leases.hand_over()]
@@ -159,16 +167,20 @@ class Worker(Supervisor):
 
     def families(self) -> list[Any]:
         """What this worker has to say on the page of metrics."""
-        sources = [*self.sources(), metrics.of_counters("inspector_letters", self.mail.counters)]
+        sources = [
+            *self.sources(), metrics.of_counters("inspector_letters", self.mail.counters),
+            metrics.of_counters("inspector_neighbours", self.words.counters), self.words.source(),
+        ]
         return [(one.name, one.type, one.help, list(one.samples)) for source in sources for one in source()]
 
     def well(self) -> tuple[int, int]:
         """(sessions, letters that somebody should have known and does not)."""
-        return len(self.gateway.sessions()), self.mail.counters.failed
+        return len(self.gateway.sessions()), self.mail.counters.failed + self.words.counters.failed
 
     async def close(self) -> None:
         """Release everything."""
         self.mail.close()
+        self.words.close()
         await self._close()
 
 

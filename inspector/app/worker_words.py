@@ -8,7 +8,7 @@ from inspector.app.snapshot import Snapshot
 from inspector.model import Expect
 
 PROGRAM = ("-m", "inspector.app.worker")
-SPEECH = 2
+SPEECH = 3
 """Version of what supervisor and worker say to each other; those of different versions do not work together."""
 
 
@@ -29,6 +29,9 @@ class Begin(msgspec.Struct, frozen=True):
     box: int
     boxes: dict[int, int]
     """Number of a worker -> the writing end of its mailbox."""
+    words: int
+    """The box for what accounts write through other workers, and those of all workers."""
+    words_to: dict[int, int]
     level: str | None
     """--log-level; None: as the configuration says."""
     format: str | None

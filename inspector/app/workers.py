@@ -186,6 +186,8 @@ class Crew:
         self.lines = Lines(time.time)
         self._level, self._form = level, form
         self._boxes: list[tuple[socket.socket, socket.socket]] = []
+        self._words: list[tuple[socket.socket, socket.socket]] = []
+        """Boxes for what accounts write through several workers."""
         self._seed = str(secrets.randbelow(2**32))
         self._control: Control | None = None
         self._metrics: metrics.MetricsServer | None = None
@@ -238,6 +240,7 @@ class Crew:
         try:
             self.seats = Seats(loaded, loaded.workers)
             self._boxes = [box() for _ in range(2 * loaded.workers)]
+            self._words = [box() for _ in self._boxes]
         except OSError as error:
             raise process.refused(error) from None
         await self._watch(loaded)
@@ -321,7 +324,7 @@ class Crew:
         await asyncio.gather(*(self._end(hand) for hand in list(self.hands)))
         if hasattr(self, "seats"):
             self.seats.close()
-        for ends in self._boxes:
+        for ends in (*self._boxes, *self._words):
             for one in ends:
                 one.close()
         if self.desk is not None:
@@ -371,11 +374,12 @@ class Crew:
         number = next((one for one in range(len(self._boxes)) if one not in taken), None)
         if number is None:
             raise ChannelError("the workers of the last restart still have sessions to end")
-        empty(self._boxes[number][0])
+        self._empty(number)
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         listening = self.seats.of(seat)
         inherited = {
             its.fileno(), self._boxes[number][0].fileno(), *(ends[1].fileno() for ends in self._boxes),
+            self._words[number][0].fileno(), *(ends[1].fileno() for ends in self._words),
             *(one for _, _, numbers in listening for one in numbers),
         }
         path = os.pathsep.join(os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path)
@@ -400,10 +404,11 @@ class Crew:
 
     async def _brief(self, hand: Hand) -> None:
         """Tell it all that it needs to be ready. Raises ChannelError."""
-        boxes = {one: ends[1].fileno() for one, ends in enumerate(self._boxes)}
+        boxes, words = ({one: ends[1].fileno() for one, ends in enumerate(kind)} for kind in (self._boxes, self._words))
         begin = Begin(
             SPEECH, hand.number, self.seats.count, self.snapshot, self.name, self.started, hand.listening,
-            self._boxes[hand.number][0].fileno(), boxes, self._level, self._form)
+            self._boxes[hand.number][0].fileno(), boxes, self._words[hand.number][0].fileno(), words, self._level,
+            self._form)
         seconds = self.limits.compile_seconds + self.limits.worker_seconds
         try:
             ready = msgspec.convert(await hand.line.call("begin", begin, seconds), Ready)
@@ -450,7 +455,7 @@ class Crew:
                          for one in self.hands)
         if hand in self.hands:
             self.hands.remove(hand)
-        empty(self._boxes[hand.number][0])
+        self._empty(hand.number)
         hand.buried.set()
         await self._part()
         if self._ending or (hand.expected and not stuck):
@@ -463,6 +468,11 @@ class Crew:
         self._event("trouble", name="worker_died", detail=detail, did="cut")
         if served and seated:
             await self._replace(hand)
+
+    def _empty(self, number: int) -> None:
+        """Throw away what is in the boxes of a worker that is gone, or not there yet."""
+        for boxes in (self._boxes, self._words):
+            empty(boxes[number][0])
 
     async def _part(self) -> None:
         """Tell those who are left who they are."""

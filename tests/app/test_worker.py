@@ -31,14 +31,16 @@ class Started:
         self.line, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.line.settimeout(PATIENCE)
         self.box, self.write = box()
+        self.words, self.words_to = box()
         self.process = subprocess.Popen(
-            [sys.executable, *PROGRAM, str(its.fileno()), str(parent)], pass_fds=(its.fileno(), self.box.fileno()),
+            [sys.executable, *PROGRAM, str(its.fileno()), str(parent)],
+            pass_fds=(its.fileno(), self.box.fileno(), self.words.fileno()),
             stderr=subprocess.PIPE, start_new_session=True)
         its.close()
 
     def end(self) -> tuple[int, bytes]:
         """Let go of it: (status, what it said)."""
-        for one in (self.line, self.box, self.write):
+        for one in (self.line, self.box, self.write, self.words, self.words_to):
             one.close()
         _, err = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, err
@@ -93,7 +95,9 @@ def test_faults_of_the_rules_are_the_answer(worker: Started, tmp_path: Path) -> 
     (tmp_path / "signatures").mkdir()
     snapshot = Snapshot(
         1, str(tmp_path / "i.yaml"), str(tmp_path), b"", str(tmp_path), "the-policy.yaml", "the-signatures")
-    begin = Begin(SPEECH, 0, 1, snapshot, "gw", 1.0, [], worker.box.fileno(), {}, None, "json")
+    begin = Begin(
+        SPEECH, 0, 1, snapshot, "gw", 1.0, [], worker.box.fileno(), {}, worker.words.fileno(), {}, None,
+        "json")
     what, answer = asked(worker.line, "begin", begin)
     assert what == channel.FAILED
     assert str(answer).startswith("the-policy.yaml:2:")

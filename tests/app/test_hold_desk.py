@@ -972,3 +972,234 @@ def test_a_decision_without_its_row_is_taken_back_when_the_store_works_again(tmp
             assert not (it.room.given() or it.room.told() or it._live)
             assert (await it.do("deny"))["state"] == "denied"
     run(work())
+
+
+# -- what a power cut leaves
+
+
+class Log:
+    """What is on the log's disk, whatever becomes of those who write there."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.since: float | None = 0.0
+        self.readable = True
+
+    def known(self, idents: Any) -> tuple[set[str], float | None] | None:
+        if not self.readable:
+            return None
+        return {row["id"] for row in self.rows} & set(idents), self.since
+
+    def verdict(self, hold: str = "h1") -> None:
+        """The session's row of what it holds."""
+        self.rows.append({"id": hold[1:], "event": "verdict", "hold": None, "step": None})
+
+    def steps(self, hold: str | None = "h1") -> list[str]:
+        return [row["step"] for row in self.rows if row["event"] == "review" and row["hold"] == hold]
+
+
+class Mortal(Desk):
+    """A desk with a log on a disk of its own; `dark`: it is too late for what it writes now."""
+
+    def __init__(self, folder: Path, log: Log, rules: Rules | None = None, **limits: Any) -> None:
+        super().__init__(folder, rules or Rules(), **limits)
+        self.log, self.dark = log, False
+        self._logged = log.known
+        self.written = log.rows
+
+    def row(self, row: dict[str, Any], done: Callable[[bool], None] | None) -> None:
+        if self.dark:
+            return
+        if self.writes:
+            self.log.rows.append(row)
+        if done is not None:
+            done(self.writes)
+
+    async def cut(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do something, and lose power when it is done and no row of it is written."""
+        before = len(self.store.owed())
+        self.dark = True
+        task = asyncio.ensure_future(work)
+        async with asyncio.timeout(10):
+            while len(self.store.owed()) == before:
+                await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await self.die()
+
+    async def die(self) -> None:
+        for one in list(self._tasks):
+            one.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._pool.shutdown()
+        self.store.close()
+
+
+async def mortal(folder: Path, log: Log, rules: Rules | None = None, **limits: Any) -> Mortal:
+    """One that has begun."""
+    made = Mortal(folder, log, rules, **limits)
+    made.open()
+    await made.start()
+    assert made._timer is not None
+    made._timer.cancel()
+    return made
+
+
+@pytest.mark.parametrize("act", ["release", "deny", "erase", "rotate", "deliver", "delivered", "returned", "expire"])
+def test_no_power_cut_leaves_an_act_without_its_row(tmp_path: Path, act: str) -> None:
+    """What was done with an item and has no row when the power goes has it after the next start, once, with who did it
+    and why; before anything else is done with it."""
+    async def work() -> None:
+        log = Log()
+        it = await mortal(tmp_path / "q", log)
+        await it.keep(held(), -1)
+        log.verdict()
+        it.now = 5000.0
+        if act in ("deliver", "delivered", "returned"):
+            await it.do("release")
+            it.arrived("f1", it.room.sign_on("f1"))
+            await it.calm()
+        if act in ("delivered", "returned"):
+            assert await it.deliver("h1", "f1")
+        before = log.steps(None if act == "rotate" else "h1")
+        await it.look()
+        if act == "expire":
+            it.now = 10.0 ** 9
+
+        async def came() -> None:
+            await it._record("h1", "f1", act == "delivered")
+        await it.cut({
+            "rotate": lambda: it.ask("hold.rotate", {}, "rita"), "deliver": lambda: it.deliver("h1", "f1"),
+            "delivered": came, "returned": came, "expire": it.look,
+        }.get(act, lambda: it.do(act, note="because"))())
+        said = {"release": "released", "deny": "denied", "erase": "erased", "rotate": "rotated",
+                "deliver": "delivering", "expire": "expired", "returned": "released"}.get(act, act)
+        assert log.steps(None if act == "rotate" else "h1") == before
+        it = await mortal(tmp_path / "q", log)
+        steps = log.steps(None if act == "rotate" else "h1")
+        assert steps[:len(before) + 1] == [*before, said]
+        assert steps[len(before) + 1:] == (["uncertain"] if act == "deliver" else [])
+        row = next(row for row in log.rows[::-1] if row["step"] == said)
+        if act in ("release", "deny", "erase"):
+            assert (row["by"], row["note"], row["reference"]) == ("rita", "because", "K7QM-2F9X")
+        await it.stop()
+        count = len(log.rows)
+        it = await mortal(tmp_path / "q", log)
+        assert (len(log.rows), it.store.owed()) == (count, [])
+        await it.stop()
+    run(work())
+
+
+def test_a_row_that_came_to_the_log_is_not_written_again(tmp_path: Path) -> None:
+    """The power goes when row and act are on disk, and the store does not know yet that the row is."""
+    async def work() -> None:
+        log = Log()
+        it = await mortal(tmp_path / "q", log)
+        await it.keep(held(), -1)
+        log.verdict()
+        await it.do("release")
+        assert [owed.row["step"] for owed in it.store.owed()] == ["held", "released"]
+        await it.die()
+        it = await mortal(tmp_path / "q", log)
+        assert log.steps() == ["held", "released"]
+        await it.look()
+        assert it.store.owed() == [] and await it.state() == "released"
+        it.arrived("f1", it.room.sign_on("f1"))
+        await sent(it)
+        assert log.steps() == ["held", "released", "delivering", "delivered"]
+        await it.stop()
+    run(work())
+
+
+def test_nothing_is_sent_whose_release_is_not_in_the_log(tmp_path: Path) -> None:
+    """Not after a restart either, as long as the log does not write; it covers nothing before."""
+    async def work() -> None:
+        log = Log()
+        it = await mortal(tmp_path / "q", log)
+        await it.keep(held(), -1)
+        log.verdict()
+        await it.cut(it.do("release"))
+        it = Mortal(tmp_path / "q", log)
+        it.writes = False
+        it.open()
+        await it.start()
+        it.arrived("f1", it.room.sign_on("f1"))
+        await it.calm()
+        assert not await it.deliver("h1", "f1") and not it.room.covers
+        assert (await it.state(), log.steps()) == ("released", ["held"])
+        it.writes = True
+        await it.look()
+        assert log.steps() == ["held", "released"]
+        it.arrived("f1", it.room.sign_on("f1"))
+        await sent(it)
+        assert log.steps() == ["held", "released", "delivering", "delivered"]
+        await it.stop()
+    run(work())
+
+
+@pytest.mark.parametrize("crash", [True, False])
+def test_what_has_no_verdict_is_nobodys_to_review_and_is_erased(tmp_path: Path, crash: bool) -> None:
+    """Its session, or the whole gateway, ended between content and verdict: it was undecided. No reviewer gets at it;
+    when its verdict can come no more it is erased, with a row that says why, once."""
+    async def work() -> None:
+        log = Log()
+        it = await mortal(tmp_path / "q", log)
+        await it.keep(held(), -1)
+        await it.keep(held("h2"), -1)
+        log.verdict("h2")
+        if crash:
+            await it.die()
+            it = await mortal(tmp_path / "q", log)
+        for command in ("show", "export", "release", "deny", "erase"):
+            with pytest.raises(UserError, match="h1 is being held at this moment"):
+                await it.do(command)
+        assert (await it.do("show", "h2"))["item"]["state"] == "held"
+        await it.look()
+        assert await it.state() == "held"
+        it._unproved = {hold: (0.0, t) for hold, (_, t) in it._unproved.items()}
+        log.readable = False
+        await it.look()
+        assert await it.state() == "held"
+        log.readable = True
+        await it.look()
+        await it.calm()
+        assert [item.id for item in it.store.items()] == ["h2"]
+        assert log.steps() == ["held", "erased"]
+        assert "delivered to nobody" in log.rows[-1]["reason"]
+        assert it.counters.forgotten == 1
+        await it.stop()
+        it = await mortal(tmp_path / "q", log)
+        await it.look()
+        assert log.steps() == ["held", "erased"] and await it.state("h2") == "held"
+        await it.stop()
+    run(work())
+
+
+def test_a_log_that_is_newer_than_an_item_says_nothing_about_it(tmp_path: Path) -> None:
+    """The event store was moved away while the gateway stood still: nothing that waits is erased for it."""
+    async def work() -> None:
+        log = Log()
+        it = await mortal(tmp_path / "q", log)
+        await it.keep(held(), -1)
+        await it.die()
+        log.rows.clear()
+        log.since = 5000.0
+        it = await mortal(tmp_path / "q", log)
+        it._unproved = {hold: (0.0, t) for hold, (_, t) in it._unproved.items()}
+        await it.look()
+        assert await it.state() == "held" and (await it.do("show"))["item"]["id"] == "h1"
+        await it.stop()
+    run(work())
+
+
+def test_a_verdict_that_comes_while_one_looks_is_enough(tmp_path: Path) -> None:
+    """A reviewer need not wait for the next look at the log."""
+    async def work() -> None:
+        log = Log()
+        it = await mortal(tmp_path / "q", log)
+        await it.keep(held(), -1)
+        log.verdict()
+        assert (await it.do("release"))["state"] == "released"
+        await it.stop()
+        assert not it._unproved
+    run(work())

@@ -3,8 +3,8 @@
 A card number or a link that is cut over three messages is in none of them. So the last short texts of each writer in
 each conversation are kept (of a long one its end, if a number or link may go on behind it), and a short piece with
 digits, `:` or `/` is also scanned behind the ones before it, with nothing or a blank between; and, when there was small
-talk between them, behind those alone that have digits, `:` or `/`. What is found over a border is found in the last
-piece, which is the one that completes it.
+talk between them, behind those alone that have digits, `:` or `/`; and, with nothing between, behind the last of these
+alone, however many. What is found over a border is found in the last piece, which is the one that completes it.
 
 Only what was delivered is remembered: a refused piece never reached its reader.
 """
@@ -167,6 +167,10 @@ def look(window: Window, text: str, at: float, rules: Rules, limits: Limits) -> 
         chains.append(some)  # small talk between the pieces
     forms = [
         (chain, glue, glue.join((*(piece.text for piece in chain), text))) for chain in chains for glue in _GLUES]
+    # What runs on into the first piece (an hour, another number) would be taken for a part of it.
+    forms += [
+        (some[n:], "", "".join((*(piece.text for piece in some[n:]), text))) for n in range(1, len(some))
+        if some[n].text[:1].isalnum() and some[n - 1].text[-1:].isalnum()]
     texts = tuple(Text(_PART, form, None, False) for _, _, form in forms)
     found = rules.scanner.quick(texts)
     if found is None:

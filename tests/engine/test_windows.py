@@ -195,6 +195,26 @@ def test_small_talk_between_the_pieces_hides_nothing() -> None:
     assert found[0]["detail"].endswith(f"begun in {START:.3f}, {START + 2:.3f}")
 
 
+class Whole(Words):
+    """Finds a word that no digit stands in front of."""
+
+    def quick(self, texts: Sequence[Text]) -> tuple[Finding, ...] | None:
+        glued = [text.plain.partition(self.word)[0][-1:].isdigit() for text in texts]
+        return super().quick([
+            Text(text.part, "") if is_glued else text for text, is_glued in zip(texts, glued, strict=True)])
+
+
+def test_a_number_in_front_of_the_pieces_hides_nothing() -> None:
+    """What was said before and would run on into the first piece is left out, too."""
+    p = looking_for("x")
+    p.session.kit.rules = Rules(2, p.session.kit.rules.policy, Whole("4000:"))
+    assert said(p, "at 10", START) == []
+    assert said(p, "40", START + 1) == []
+    assert said(p, "0", START + 2) == []
+    found = said(p, "0:", START + 3)
+    assert found[0]["detail"].endswith(f"begun in {START + 1:.3f}, {START + 2:.3f}")
+
+
 @pytest.mark.parametrize(("long", "found"), [("long talk ending in 12", True), ("12 is in front of long talk", False)])
 def test_the_end_of_a_long_text_is_a_piece(long: str, found: bool) -> None:
     """If a number or link may go on behind it; its beginning is none."""

@@ -48,6 +48,8 @@ POLICY = {
          "then": "hold"},
         {"name": "not by bob", "when": {"event": "message", "user": "bob@localhost", "text": "(?i)by alice only"},
          "then": "block"},
+        {"name": "a card number in pieces", "when": {"finding.rule": "dlp.card_number", "event": "message"},
+         "then": "block"},
     ],
 }
 PATIENCE = 60.0
@@ -97,8 +99,11 @@ class Xmpp:
         before, _, self.buffer = self.buffer.partition(words)
         return before + words
 
-    def say(self, to: str, text: str) -> None:
-        self.write(f"<message type='chat' id='m{time.monotonic_ns()}' to='{to}'><body>{text}</body></message>")
+    def say(self, to: str, text: str) -> str:
+        """The id of the message."""
+        ident = f"m{time.monotonic_ns()}"
+        self.write(f"<message type='chat' id='{ident}' to='{to}'><body>{text}</body></message>")
+        return ident
 
     def leave(self) -> None:
         with contextlib.suppress(OSError):
@@ -347,6 +352,47 @@ def test_a_message_is_judged_in_the_worker_of_each_leg(site: Site, meet: Meet) -
     assert "by alice only" not in alice.hear("the end")
     site.until(lambda: len([1 for row in site.gateway.rows("message")
                             if row["t"] > since and row["text"] == "a word for bob"]) == 2, "no two legs")
+
+
+CARD = ("4000 00", "10 3421", " 0005")
+"""A number that is nobody's; the third piece makes it one."""
+SPLIT = "a card number in pieces"
+
+
+def test_a_card_number_in_pieces_through_two_workers_is_refused(site: Site, meet: Meet) -> None:
+    """Three pieces from two devices of one account, here, there and here again: the last one is refused, its row names
+    the two others, and the reader gets no third piece. Then a piece through the first worker alone, the rest through
+    the other one, at which she signs on only now."""
+    since = now()
+    phone, bob = meet("alice", site.here), meet("bob", site.here)
+    desk = meet("alice", site.there)
+    assert site.sessions() == {"here": 2, "there": 1}
+    names: list[str] = []
+    for client, piece in zip((phone, desk, phone), CARD, strict=True):
+        names.append(client.say("bob@localhost", piece))
+        if len(names) < 3:
+            bob.hear(f"{piece}</body>")
+    row = site.gateway.wait_row("verdict", after=since, rule=SPLIT)
+    assert row["did"] == "block"
+    assert f"begun in {names[0]}, {names[1]}" in row["findings"][0]["detail"]
+    phone.hear(row["reference"])
+    phone.say("bob@localhost", "the end")
+    assert "0005" not in bob.hear("the end")
+    phone.leave()
+    desk.leave()
+
+    later = now()
+    phone = meet("alice", site.here)
+    names = [phone.say(bob.jid, CARD[0])]
+    bob.hear(f"{CARD[0]}</body>")
+    phone.leave()
+    desk = meet("alice", site.there)
+    names.append(desk.say(bob.jid, CARD[1]))
+    bob.hear(f"{CARD[1]}</body>")
+    desk.say(bob.jid, CARD[2])
+    row = site.gateway.wait_row("verdict", after=later, rule=SPLIT)
+    assert f"begun in {names[0]}, {names[1]}" in row["findings"][0]["detail"]
+    desk.hear(row["reference"])
 
 
 def test_an_upload_that_one_worker_offers_another_one_knows(site: Site, meet: Meet) -> None:

@@ -62,12 +62,14 @@ class _Taken:
 class Holding:
     """The held and the released items of one session. A part of the Session."""
 
-    __slots__ = ("_asked", "_beside", "_go", "_owed", "_released", "_session", "_taken")
+    __slots__ = ("_asked", "_beside", "_go", "_owed", "_released", "_session", "_stored", "_taken")
 
     def __init__(self, session: Owner) -> None:
         self._session = session
         self._taken: dict[int, _Taken] = {}
         """By the id of the Hold effect."""
+        self._stored: list[_Taken] = []
+        """Of these, what is stored; the rows of the last ones may be on their way."""
         self._beside: list[tuple[int, dict[str, Any]]] = []
         """Rows of the item that is being decided whose events wait with a held one, and the index of each."""
         self._released: deque[Held] = deque()
@@ -165,6 +167,7 @@ class Holding:
         if item.kept is not None:
             item.kept.discard(inp.id)
         if inp.ok:
+            self._stored = [*(one for one in self._stored if one.item.kept), taken]
             for row, _ in taken.rows:
                 row["held"] = taken.held.id
                 session.note_durably(item, row, inp.at, out)
@@ -178,31 +181,54 @@ class Holding:
     def give_up(self, item: Item | None, at: float, out: list[Effect]) -> None:
         """No answer in time, or the session has ended (None: all): what is stored later waits for nobody."""
         for ident, taken in tuple(self._taken.items()):
-            if item is None or taken.item is item or (item.group is not None and taken.item in item.group.items):
+            if item is None or self._of(taken, item):
                 del self._taken[ident]
                 out.append(Unhold(taken.held.id))
                 self._refuse(taken, at, out, durable=False)
+
+    def unwritten(self, item: Item, at: float, out: list[Effect]) -> None:
+        """A row that `item` waits for is not written: what no verdict tells of waits for no reviewer."""
+        self.give_up(item, at, out)
+        for taken in self._stored:
+            if self._of(taken, item):
+                out.append(Unhold(taken.held.id))
+                for _, index in taken.rows:
+                    self._blocked(item, index)  # the row itself may still be written, and stays as it is
+        self._stored = [taken for taken in self._stored if not self._of(taken, item)]
+
+    @staticmethod
+    def _of(taken: _Taken, item: Item) -> bool:
+        return taken.item is item or (item.group is not None and taken.item in item.group.items)
 
     def _refuse(self, taken: _Taken, at: float, out: list[Effect], *, durable: bool) -> None:
         """It is blocked instead, and the rows and the sender are told so."""
         session, item = self._session, taken.item
         for row, index in taken.rows:
             row["did"] = row["action"] = "block"
-            if item.file is not None or item.verdicts is None or item.verdicts[index] is not PASSED:
-                session.count_refused()  # what is only archived was not counted as held
-            if item.verdicts is not None:
-                old = item.verdicts[index] if item.file is None else item.verdicts[0]
-                if old.notice is not None:
-                    text = session.refusal(old.reference)
-                    row["notice"] = text
-                    new = msgspec.structs.replace(old, notice=text)
-                    for place, verdict in enumerate(item.verdicts):
-                        if verdict is old:
-                            item.verdicts[place] = new
+            notice = self._blocked(item, index)
+            if notice is not None:
+                row["notice"] = notice
             if durable:
                 session.note_durably(item, row, at, out)
             else:
                 out.append(Note(0, row))
+
+    def _blocked(self, item: Item, index: int) -> str | None:
+        """What was to be held is blocked: counted, and what its sender is told of it; None: nothing."""
+        session = self._session
+        if item.file is not None or item.verdicts is None or item.verdicts[index] is not PASSED:
+            session.count_refused()  # what is only archived was not counted as held
+        if item.verdicts is None:
+            return None
+        old = item.verdicts[index] if item.file is None else item.verdicts[0]
+        if old.notice is None:
+            return None
+        text = session.refusal(old.reference)
+        new = msgspec.structs.replace(old, notice=text)
+        for place, verdict in enumerate(item.verdicts):
+            if verdict is old:
+                item.verdicts[place] = new
+        return text
 
     # -- in
 

@@ -1449,7 +1449,7 @@ class Session:
         for each in items:
             each.kept = each.deadline = None
         if self._holding is not None:
-            self._holding.give_up(item, at, out)
+            self._holding.unwritten(item, at, out)
         action = self._on_trouble("store_failed", item.rules)
         self.note_trouble("store_failed", "a verdict's row could not be written", action, at, out)
         if action == "cut":

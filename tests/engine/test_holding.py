@@ -141,6 +141,37 @@ def test_what_cannot_be_stored_is_blocked(why: str) -> None:
     assert talk.world.tallies["toy"].actions == {"hold": 0, "block": 1}
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_what_was_stored_and_whose_row_was_not_written_waits_for_nobody(late: bool) -> None:
+    """No reviewer finds what no verdict tells of, and its sender is not told that it waits."""
+    talk = Talk()
+    effect = hold(talk)
+    talk(Kept(effect.id, START))
+    row, = talk.rows("verdict")
+    before = dict(row)
+    talk(Woke(START + Limits().store_seconds) if late else Kept(talk.durable(), START, False))
+    assert [each.hold for each in talk.of(Unhold)] == [effect.held.id]
+    assert [each["name"] for each in talk.rows("trouble")] == ["store_failed"]
+    assert row == before, "it may still wait to be written"
+    (way, said), = talk.sent()
+    assert way == DOWN
+    assert b"not delivered" in said
+    assert b"waits" not in said
+    assert talk.world.tallies["toy"].actions == {"hold": 0, "block": 1}
+
+
+def test_what_was_stored_and_has_its_row_is_kept_whatever_fails_later() -> None:
+    """The row of another message of the same session cannot be written: the first one waits on."""
+    talk = Talk()
+    first = hold(talk)
+    talk(Kept(first.id, START))
+    talk(Kept(talk.durable(), START))
+    second = hold(talk)
+    talk(Kept(second.id, START))
+    talk(Kept(talk.durable(), START, False))
+    assert [each.hold for each in talk.of(Unhold)] == [second.held.id]
+
+
 def test_an_answer_that_comes_too_late_leaves_nothing_waiting() -> None:
     """The store is told to forget what it may still write."""
     talk = Talk()

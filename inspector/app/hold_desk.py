@@ -227,6 +227,8 @@ class HoldDesk:
         """By flow."""
         self._delivering: dict[str, str] = {}
         """hold -> flow."""
+        self._settling: dict[str, asyncio.TimerHandle] = {}
+        """Of these: what was sent a moment ago, in a session that has not ended since."""
         self._tried: dict[str, list[str]] = {}
         """hold -> flows in which it could not be sent; none of them is given it again before a user signs on there."""
         self._unwritten: dict[str, tuple[str, bool]] = {}
@@ -286,6 +288,8 @@ class HoldDesk:
         if self._timer is not None:
             self._timer.cancel()
             await asyncio.gather(self._timer, return_exceptions=True)
+        for hold in tuple(self._settling):
+            self._unsettle(hold)
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=5.0)
         with contextlib.suppress(HoldError):
@@ -519,9 +523,35 @@ class HoldDesk:
         self._cover_again(held)
         return True
 
-    def came(self, hold: str, flow: str, sent: bool) -> None:
-        """What became of a released item in that session."""
+    def came(self, hold: str, flow: str, sent: bool | None) -> None:
+        """What became of a released item in that session. It is delivered when the session has gone on for
+        limits.settle_seconds, or when it is told again that it was sent."""
+        settling = self._settling.get(hold)
+        mine = self._delivering.get(hold) == flow
+        if sent is None:
+            if settling is not None and mine:
+                self._unsettle(hold)
+                self._spawn(self._ended_behind(hold, flow))
+            return
+        seconds = self.limits().settle_seconds
+        if sent and settling is None and mine and hold in self._sendable and seconds > 0:
+            loop = asyncio.get_running_loop()
+            self._settling[hold] = loop.call_later(seconds, self.came, hold, flow, True)
+            self._next(flow, hold)
+            return
+        self._unsettle(hold)
         self._spawn(self._came(hold, flow, sent))
+
+    def _unsettle(self, hold: str) -> None:
+        """Whether it was delivered is not a matter of time any more."""
+        if (timer := self._settling.pop(hold, None)) is not None:
+            timer.cancel()
+
+    async def _ended_behind(self, hold: str, flow: str) -> None:
+        """Its session has ended in the moment in which it was sent."""
+        async with self._turn(hold):
+            if self._delivering.get(hold) == flow and hold not in self._unwritten:
+                await self._lost(hold)
 
     async def _came(self, hold: str, flow: str, sent: bool) -> None:
         try:
@@ -587,6 +617,9 @@ class HoldDesk:
 
     def ended(self, flow: str) -> None:
         """A session that was given released items is over."""
+        for hold, where in self._delivering.items():
+            if where == flow:
+                self._unsettle(hold)
         self._spawn(self._ended(flow))
 
     async def _ended(self, flow: str) -> None:
@@ -612,6 +645,8 @@ class HoldDesk:
         except HoldError as fault:
             self._tell(str(fault))
             self._lost_ones.add(hold)
+        if (waits := self._answers.get(hold)) is not None:
+            waits.set()
 
     async def _write_again(self) -> None:
         """What the store did not take when it came."""
@@ -726,6 +761,7 @@ class HoldDesk:
 
     def _leave(self, hold: str) -> None:
         """It is neither released nor being delivered any more."""
+        self._unsettle(hold)
         self._delivering.pop(hold, None)
         self._tried.pop(hold, None)
         self._sendable.discard(hold)

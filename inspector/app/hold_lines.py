@@ -95,7 +95,7 @@ class RemoteHolds:
     def forget(self, hold: str) -> None:
         self._line.tell("hold.forget", hold)
 
-    def came(self, hold: str, flow: str, sent: bool) -> None:
+    def came(self, hold: str, flow: str, sent: bool | None) -> None:
         self._line.tell("hold.came", [hold, flow, sent])
 
     def arrived(self, flow: str, arrived: Arrived) -> None:

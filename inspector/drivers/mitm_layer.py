@@ -608,7 +608,7 @@ class Conversation:
         behind, self._behind = self._behind, None
         # What was to be sent behind a row has not been.
         self._only_news(
-            msgspec.structs.replace(effect, sent=False) if isinstance(effect, Came) else effect
+            msgspec.structs.replace(effect, sent=False) if isinstance(effect, Came) and effect.sent else effect
             for effect in behind or ())
         if self._timer is not None:
             self._timer.cancel()

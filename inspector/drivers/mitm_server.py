@@ -129,8 +129,8 @@ class Holds(Protocol):
         """What was kept under this id waits for nobody."""
         ...
 
-    def came(self, hold: str, flow: str, sent: bool) -> None:
-        """What became of a released item in that session."""
+    def came(self, hold: str, flow: str, sent: bool | None) -> None:
+        """What became of a released item in that session (Came)."""
         ...
 
     def arrived(self, flow: str, arrived: Arrived) -> None:

@@ -8,6 +8,8 @@ stored in time is blocked, and said so.
 
 *In*: Released items wait in the order they came. At a unit boundary of their way the session asks (Deliver), and sends
 when the state `delivering` is on disk; Came says that it was sent, or, when the session ends first, that it was not.
+A session ends for this when one side has said goodbye or has closed: what would be sent behind that may be read by
+nobody, so it waits for the next sign-on; of what was sent just before it the desk is told that the end has come.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from inspector.engine.covers import bare, digest_of
 from inspector.engine.items import Item
 from inspector.engine.owner import Owner
 from inspector.model import (
+    DOWN,
     PASSED,
     UP,
     Came,
@@ -44,6 +47,8 @@ from inspector.model import (
 
 NOTICE_HOLD = "Your message waits for review. Reference {reference}."
 NOTICE_FILE_HOLD = "The file {name} waits for review. Reference {reference}."
+SENT = 64
+"""Items of which the desk is told that the session has ended behind them: those of the last moment."""
 
 
 class _Taken:
@@ -62,7 +67,7 @@ class _Taken:
 class Holding:
     """The held and the released items of one session. A part of the Session."""
 
-    __slots__ = ("_asked", "_beside", "_go", "_owed", "_released", "_session", "_stored", "_taken")
+    __slots__ = ("_asked", "_beside", "_go", "_owed", "_released", "_sent", "_session", "_stored", "_taken")
 
     def __init__(self, session: Owner) -> None:
         self._session = session
@@ -79,6 +84,8 @@ class Holding:
         """It may be sent."""
         self._owed: list[tuple[Held, Decoder]] = []
         """What a decoder was given and has not written yet."""
+        self._sent: deque[str] = deque(maxlen=SENT)
+        """Items that were sent last."""
 
     # -- out
 
@@ -245,8 +252,14 @@ class Holding:
         session = self._session
         if self._owed:
             self._paid(out)
+        parted = self._parted(out)
         while self._released:
             held = self._released[0]
+            if parted and self._asked is None:
+                self._released.popleft()
+                self._go = False
+                out.append(Came(held.id, False))
+                continue
             if not session.has_room(held.way):
                 return
             if self._asked is None and not self._is_his(held):
@@ -273,14 +286,30 @@ class Holding:
                     out.append(act)
                 else:
                     session.aside(act, out)
-            out.append(Came(held.id, any(act.way is held.way for act in sends)))
+            sent = any(act.way is held.way for act in sends)
+            if sent:
+                self._sent.append(held.id)
+            out.append(Came(held.id, sent))
+
+    def _parted(self, out: list[Effect]) -> bool:
+        """Whether this session has ended, as far as a peer's words go; the desk is told of what was sent last."""
+        session, decoder = self._session, self._session.decoder
+        if not (session.closed(UP) or session.closed(DOWN) or getattr(decoder, "parted", False)):
+            return False
+        self._doubt(out)
+        return True
+
+    def _doubt(self, out: list[Effect]) -> None:
+        out.extend(Came(hold, None) for hold in self._sent)
+        self._sent.clear()
 
     def _paid(self, out: list[Effect]) -> None:
         """Some decoders write when their peer asks (BOSH): what they were given is delivered when it has left."""
         decoder, left = self._session.decoder, []
         for held, given in self._owed:
             if not given.owes(held.way):  # type: ignore[attr-defined]
-                out.append(Came(held.id, True))
+                # It was the answer to what its reader asked, or goes with what its writer said: no matter what ends.
+                out.extend((Came(held.id, True), Came(held.id, True)))
             elif given is decoder:
                 left.append((held, given))
             else:
@@ -303,6 +332,7 @@ class Holding:
             self._paid(out)  # its last answer may have had it
         for held in (*(owed for owed, _ in self._owed), *self._released):
             out.append(Came(held.id, False))
+        self._doubt(out)
         self._owed.clear()
         self._released.clear()
         self._asked, self._go = None, False

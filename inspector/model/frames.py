@@ -242,6 +242,9 @@ class Decoder(Protocol):
 
         A decoder that may write only when its peer asks (BOSH) keeps it for then, gives Sends without data, and has a
         method `owes(way)`: whether something that it was given so has not been written yet.
+
+        A decoder whose protocol has a word for the end of a session has `parted`: whether one side has said it. What
+        is sent behind that may be read by nobody, though the connection stands: nothing is released there any more.
         """
         ...
 

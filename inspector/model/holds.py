@@ -102,10 +102,12 @@ class Deliver(msgspec.Struct, frozen=True):
 
 
 class Came(msgspec.Struct, frozen=True):
-    """Effect: what became of a released item in this session. `sent` False: nothing of it was sent here."""
+    """Effect: what became of a released item in this session. `sent` False: nothing of it was sent here; None, behind
+    a True: the session has ended, and what was sent just before it may have been read by nobody; a second True: it was
+    read, whatever the session does."""
 
     hold: str
-    sent: bool
+    sent: bool | None
 
 
 class Arrived(msgspec.Struct, frozen=True):

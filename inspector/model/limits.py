@@ -172,6 +172,8 @@ class Limits:
     cover_seconds: float = _bound(600, "a release covers the legs of the same message that follow it so long")
     cover_file_seconds: float = _bound(86400, "a released file may be sent again so long")
     cover_sessions: int = _bound(4096, "sessions in which one release passes: the readers of a large room")
+    settle_seconds: float = _bound(
+        0.5, "what was released is delivered when its session has gone on so long behind it; else nobody knows")
     releases_waiting: int = _bound(256, "released items that one session is given before they are sent")
     hold_items: int = _bound(10000, "messages and files that wait for a reviewer; above it hold_full")
     hold_bytes: int = _bound(8 << 30, "bytes of them on disk; above it hold_full")

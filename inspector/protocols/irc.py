@@ -468,6 +468,7 @@ class IrcDecoder(Unreleased):
         "_slow",
         "_statusmsg",
         "_stop",
+        "parted",
         "undecryptable",
     )
 
@@ -519,6 +520,8 @@ class IrcDecoder(Unreleased):
         self._link = False
         self.undecryptable: str | None = None
         """Why this connection cannot be judged, for the engine."""
+        self.parted = False
+        """The client has said QUIT, or the server ERROR (RFC 2812 3.1.7, 3.7.4): nothing behind it is read."""
         self._dropping = [False, False]
         """The rest of an over-long line is not passed on."""
         self._partway = [False, False]
@@ -1309,7 +1312,13 @@ class IrcDecoder(Unreleased):
         texts, places = case.text(0, "reason")
         case.words = 0
         case.mode = "strip"
+        self.parted = self.parted or case.way is UP
         case.add(Presence(sender=self._sender(case), availability="offline", texts=texts), places)
+
+    def _server_ends(self, case: _Case) -> None:
+        """ERROR: its words are to nobody in particular."""
+        del case
+        self.parted = True
 
     def _away(self, case: _Case) -> None:
         texts, places = case.text(0, "away")
@@ -2259,7 +2268,7 @@ _HANDLERS: tuple[dict[str, _Handler], dict[str, _Handler]] = (
     {
         **_COMMON, "USER": _D._realname, "STARTTLS": _D._starttls, "REMOVE": _D._kick,
     },
-    {**_COMMON, "CAP": _D._cap, "ACCOUNT": _D._account_change},
+    {**_COMMON, "CAP": _D._cap, "ACCOUNT": _D._account_change, "ERROR": _D._server_ends},
 )
 _NUMERICS: dict[str, _Handler] = {
     "005": _D._isupport, "290": _D._reply_capab, "301": _D._reply_away, "311": _D._reply_whois,

@@ -435,7 +435,7 @@ class OscarDecoder(Unreleased):
         "_asked", "_begun", "_busy", "_cancelled", "_chat", "_dead", "_delta", "_edits", "_ended", "_expected", "_flow",
         "_held", "_identity", "_last", "_leases", "_limited", "_limits", "_lost", "_memory", "_need", "_now", "_offers",
         "_opaque", "_ours", "_out", "_owed", "_peers", "_pushes", "_room", "_skip", "_talking", "_ticket", "_user",
-        "_window", "undecryptable",
+        "_window", "parted", "undecryptable",
     )
 
     def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:
@@ -493,6 +493,8 @@ class OscarDecoder(Unreleased):
         self._room: str | None = None
         self._talking = late
         self._ended = False
+        self.parted = False
+        """Channel 4 has come (sheet 3): nothing behind it is read."""
         self._asked: dict[int, tuple[int, str | None]] = {}
         """Request id of 01/04 -> (family, room)."""
 
@@ -676,6 +678,7 @@ class OscarDecoder(Unreleased):
         elif channel == CLOSE:
             kind = "oscar.close"
             case = _Case(way, at, raw)
+            self.parted = True
             if way is DOWN:
                 self._redirect(case, 0, walk(raw, 6, size)[0])
         else:

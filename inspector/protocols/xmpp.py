@@ -3196,6 +3196,11 @@ class XmppDecoder(Unreleased):
             and self._deflating != 1
         )
 
+    @property
+    def parted(self) -> bool:
+        """Whether one side has closed its stream (RFC 6120 4.4): the other answers that, and reads nothing more."""
+        return self._sides[UP].closed or self._sides[DOWN].closed
+
     def inject(self, message: Notice, way: Way) -> list[Act]:
         """A notice of the gateway as a headline from the server's domain; the session of a refused file is ended."""
         if not self.ready(way if self._servers is None else UP):

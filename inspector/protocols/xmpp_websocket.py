@@ -286,6 +286,11 @@ class WebSocketCarrier:
             and self.undecryptable is None and not self._buffer[way]
         )
 
+    @property
+    def parted(self) -> bool:
+        """Whether one side has sent its closing frame (RFC 6455 5.5.1)."""
+        return self._closed[UP] or self._closed[DOWN]
+
     def finish(self) -> list[tuple[Way, bytes]]:
         """A closing frame to both (1008: policy)."""
         if not (self._open[UP] and self._open[DOWN]) or self.undecryptable is not None:

@@ -242,6 +242,11 @@ class CarriedDecoder:
             and self._inner.ready(way)
         )
 
+    @property
+    def parted(self) -> bool:
+        """Whether the carrier, or the stream in it, has said goodbye (model.Decoder.release)."""
+        return bool(getattr(self._carrier, "parted", False) or getattr(self._inner, "parted", False))
+
     def inject(self, message: Notice, way: Way) -> list[Act]:
         return self._wrapped(self._inner.inject(message, way))
 

@@ -67,7 +67,7 @@ class Desk(HoldDesk):
         self.writes = True
         self.sentences: list[str] = []
         self.room = Floor()
-        bounds = Limits(**limits)
+        bounds = Limits(**{"settle_seconds": 0, **limits})
         super().__init__(
             HoldStore(folder, lambda: bounds), self.room, self.row, limits=lambda: bounds, rules=lambda: rules,
             tell=self.sentences.append, clock=lambda: self.now)
@@ -971,6 +971,92 @@ def test_a_decision_without_its_row_is_taken_back_when_the_store_works_again(tmp
             assert await it.state() == "held"
             assert not (it.room.given() or it.room.told() or it._live)
             assert (await it.do("deny"))["state"] == "denied"
+    run(work())
+
+
+# -- the end of a session right behind what was sent in it
+
+
+async def settling(it: Desk, named: bool = False) -> None:
+    """Something was sent a moment ago in the session f1."""
+    await it.keep(held(named=named), -1)
+    await it.do("release")
+    it.arrived("f1", it.room.sign_on("f1"))
+    await it.calm()
+    assert await it.deliver("h1", "f1")
+    it.came("h1", "f1", True)
+
+
+def test_what_was_sent_is_delivered_when_its_session_goes_on(tmp_path: Path) -> None:
+    """Not before limits.settle_seconds; what is to follow in that session does not wait for it."""
+    async def work() -> None:
+        async with desk(tmp_path / "q", settle_seconds=0.05) as it:
+            await it.keep(held("h2"), -1)
+            await settling(it)
+            assert await it.state() == "delivering"
+            await it.do("release", "h2")
+            assert it.room.given() == [("f1", "h1"), ("f1", "h2")]
+            while it._settling:
+                await asyncio.sleep(0.001)
+            assert await it.state() == "delivered"
+            it.came("h1", "f1", None)
+            it.ended("f1")
+            assert (await it.state(), it.steps()[-1]) == ("delivered", "delivered")
+    run(work())
+
+
+@pytest.mark.parametrize("end", ["said", "gone"])
+@pytest.mark.parametrize(("named", "state"), [(False, "uncertain"), (True, "released")])
+def test_a_session_that_ends_behind_what_was_sent_leaves_doubt(
+    tmp_path: Path, named: bool, state: str, end: str,
+) -> None:
+    """Nobody knows whether it was read: the reviewer is told so, or, where the protocol names it, it is sent again. It
+    does not matter whether a peer has said goodbye or the connection is gone."""
+    async def work() -> None:
+        async with desk(tmp_path / "q", settle_seconds=30) as it:
+            await settling(it, named)
+            if end == "said":
+                it.came("h1", "f1", None)
+            else:
+                it.ended("f1")
+            assert await it.state() == state
+            assert "its session ended while it was being delivered" in it.rows[-1]["reason"]
+            assert not (it._settling or it._delivering)
+            it.ended("f1")
+            it.came("h1", "f1", True)
+            assert await it.state() == state
+            it.arrived("f2", it.room.sign_on("f2"))
+            await it.calm()
+            assert it.room.given()[1:] == ([("f2", "h1")] if named else [])
+    run(work())
+
+
+def test_what_is_sure_to_have_been_read_is_delivered_at_once(tmp_path: Path) -> None:
+    """Said twice: no end of its session makes it doubtful. News of another session have no weight."""
+    async def work() -> None:
+        async with desk(tmp_path / "q", settle_seconds=30) as it:
+            await settling(it)
+            it.came("h1", "f2", None)
+            it.came("h1", "f1", True)
+            it.came("h1", "f1", None)
+            it.ended("f1")
+            assert await it.state() == "delivered" and not it._settling
+    run(work())
+
+
+def test_a_reviewer_reads_that_nobody_knows(tmp_path: Path) -> None:
+    """His command ends when the session does."""
+    async def work() -> None:
+        async with desk(tmp_path / "q", settle_seconds=30) as it:
+            await it.keep(held(), -1)
+            it.room.sign_on("f1")
+            release = asyncio.ensure_future(it.do("release"))
+            while not it.room.given():
+                await asyncio.sleep(0.001)
+            assert await it.deliver("h1", "f1")
+            it.came("h1", "f1", True)
+            it.came("h1", "f1", None)
+            assert (await release)["state"] == "uncertain"
     run(work())
 
 

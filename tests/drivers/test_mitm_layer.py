@@ -548,6 +548,16 @@ def test_what_waited_behind_a_row_and_was_never_sent_is_not_called_delivered() -
     assert world.done == ["malformed first", ("f00", Came("h1", False)), "cut"]
 
 
+def test_what_was_sent_before_a_row_and_is_doubtful_since_is_not_sent_again() -> None:
+    """That its session has ended is told behind the row of that; when the link is aborted meanwhile it stays said."""
+    world = World([Send(DOWN, b"released"), Came("h1", True)], [barrier(), Came("h1", None), Cut("malformed")])
+    world.talk.receive(UP, b"x")
+    world.talk.receive(UP, b"x")
+    world.talk.end()
+    assert [news for news in world.done if type(news) is tuple and type(news[1]) is Came] == [
+        ("f00", Came("h1", True)), ("f00", Came("h1", None))]
+
+
 def test_a_connection_that_is_broken_off_has_its_last_rows() -> None:
     """TLS that is broken cannot go on: nobody is spoken to, and what the session leaves behind is told."""
     world = World([], [Send(UP, b"bye"), Came("h1", False), Note(0, {"name": "flow"}), Cut("x")])

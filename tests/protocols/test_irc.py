@@ -1387,6 +1387,28 @@ def test_what_is_ours_stands_in_a_line_of_its_own_for_every_reader() -> None:
     assert session.decoder.release(b"PRIVMSG bob :roses\r\n", UP) == [Send(UP, b"PRIVMSG bob :roses\r\n")]
 
 
+@pytest.mark.parametrize(("line", "parted"), [
+    (b"QUIT", True), (b":x QUIT :bye", True), (b"@a=b quit :bye", True), (b"PRIVMSG bob :QUIT", False),
+    (b"PING :QUIT", False), (b"ERROR :x", False),
+])
+def test_a_client_that_quits_has_parted(line: bytes, parted: bool) -> None:
+    """From then on nothing is released in this session: its server reads nothing more."""
+    session = Session()
+    assert not session.decoder.parted
+    session.up(line + b"\r\n")
+    assert session.decoder.parted is parted
+
+
+@pytest.mark.parametrize(("line", "parted"), [
+    (b"ERROR :Closing Link: alice", True), (b":bob!b@c QUIT :bye", False), (b":bob!b@c PRIVMSG alice :ERROR", False),
+])
+def test_a_server_that_closes_has_parted(line: bytes, parted: bool) -> None:
+    """Somebody else who leaves has nothing to do with this session."""
+    session = Session()
+    session.down(line + b"\r\n")
+    assert session.decoder.parted is parted
+
+
 def test_close_is_error_down_and_quit_up() -> None:
     """The polite ending of both sides."""
     assert Session().decoder.close("policy\r\nX") == [

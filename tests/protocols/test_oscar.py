@@ -468,6 +468,16 @@ def test_a_service_connection_knows_user_and_room() -> None:
     ]
 
 
+@pytest.mark.parametrize("way", [UP, DOWN])
+def test_who_closes_has_parted(way: Way) -> None:
+    """Channel 4 of either side: nothing is released behind it. A keep-alive is none."""
+    session = Session()
+    session.feed(way, session.write(way, b"", 5))
+    assert not session.decoder.parted
+    session.feed(way, session.write(way, b"", 4))
+    assert session.decoder.parted
+
+
 def test_words_of_a_room_are_released_in_that_room_only() -> None:
     """A user may be in several rooms, each with its own connection; what waited from one is not said in another."""
     room = Session(ROOM[:5])

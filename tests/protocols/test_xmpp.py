@@ -1375,6 +1375,16 @@ class TestEnding:
         assert not dec.ready(DOWN)
 
 
+@pytest.mark.parametrize("way", [UP, DOWN])
+def test_who_closes_his_stream_has_parted(way: Way) -> None:
+    """Nothing is released behind it, either way: the other side answers the end, and that is all."""
+    dec = signed()
+    one(dec, way, "<presence type='unavailable'/>")
+    assert not dec.parted
+    one(dec, way, "</stream:stream>")
+    assert dec.parted
+
+
 class TestProbe:
     @pytest.mark.parametrize("start", [
         head(UP), head(UP, declaration=False), b"\xef\xbb\xbf" + head(UP), b"\r\n  " + head(UP, declaration=False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,18 @@ TALKS: dict[str, Said] = {
     "words": [*HANDSHAKE, *framed(test_xmpp.TALKS["forms-of-words"]), *PING],
     "in-fragments": [*HANDSHAKE, *framed(test_xmpp.TALKS["chat"], fragments=3)],
 }
+
+
+def test_a_closing_frame_is_a_goodbye() -> None:
+    """Of either side, as the end of the stream inside is: nothing is released behind it."""
+    for end in (END[0], END[1], (UP, frame(UP, b"<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>", 1))):
+        dec: Any = SPEC.decoder(
+            Flow("f", Address("10.0.0.5", 40000), Address("192.0.2.1", 80)), Limits(), SharedMemory(100), frozenset())
+        for way, data in [*HANDSHAKE, *framed(test_xmpp.TALKS["chat"][:-len(test_xmpp.END)])]:
+            dec.feed(Chunk(way, 1.0, data))
+        assert not dec.parted
+        dec.feed(Chunk(end[0], 1.0, end[1]))
+        assert dec.parted
 
 
 def read_messages(data: bytes) -> list[str]:

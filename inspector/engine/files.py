@@ -502,7 +502,8 @@ class FileDesk:
     def _go_on(self, transfer: Transfer, at: float, world: World, out: list[Effect]) -> None:
         """A verdict, a row on disk, a piece sent: what follows."""
         session, item = self._session, transfer.item
-        assert item is not None
+        if item is None:
+            return  # it is forgotten: the session has ended
         if not transfer.inband:
             session.pump(transfer.way, world, out, at)
         elif item.verdicts is not None and not item.kept and self.release(item, out):
@@ -634,6 +635,7 @@ class FileDesk:
 
     def _forget(self, transfer: Transfer) -> None:
         self._all.pop(transfer.id, None)
+        transfer.item = None  # which holds the file
         if self._open.get(transfer.name) is transfer:
             del self._open[transfer.name]
 

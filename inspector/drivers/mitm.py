@@ -23,9 +23,10 @@ from mitmproxy.proxy import server as proxy_server
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import tls
 from mitmproxy.proxy.mode_specs import ProxyMode
+from mitmproxy.tls import ClientHello
 from OpenSSL import SSL
 
-from inspector.drivers.mitm_io import Posted, drop, gone, prepare
+from inspector.drivers.mitm_io import Posted, dissolve, drop, gone, prepare
 from inspector.drivers.mitm_layer import Conversation
 from inspector.drivers.mitm_modes import REFUSED, UNREACHABLE, UNRESOLVED, Dialog, could_be_hello
 from inspector.drivers.mitm_tls import Pipe
@@ -84,6 +85,8 @@ class Inspect(layer.Layer):
     def adopt(self, conversation: Conversation) -> None:
         """Take the conversation's writers and outlet."""
         self.conversation = conversation
+        if conversation.over:
+            return
         conversation.outlet = self
         for way, peer in ((UP, self.context.server), (DOWN, self.context.client)):
             if conversation.write[way] is not drop:
@@ -253,8 +256,10 @@ class Front(layer.Layer):
     def _handle_event(self, event: events.Event) -> Commands:
         client = self.context.client
         if self.connected and self.link.layer is not self:
-            # What came while we were connecting is given here one by one: the first has made a layer for the rest
-            yield from self.link.layer.handle_event(event)
+            # What came while we were connecting is given here one by one: the first has made a layer for the rest, or
+            # has ended the session
+            if self.link.layer is not None:
+                yield from self.link.layer.handle_event(event)
         elif isinstance(event, events.Start):
             if self.dialog is None:
                 assert self.target is not None
@@ -342,6 +347,7 @@ class Front(layer.Layer):
             return
         context.client.sni = hello.sni
         context.client.alpn_offers = hello.alpn_protocols
+        take_apart(hello)
         why = self.link.host.leave_alone(self.link, context)
         if why is not None:
             leaf = yield from self._leaf()
@@ -372,6 +378,19 @@ MAX_HELLO = 64 * 1024
 
 HANDSHAKE_FAILURE = b"\x15\x03\x03\x00\x02\x02\x28"
 """A fatal TLS alert, handshake_failure (RFC 8446, 6)."""
+
+
+def take_apart(hello: ClientHello) -> None:
+    """A ClientHello that has been read is done with: each of its parts holds the one around it, and is held by it."""
+    root = hello._client_hello
+    parts: list[object] = [root]
+    while parts:
+        part = parts.pop()
+        if getattr(part, "_root", None) is root:
+            parts += vars(part).values()
+            vars(part).clear()
+        elif isinstance(part, list):
+            parts += part
 
 
 def secure_layers(context: Context, link: Any, effect: StartTls | None, hello: bytes = b"") -> layer.Layer:
@@ -407,6 +426,8 @@ def answer_hook(contexts: Any, hook: commands.StartHook, listener: str | None = 
     elif isinstance(hook, tls.TlsStartClientHook):
         server = hook.data.context.server
         hook.data.ssl_conn = contexts.to_client(server.sni, server.alpn, listener)
+    elif isinstance(hook, tls.TlsClienthelloHook):
+        take_apart(hook.data.client_hello)  # the layer has read what it wants of it
     elif isinstance(hook, LookupHook):
         return False
     return True
@@ -484,6 +505,8 @@ class StockLink(proxy_server.LiveConnectionHandler):
 
     async def server_event(self, event: events.Event) -> None:
         conversation = self.conversation
+        if self.done:
+            return  # an answer to layers that are no more
         if (
             conversation is not None and conversation.securing is not None
             and isinstance(event, events.DataReceived) and event.connection is self.client
@@ -494,6 +517,18 @@ class StockLink(proxy_server.LiveConnectionHandler):
         else:
             await super().server_event(event)
         self.moved.set()
+
+    async def handle_connection(self, connection: Connection) -> None:
+        reader = self.transports[connection].reader
+        try:
+            await super().handle_connection(connection)
+        except asyncio.CancelledError as error:
+            # mitmproxy keeps it in the frame that its traceback keeps: neither would die by itself
+            raise error.with_traceback(None) from None
+        finally:
+            # So does a reader keep the error of a connection that was reset, which was raised where the reader is
+            if isinstance(reader, asyncio.StreamReader) and (lost := reader.exception()) is not None:
+                lost.__traceback__ = None
 
     def post(self, news: Input) -> None:
         """Bring news to the conversation through the layers."""
@@ -623,3 +658,14 @@ class StockLink(proxy_server.LiveConnectionHandler):
             if self.conversation is not None and not self.conversation.over:
                 self.conversation.orphaned()
             self.host.forget(self)
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Hold nothing any more: all is over, and is to die without the collector."""
+        self.transports.clear()
+        self.timeout_watchdog.callback = _nothing
+        dissolve(self.layer)
+
+
+async def _nothing() -> None:
+    """What a watchdog calls that watches nobody any more."""

@@ -109,6 +109,19 @@ def prepare(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
 
 
+def dissolve(layer: Any) -> None:
+    """Take apart all layers that share the context of `layer`: nobody runs them any more.
+
+    They hold their context and it holds them, what waits in them holds them as well, and with them the TLS objects live
+    on until the collector walks the whole heap.
+    """
+    context = getattr(layer, "context", None)
+    if context is not None:
+        layers, context.layers = context.layers, []
+        for each in layers:
+            vars(each).clear()
+
+
 _TCP_CLOSE = 7
 """linux/tcp_states.h"""
 
@@ -338,9 +351,9 @@ class Link:
     """One client connection and its way to the server."""
 
     __slots__ = (
-        "_queue", "_running", "asked", "client", "client_side", "conversation", "deadline", "done", "expected", "fast",
-        "host", "layer", "leases", "leaving", "lingering", "listener", "opening", "original", "peer", "server",
-        "server_side", "since",
+        "_left", "_queue", "_running", "asked", "client", "client_side", "conversation", "deadline", "done",
+        "expected", "fast", "host", "layer", "leases", "leaving", "lingering", "listener", "opening", "original",
+        "peer", "server", "server_side", "since",
     )
 
     def __init__(self, host: LinkHost, listener: Any) -> None:
@@ -371,6 +384,8 @@ class Link:
         """It is ended as soon as the row that says why is on disk."""
         self.done = False
         self._running = False
+        self._left: LayerLike | None = None
+        """A layer that has been left while it runs."""
         self._queue: deque[events.Event] | None = None
 
     # -- from asyncio
@@ -459,7 +474,18 @@ class Link:
                 event = self._queue.popleft()
         finally:
             self._running = False
+            if self._left is not None:
+                self._leave()
         self._promote()
+
+    def _leave(self) -> None:
+        """Leave the layers behind, for good; those that run just now are taken apart when they have returned."""
+        if self.layer is not None:
+            self._left, self.layer = self.layer, None
+        if self._left is not None and not self._running:
+            left, self._left = self._left, None
+            self._queue = None
+            dissolve(left)
 
     def post(self, news: Input) -> None:
         """Bring news to the conversation by the path that its bytes take."""
@@ -508,14 +534,19 @@ class Link:
         server = command.connection
         assert server.address is not None
         side = Side(self, DOWN)
-        error: str | None = None
+        error: str | None = "cancelled"
         try:
             async with asyncio.timeout(self.host.limits.connect_seconds):
                 await asyncio.get_running_loop().create_connection(lambda: side, *server.address)
+            error = None
         except TimeoutError:
             error = "no answer in time"
         except OSError as failure:
             error = failure.strerror or str(failure)
+        finally:
+            if error is not None:
+                # uvloop says nothing of the end of a connection that stood already and is given up just then
+                side.transport = None  # type: ignore[assignment]
         self.opening = None
         if error is None and (self.done or not self.client_side.open):
             side.transport.abort()
@@ -560,7 +591,7 @@ class Link:
                 conversation.write[way] = writer
         conversation.outlet = self
         self.fast = conversation
-        self.layer = None
+        self._leave()
         self.client = self.server = None  # type: ignore[assignment]
 
     def connections(self) -> tuple[connection.Client, connection.Server]:
@@ -598,11 +629,10 @@ class Link:
         if self.conversation is not None and not self.conversation.over:
             self.conversation.lost()
         self.fast = None
-        self.layer = None
+        self._leave()
         self.limit(None)
         self.deadline = self.host.later(self.host.limits.close_seconds, self.abort)
-        if self.opening is not None:
-            self.opening.cancel()
+        self._give_up_opening()
         for side in (self.client_side, self.server_side):
             if side is not None and side.open:
                 side.finish()
@@ -626,8 +656,7 @@ class Link:
     def abort(self) -> None:
         """Close both connections at once."""
         self.lingering = True
-        if self.opening is not None:
-            self.opening.cancel()
+        self._give_up_opening()
         for side in (self.client_side, self.server_side):
             if side is not None and side.open:
                 side.transport.abort()
@@ -670,6 +699,11 @@ class Link:
     def _late(self) -> None:
         self.host.late(self)
 
+    def _give_up_opening(self) -> None:
+        opening, self.opening = self.opening, None
+        if opening is not None:
+            opening.cancel()
+
     def _end(self) -> None:
         if self.done:
             return
@@ -677,11 +711,14 @@ class Link:
         if self.conversation is not None and not self.conversation.over:
             self.conversation.orphaned()
         self.limit(None)
-        if self.opening is not None:
-            self.opening.cancel()
-        self.layer = None
+        self._give_up_opening()
+        self._leave()
         self.fast = None
         self.host.forget(self)
+        # No more is heard of either: they hold us no longer, and all dies without the collector.
+        for side in (self.client_side, self.server_side):
+            if side is not None:
+                side.link = None  # type: ignore[assignment]
 
 
 __all__ = ["DOWN", "Link", "LinkHost", "Posted", "Side", "drop", "prepare"]

@@ -205,6 +205,23 @@ class _Nobody:
         self._host.later(0.0, call)
 
 
+class _Closed:
+    """The outlet of a session that is over: a word that still comes for it finds nobody, and nothing is held by it."""
+
+    def finish(self, way: Way) -> None: ...
+
+    def cut(self) -> None: ...
+
+    def secure(self, effect: StartTls) -> None: ...
+
+    def post(self, news: Input) -> None: ...
+
+    def when_room(self, way: Way, call: Callable[[], None]) -> None: ...
+
+
+_CLOSED = _Closed()
+
+
 class Conversation:
     """A live session: its flow, its engine Session, and the writers of both ways.
 
@@ -465,9 +482,9 @@ class Conversation:
 
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, Note):
-            self._host.note(effect, self.outlet.post if effect.durable and effect.id > 0 else None)
+            self._host.note(effect, self._post if effect.durable and effect.id > 0 else None)
         elif isinstance(effect, Scan):
-            self._host.scan(effect, self.outlet.post, self.flow.client.ip)
+            self._host.scan(effect, self._post, self.flow.client.ip)
         elif isinstance(effect, WakeAt):
             self._wake(effect.at)
         elif isinstance(effect, Spool):
@@ -485,7 +502,7 @@ class Conversation:
         elif isinstance(effect, Hold):
             self._hold(effect)
         elif isinstance(effect, Deliver):
-            self._host.deliver(self.flow.id, effect, lambda kept: self.outlet.post(kept))
+            self._host.deliver(self.flow.id, effect, self._post)
         elif isinstance(effect, Unhold | Came | Arrived):
             self._host.review(self.flow.id, effect)
         elif isinstance(effect, StartTls):
@@ -495,6 +512,10 @@ class Conversation:
             self.end()
         else:
             assert isinstance(effect, Send | Expect)  # Send went before; Expect is kept by the world already
+
+    def _post(self, news: Input) -> None:
+        """An answer that comes later takes the outlet of its own time: layers come and go."""
+        self.outlet.post(news)
 
     def _wake(self, at: float) -> None:
         """One timer a session. A later wish only moves the time: a timer that fires too early arms itself again."""
@@ -528,7 +549,7 @@ class Conversation:
                 failed = Kept(effect.id, self._host.clock(), False, "store_failed")
                 self._host.later(0.0, lambda: self.outlet.post(failed))
                 return
-        self._host.hold(effect, content, lambda kept: self.outlet.post(kept))
+        self._host.hold(effect, content, self._post)
 
     # -- files
 
@@ -616,3 +637,6 @@ class Conversation:
         for name in (*(self._files or ()), *(self._judging or ())):
             self._discard(name)
         self.outlet.cut()
+        # What it wrote to holds it, too: let go, all dies without the collector.
+        self.outlet = _CLOSED
+        self.write = [_nowhere, _nowhere]

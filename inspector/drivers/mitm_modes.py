@@ -132,7 +132,8 @@ class ConnectDialog:
         try:
             self._http.receive_data(data)
             event = self._http.next_event()
-        except h11.RemoteProtocolError:
+        except h11.RemoteProtocolError as error:
+            error.__traceback__ = None  # h11 keeps the error in a frame of it, and that keeps all who called
             return Said(_BAD_REQUEST, refused="not a valid HTTP request")
         if not isinstance(event, h11.Request):
             return Said()

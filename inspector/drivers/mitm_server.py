@@ -365,6 +365,7 @@ class Gateway:
                 await link.dismissed.wait()
                 link.abort()
                 self.forget(link)
+                link.let_go()
 
         backlog = 1024 if leases is None else 8
         places: list[dict[str, Any]] = [{"host": host, "port": port}]
@@ -559,7 +560,7 @@ class Gateway:
         if isinstance(effect, Unhold):
             self.holds.forget(effect.hold)
         elif isinstance(effect, Came):
-            self.holds.came(effect.hold, flow, effect.sent)
+            self.holds.came(effect.hold, effect.flow or flow, effect.sent)
         else:
             self.holds.arrived(flow, effect)
 

@@ -81,7 +81,7 @@ run_as_root = true
 pidfile = "{folder}/prosody.pid"; data_path = "{folder}/data"; log = {{ info = "{folder}/prosody.log" }}
 interfaces = {{ "127.0.0.1" }}
 plugin_paths = {{ "/usr/lib/prosody/modules" }}
-modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "posix" }}
+modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "posix"; "smacks" }}
 modules_disabled = {{ "s2s" }}
 authentication = "internal_plain"
 c2s_require_encryption = false; allow_unencrypted_plain_auth = true

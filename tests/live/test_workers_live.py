@@ -16,6 +16,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +54,7 @@ POLICY = {
     ],
 }
 PATIENCE = 60.0
+SM = "urn:xmpp:sm:3"
 
 
 def dial(host: str, port: int, to: str = "127.0.0.1") -> socket.socket:
@@ -63,7 +65,8 @@ def dial(host: str, port: int, to: str = "127.0.0.1") -> socket.socket:
 class Xmpp:
     """A bare client of Prosody, from an address of its own: plain text, SASL PLAIN."""
 
-    def __init__(self, port: int, name: str, host: str) -> None:
+    def __init__(self, port: int, name: str, host: str, resource: str = "", previous: str = "") -> None:
+        """`previous`: of a managed session that it tries to resume."""
         self.name, self.host = name, host
         self.sock = dial(host, port)
         self.buffer = ""
@@ -72,7 +75,11 @@ class Xmpp:
         self.write(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{token}</auth>")
         self.hear("<success")
         self._open()
-        self.write("<iq type='set' id='b1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
+        if previous:
+            self.write(f"<resume xmlns='{SM}' h='0' previd='{previous}'/>")
+            self.refused = self.hear("</failed>")
+        wish = f"<resource>{resource}</resource>" if resource else ""
+        self.write(f"<iq type='set' id='b1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>{wish}</bind></iq>")
         self.jid = self.hear("</jid>").partition("<jid>")[2].partition("<")[0]
         self.write("<presence/>")
         self.hear("<presence")
@@ -98,6 +105,19 @@ class Xmpp:
             self.buffer += data.decode()
         before, _, self.buffer = self.buffer.partition(words)
         return before + words
+
+    def manage(self) -> str:
+        """Begin stream management (XEP-0198); the identifier by which the session is resumed."""
+        self.write(f"<enable xmlns='{SM}' resume='true'/>")
+        self.hear("<enabled")
+        found = re.search(r"\bid=['\"]([^'\"]+)", self.hear(">"))
+        assert found is not None
+        return found[1]
+
+    def vanish(self) -> None:
+        """Be gone without a word, with a reset."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
 
     def say(self, to: str, text: str) -> str:
         """The id of the message."""
@@ -393,6 +413,30 @@ def test_a_card_number_in_pieces_through_two_workers_is_refused(site: Site, meet
     row = site.gateway.wait_row("verdict", after=later, rule=SPLIT)
     assert f"begun in {names[0]}, {names[1]}" in row["findings"][0]["detail"]
     desk.hear(row["reference"])
+
+
+def test_who_comes_back_from_another_address_begins_anew(site: Site, meet: Meet) -> None:
+    """His managed session is not known there: he is told so, binds again, and what had been sent to him meanwhile comes
+    from the server, read by us. Nothing is lost and nothing comes unread."""
+    since = now()
+    bob = meet("bob", site.there)
+    phone = Xmpp(site.ports["xmpp"], "alice", site.here, "phone")
+    previous = phone.manage()
+    bob.say(phone.jid, "are you there")
+    phone.hear("are you there</body>")
+    phone.vanish()
+    site.until(lambda: site.sessions()["here"] == 0, "the session goes on")
+    bob.say(phone.jid, "said while away")
+    again = Xmpp(site.ports["xmpp"], "alice", site.there, "phone", previous)
+    try:
+        assert "item-not-found" in again.refused
+        assert again.jid == phone.jid
+        again.hear("said while away</body>")
+        rows = [row for row in site.gateway.rows("message") if row["t"] > since and row["text"] == "said while away"]
+        down = [row for row in rows if row["way"] == "down"]
+        assert [row["user"] for row in down] == [again.jid]
+    finally:
+        again.leave()
 
 
 def test_an_upload_that_one_worker_offers_another_one_knows(site: Site, meet: Meet) -> None:

@@ -43,6 +43,7 @@ from inspector.model import (
     Send,
     Unhold,
     Verdict,
+    Went,
 )
 
 NOTICE_HOLD = "Your message waits for review. Reference {reference}."
@@ -67,7 +68,7 @@ class _Taken:
 class Holding:
     """The held and the released items of one session. A part of the Session."""
 
-    __slots__ = ("_asked", "_beside", "_go", "_owed", "_released", "_sent", "_session", "_stored", "_taken")
+    __slots__ = ("_asked", "_beside", "_go", "_left", "_released", "_sent", "_session", "_stored", "_taken")
 
     def __init__(self, session: Owner) -> None:
         self._session = session
@@ -82,8 +83,8 @@ class Holding:
         """The id of the Deliver effect for the first of them."""
         self._go = False
         """It may be sent."""
-        self._owed: list[tuple[Held, Decoder]] = []
-        """What a decoder was given and has not written yet."""
+        self._left: deque[tuple[str, Decoder]] = deque(maxlen=session.limits.releases_waiting)
+        """Items that were left with a decoder, which writes when its peer asks (BOSH), on whatever connection."""
         self._sent: deque[str] = deque(maxlen=SENT)
         """Items that were sent last."""
 
@@ -250,8 +251,6 @@ class Holding:
     def speak(self, out: list[Effect]) -> None:
         """Send what may be sent now."""
         session = self._session
-        if self._owed:
-            self._paid(out)
         parted = self._parted(out)
         while self._released:
             held = self._released[0]
@@ -275,12 +274,14 @@ class Holding:
             self._released.popleft()
             self._go = False
             decoder = session.decoder
+            if decoder is not None and (leave := getattr(decoder, "leave", None)) is not None:
+                if held.raw and leave(held.raw, held.way, held.id):
+                    self._leave(held.id, decoder, out)
+                else:
+                    out.append(Came(held.id, False))
+                continue
             acts = decoder.release(held.raw, held.way) if decoder is not None and held.raw else None
             sends = [act for act in acts or () if isinstance(act, Send)]
-            if sends and not any(act.data for act in sends):
-                assert decoder is not None
-                self._owed.append((held, decoder))
-                continue
             for act in sends:
                 if act.way is held.way:
                     out.append(act)
@@ -303,18 +304,17 @@ class Holding:
         out.extend(Came(hold, None) for hold in self._sent)
         self._sent.clear()
 
-    def _paid(self, out: list[Effect]) -> None:
-        """Some decoders write when their peer asks (BOSH): what they were given is delivered when it has left."""
-        decoder, left = self._session.decoder, []
-        for held, given in self._owed:
-            if not given.owes(held.way):  # type: ignore[attr-defined]
-                # It was the answer to what its reader asked, or goes with what its writer said: no matter what ends.
-                out.extend((Came(held.id, True), Came(held.id, True)))
-            elif given is decoder:
-                left.append((held, given))
-            else:
-                out.append(Came(held.id, False))
-        self._owed = left
+    def _leave(self, hold: str, decoder: Decoder, out: list[Effect]) -> None:
+        """It was left with the decoder: told of when it goes, or taken back at the end of this session."""
+        if len(self._left) == self._left.maxlen:
+            self._take_back(out)
+        self._left.append((hold, decoder))
+
+    def _take_back(self, out: list[Effect]) -> None:
+        """What was left first, unless it has gone."""
+        hold, decoder = self._left.popleft()
+        if decoder.take_back(hold):  # type: ignore[attr-defined]
+            out.append(Came(hold, False))
 
     def _is_his(self, held: Held) -> bool:
         """Whether this is still a session of the item's user: he may have taken another name since the desk looked."""
@@ -328,14 +328,19 @@ class Holding:
     def end(self, at: float, out: list[Effect]) -> None:
         """The session is over: what was not stored waits for nobody, what was not sent is sent elsewhere."""
         self.give_up(None, at, out)
-        if self._owed:
-            self._paid(out)  # its last answer may have had it
-        for held in (*(owed for owed, _ in self._owed), *self._released):
-            out.append(Came(held.id, False))
+        while self._left:
+            self._take_back(out)
+        out.extend(Came(held.id, False) for held in self._released)
         self._doubt(out)
-        self._owed.clear()
         self._released.clear()
         self._asked, self._go = None, False
 
 
-__all__ = ["NOTICE_FILE_HOLD", "NOTICE_HOLD", "Holding"]
+def went(act: Went, *, sent: bool) -> list[Effect]:
+    """The desk is told of what was left with a decoder, in the name of the session that it was given to."""
+    came = Came(act.hold, sent, act.flow)
+    # It was the answer to what its reader asked, or goes with what its writer said: no matter what ends.
+    return [came, came] if sent else [came]
+
+
+__all__ = ["NOTICE_FILE_HOLD", "NOTICE_HOLD", "Holding", "went"]

@@ -30,7 +30,7 @@ from inspector.engine import rows, windows
 from inspector.engine.coded import Coded
 from inspector.engine.covers import bare, digest_of
 from inspector.engine.files import FileDesk, named_file
-from inspector.engine.holding import NOTICE_FILE_HOLD, NOTICE_HOLD, Holding
+from inspector.engine.holding import NOTICE_FILE_HOLD, NOTICE_HOLD, Holding, went
 from inspector.engine.items import Group, Item
 from inspector.engine.kit import Kit
 from inspector.engine.probing import Probing
@@ -98,6 +98,7 @@ from inspector.model import (
     Verdict,
     WakeAt,
     Way,
+    Went,
     Woke,
     community_id,
 )
@@ -1126,6 +1127,9 @@ class Session:
             return
         acts = decoder.apply(frame, verdicts)
         if not self.arranged(acts, frame.at, world, out):
+            for act in acts:
+                if isinstance(act, Went):
+                    out.extend(went(act, sent=False))
             return
         if self.flow.expected is not None and verdicts and not self.dry:
             self._tell_conversation(frame, verdicts, out)
@@ -1153,6 +1157,8 @@ class Session:
             elif isinstance(act, Cut):
                 self.cut(frame.at, world, out, polite=False, reason=act.reason)
                 return
+            elif isinstance(act, Went):
+                out.extend(went(act, sent=act.sent))
             elif isinstance(act, Recode):
                 self._begin_coding(act.coding, frame.at, world, out)
             elif isinstance(act, StartTls) and self._coded is not None:
@@ -1196,6 +1202,8 @@ class Session:
         for act in acts:
             if isinstance(act, Recode):
                 self._begin_coding(act.coding, frame.at, world, out)
+            elif isinstance(act, Went) and not self.dry:
+                out.extend(went(act, sent=False))
 
     def arranged(self, acts: list[Act], at: float, world: World, out: list[Effect]) -> bool:
         """Remember what a frame announces, before any of it leaves: a side connection that we could not lead through us
@@ -1709,6 +1717,8 @@ class Session:
             for act in self._decoder.close(words, fault):
                 if isinstance(act, Send) and not self._finished[act.way]:
                     out.append(act)
+                elif isinstance(act, Went):
+                    out.extend(went(act, sent=act.sent))
         self._end(at, world, out)
         out.append(Cut(reason))
 

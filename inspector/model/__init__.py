@@ -82,6 +82,7 @@ from inspector.model.frames import (
     StartTls,
     Tell,
     Unreleased,
+    Went,
     Wordless,
 )
 from inspector.model.holds import STEPS, Arrived, Came, Cover, Deliver, Held, Hold, Place, Released, Unhold
@@ -110,6 +111,6 @@ __all__ = [
     "Memory", "Message", "Note", "Notice", "Oddity", "Opaque", "Part", "PeerError", "Place", "Policy", "Presence",
     "Recode", "Released", "Rules", "Scan", "ScanFailed", "Scanned", "Scanner", "Secured", "Send", "Severity", "SignOn",
     "Span", "Spec", "Spliced", "Spool", "StartTls", "Tell", "Text", "Told", "Troubled", "Typing", "Unhold",
-    "Unreleased", "Unspool", "Unspooled", "Verdict", "WakeAt", "Way", "Woke", "Wordless", "client_of", "community_id",
-    "expect_key", "flow_id",
+    "Unreleased", "Unspool", "Unspooled", "Verdict", "WakeAt", "Way", "Went", "Woke", "Wordless", "client_of",
+    "community_id", "expect_key", "flow_id",
 ]

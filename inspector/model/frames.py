@@ -143,6 +143,8 @@ class Notice(msgspec.Struct, frozen=True):
     """The message it is about, None: in general. A FileOffer: its transfer was refused after the offer had passed."""
     reader: str | None = None
     """Of a file: what he reads for whom it was; None: `text`, too. An empty text is told to nobody."""
+    left: bytes = b""
+    """What one decoder leaves for another of its protocol to say, as it stands on the wire; not for people."""
 
 
 class Tell(msgspec.Struct, frozen=True):
@@ -152,7 +154,16 @@ class Tell(msgspec.Struct, frozen=True):
     notice: Notice
 
 
-Act = Send | StartTls | Recode | Expect | Cut | Tell
+class Went(msgspec.Struct, frozen=True):
+    """What became of an item that was left with a decoder (`leave`). `sent`: it has gone with the Send in front of this
+    act; False: it never will, nothing of it was sent. `flow`: of the session whose decoder it was left with."""
+
+    hold: str
+    flow: str
+    sent: bool
+
+
+Act = Send | StartTls | Recode | Expect | Cut | Tell | Went
 
 
 class Can(msgspec.Struct, frozen=True):
@@ -240,8 +251,10 @@ class Decoder(Protocol):
         As if it had come just now (sequence numbers, counters, request ids of this session), with a stamp of when it
         was written where the protocol has one. None: not in this session (a room that was left).
 
-        A decoder that may write only when its peer asks (BOSH) keeps it for then, gives Sends without data, and has a
-        method `owes(way)`: whether something that it was given so has not been written yet.
+        A decoder that may write only when its peer asks, perhaps on another connection (BOSH), has `leave(kept, way,
+        hold) -> bool` instead: it keeps it for then; False: not in this session. The decoder of the connection that it
+        goes with gives a Went behind the Send. `take_back(hold) -> bool`, of the one that it was left with: whether it
+        had not gone; then it never will.
 
         A decoder whose protocol has a word for the end of a session has `parted`: whether one side has said it. What
         is sent behind that may be read by nobody, though the connection stands: nothing is released there any more.

@@ -108,6 +108,8 @@ class Came(msgspec.Struct, frozen=True):
 
     hold: str
     sent: bool | None
+    flow: str | None = None
+    """Of the session that was given it, where its decoder has left it to another one's (Went). None: this one."""
 
 
 class Arrived(msgspec.Struct, frozen=True):

@@ -62,6 +62,7 @@ from inspector.model import (
     Tell,
     Verdict,
     Way,
+    Went,
 )
 from inspector.model.clients import client_of
 from inspector.wire import xml
@@ -209,6 +210,13 @@ def _elements(data: bytes) -> bytes:
 # -- sessions
 
 
+class _Left(msgspec.Struct, frozen=True):
+    """Stanzas of what was released, as children of a body. `flow`: of the connection that it was given to."""
+
+    data: bytes
+    flow: str
+
+
 class _Once:
     """What was said under one number one way, and what was sent for it."""
 
@@ -256,8 +264,8 @@ class _Session:
     """One session of BOSH, for as long as the memory keeps it."""
 
     __slots__ = (
-        "dropped", "inner", "keys", "loose", "make", "next", "origin", "over", "owed", "sid", "sign_on", "stream",
-        "through", "turns", "until",
+        "dropped", "inner", "keys", "left", "loose", "make", "next", "origin", "over", "owed", "sid", "sign_on",
+        "stream", "through", "turns", "until",
     )
 
     def __init__(
@@ -285,6 +293,8 @@ class _Session:
         """Stanzas of ours that wait for the next body of their way."""
         self.dropped = False
         """There was no room for one; told once, with the next body."""
+        self.left: tuple[dict[str, _Left], dict[str, _Left]] = ({}, {})
+        """What was released, by its hold, and waits for the next body of its way, whichever connection has it."""
 
     def owe(self, way: Way, data: bytes, limits: Limits) -> None:
         """Have stanzas said with the next body that goes that way."""
@@ -292,6 +302,23 @@ class _Session:
             self.owed[way].append(data)
         else:
             self.dropped = True
+
+    def take_left(self, way: Way) -> tuple[list[bytes], list[Act]]:
+        """What was released for the body that goes now, and the news that it has gone; none where the session ends."""
+        waits = self.left[way]
+        if not waits or self.over or not self.inner.ready(way):
+            return [], []
+        data = [each.data for each in waits.values()]
+        news: list[Act] = [Went(hold, each.flow, sent=True) for hold, each in waits.items()]
+        waits.clear()
+        return data, news
+
+    def drop_left(self) -> list[Act]:
+        """The session is over: nothing of what waits has gone, nor will."""
+        news: list[Act] = [Went(hold, each.flow, sent=False) for waits in self.left for hold, each in waits.items()]
+        for waits in self.left:
+            waits.clear()
+        return news
 
     def begin(self, rid: int, digest: bytes, limits: Limits) -> _Once:
         """A request with a new number."""
@@ -370,7 +397,7 @@ class _Waiting(msgspec.Struct):
 class _Block:
     """A request or response of a session, while the frames of its stanzas are judged."""
 
-    __slots__ = ("body", "came", "inner", "once", "out", "session", "unit", "unoffered", "without")
+    __slots__ = ("body", "came", "fine", "inner", "once", "out", "session", "unit", "unoffered", "without")
 
     def __init__(self, unit: HttpUnit, body: Body, session: _Session, once: _Once | None) -> None:
         self.unit = unit
@@ -378,6 +405,8 @@ class _Block:
         self.session = session
         self.inner = session.inner
         self.once = once
+        self.fine = True
+        """Its reader takes what is in it: it is no error of HTTP."""
         self.without: tuple[bytes, ...] = ()
         """Fields of the head that are taken out."""
         self.unoffered = False
@@ -406,7 +435,7 @@ class BoshDecoder:
     """One connection."""
 
     __slots__ = (
-        "_asked", "_dead", "_edits", "_expected", "_flow", "_late", "_limits", "_loose", "_make", "_memory", "_open",
+        "_asked", "_dead", "_edits", "_expected", "_flow", "_left", "_limits", "_loose", "_make", "_memory", "_open",
         "_owing", "_place", "_request", "_seek", "_session", "_units", "_user", "_waits", "due",
     )
 
@@ -449,8 +478,8 @@ class BoshDecoder:
         self._seek = [self._loose, self._loose]
         """Looking for the beginning of a message."""
         self._dead = [False, False]
-        self._late: tuple[list[bytes], list[bytes]] = ([], [])
-        """What was released in this connection and waits for its next body."""
+        self._left: dict[str, _Session] = {}
+        """Where what was given to this connection waits, by its hold."""
 
     @property
     def undecryptable(self) -> str | None:
@@ -595,7 +624,7 @@ class BoshDecoder:
         if session is None:
             return self._refused(at, unit, "unknown_session", frames)
         if session is not self._session and self._session is not None and (
-            self._asked or self._open or self._owing or self._late[UP] or self._late[DOWN]
+            self._asked or self._open or self._owing
         ):
             # The engine knows one user a connection: what is not decided would be judged as another's.
             return self._wrong(UP, at, unit, "another_session", frames)
@@ -759,7 +788,7 @@ class BoshDecoder:
             frames.append(self._as_it_is(
                 at, unit, "error", (Oddity(f"{NAME}.http_error", f"status {status}"),), answers=True))
             return True
-        return self._read_response(at, unit, body, session, asked, frames)
+        return self._read_response(at, unit, body, session, asked, frames, status)
 
     def _as_it_is(
         self, at: float, unit: HttpUnit, kind: str, oddities: tuple[Oddity, ...] = (), *, answers: bool = False,
@@ -769,6 +798,7 @@ class BoshDecoder:
 
     def _read_response(
         self, at: float, unit: HttpUnit, body: Body, session: _Session, asked: _Asked, frames: list[Frame],
+        status: int,
     ) -> bool:
         get = body.attributes.get
         sid, terminates = get("sid"), get("type") == "terminate"
@@ -798,6 +828,7 @@ class BoshDecoder:
                 return True
             turn.down = once
         block = _Block(unit, body, session, once)
+        block.fine = status == 200
         edit = None
         if body.accept is not None and STRIP_CODINGS in self._edits:
             block.unoffered, edit = True, STRIP_CODINGS
@@ -895,25 +926,27 @@ class BoshDecoder:
                     session.owe(act.way, act.data, self._limits)
             block.came.append(note.frame.raw)
         if note.last:
-            acts.insert(0, Send(way, self._finished(way, block)))
+            left, news = session.take_left(way) if block.fine else ([], [])
+            acts = [Send(way, self._finished(way, block, left)), *news, *acts]
+            if session.over:
+                acts += session.drop_left()
         return acts
 
-    def _finished(self, way: Way, block: _Block) -> bytes:
-        """What a block leaves as: as it came, or with another body."""
+    def _finished(self, way: Way, block: _Block, left: list[bytes]) -> bytes:
+        """What a block leaves as: as it came, or with another body. `left`: what was released and goes with it."""
         session, body = block.session, block.body
         self._open = max(self._open - 1, 0)
         if way is DOWN:
             self._owing = max(self._owing - 1, 0)
-        out, more = b"".join(block.out), [*session.owed[way], *self._late[way]]
+        out, more = b"".join(block.out), tuple(session.owed[way])
         session.owed[way].clear()
-        self._late[way].clear()
         opening, said = body.opening, None
         if block.unoffered and body.accept is not None:
             start, end = body.accept
             opening = opening[:start] + opening[end:]
             said = body.text[:start] + body.text[end:]
-        if more or out != b"".join(block.came):
-            said = opening + b"".join(map(_elements, (out, *more))) + body.closing
+        if more or left or out != b"".join(block.came):
+            said = opening + b"".join((*map(_elements, (out, *more)), *left)) + body.closing
         if block.once is not None:
             session.decided(block.once, said, self._limits)
         if said is None and not block.without:
@@ -921,18 +954,18 @@ class BoshDecoder:
         return block.unit.written(said, block.without)
 
     def ready(self, way: Way) -> bool:
-        """Whether something may be left for the next body of that way: to the client only where a request of his waits
-        here for its response."""
+        """Whether something may be left for the next body of that way."""
         session = self._session
         return (
             session is not None and session.sign_on is not None and not session.over and not self._dead[way]
-            and (way is UP or self._owing > 0) and session.inner.ready(way)
-            and sum(map(len, self._late[way])) < self._limits.inject_bytes
+            and session.inner.ready(way)
+            and sum(len(each.data) for each in session.left[way].values()) < self._limits.inject_bytes
         )
 
-    def owes(self, way: Way) -> bool:
-        """Whether something that was released still waits for a body (see Decoder.release)."""
-        return bool(self._late[way])
+    @property
+    def parted(self) -> bool:
+        """Whether the session has ended (model.Decoder.release)."""
+        return self._session is not None and self._session.over
 
     def inject(self, message: Notice, way: Way) -> list[Act]:
         """Nothing at once: it goes with the next body of the session."""
@@ -951,21 +984,35 @@ class BoshDecoder:
             return None
         return last.block.inner.keep(inner, index)
 
-    def release(self, kept: bytes, way: Way) -> list[Act] | None:
-        """Left for the next body of this connection: a Send without data says so, `owes` when it has gone."""
+    def release(self, kept: bytes, way: Way) -> list[Act] | None:  # noqa: ARG002 - the contract's shape
+        """Nothing can be sent at once: it is left (`leave`)."""
+        return None
+
+    def leave(self, kept: bytes, way: Way, hold: str) -> bool:
+        """Leave it with the session, for its next body that way (model.Decoder.release)."""
         session = self._session
         if session is None or not self.ready(way):
-            return None
-        acts = session.inner.release(kept, way)
-        if acts is None:
-            return None
-        for act in acts:
-            if isinstance(act, Send):
-                if act.way is way:
-                    self._late[way].append(act.data)
-                else:
-                    session.owe(act.way, act.data, self._limits)
-        return [Send(way, b"")]
+            return False
+        data = list[bytes]()
+        for act in session.inner.release(kept, way) or ():
+            if isinstance(act, Send) and act.way is way:
+                data.append(act.data)
+            elif isinstance(act, Send):
+                session.owe(act.way, act.data, self._limits)
+        said = _elements(b"".join(data))
+        if not said:
+            return False
+        session.left[way][hold] = _Left(said, self._flow.id)
+        for each in [each for each, where in self._left.items() if each not in where.left[UP] | where.left[DOWN]]:
+            del self._left[each]
+        self._left[hold] = session
+        return True
+
+    def take_back(self, hold: str) -> bool:
+        """Whether it had not gone; then it never will."""
+        session = self._left.pop(hold, None)
+        gone = [waits.pop(hold, None) for waits in session.left] if session is not None else []
+        return any(each is not None for each in gone)
 
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
         """The end of the session: the response that is due says so, a request of ours the server."""
@@ -980,6 +1027,7 @@ class BoshDecoder:
                 act.data for act in session.inner.close(reason, fault) if isinstance(act, Send) and act.way is DOWN)
             farewell = self._farewell(session)
             session.over = True
+            acts += session.drop_left()
             if farewell:
                 acts.append(Send(UP, farewell))
         if self._owing > 0:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from inspector.engine.covers import Covers, digest_of_texts
+from inspector.engine.holding import went
 from inspector.engine.kit import HOLDING
 from inspector.engine.session import Session, _together
 from inspector.engine.world import World
@@ -44,6 +45,7 @@ from inspector.model import (
     Unhold,
     Verdict,
     Way,
+    Went,
     Woke,
 )
 from tests.engine.toy import FLOW, ToyPolicy, cover, toy_kit
@@ -562,17 +564,38 @@ def test_a_release_that_covers_one_of_two_held_events_is_not_used_up() -> None:
 
 
 @pytest.mark.parametrize("waits", [False, True])
-def test_what_a_decoder_wrote_with_its_last_answer_is_delivered(waits: bool) -> None:
-    """It writes when its peer asks (BOSH): what has left when the session ends was sent, what has not was not."""
+def test_what_is_left_with_a_decoder_is_taken_back_at_the_end_unless_it_has_gone(waits: bool) -> None:
+    """It writes when its peer asks (BOSH), and tells of it then; it has not been sent before."""
     talk = Talk()
     decoder: Any = talk.session.decoder
-    decoder.release = lambda *_: [Send(UP, b"")]
-    decoder.owes = lambda _: True
+    left: list[str] = []
+
+    def leave(_kept: bytes, _way: Way, hold: str) -> bool:
+        left.append(hold)
+        return True
+
+    decoder.leave = leave
+    decoder.take_back = lambda _: waits
     talk(Released(START, held_item()))
     deliver, = talk.of(Deliver)
     talk(Kept(deliver.id, START))
-    assert talk.of(Came) == []
-    decoder.owes = lambda _: waits
+    assert (talk.of(Came), left) == ([], ["h1"])
     talk(Killed(START, "the end"))
-    # What has gone with an answer was read: that is said twice, so that the end makes it no doubtful one.
-    assert talk.of(Came) == ([Came("h1", False)] if waits else [Came("h1", True)] * 2)
+    assert talk.of(Came) == ([Came("h1", False)] if waits else [])
+
+
+def test_what_cannot_be_left_with_a_decoder_is_sent_elsewhere() -> None:
+    """A session that has ended meanwhile."""
+    talk = Talk()
+    decoder: Any = talk.session.decoder
+    decoder.leave = lambda *_: False
+    talk(Released(START, held_item()))
+    deliver, = talk.of(Deliver)
+    talk(Kept(deliver.id, START))
+    assert talk.of(Came) == [Came("h1", False)]
+
+
+def test_of_what_was_left_the_desk_is_told_in_the_name_of_its_session() -> None:
+    """Twice of what has gone: it was read, no matter what ends (model.Came)."""
+    assert went(Went("h1", "f9", sent=True), sent=True) == [Came("h1", True, "f9")] * 2
+    assert went(Went("h1", "f9", sent=True), sent=False) == [Came("h1", False, "f9")]

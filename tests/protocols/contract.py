@@ -32,6 +32,7 @@ from inspector.model import (
     StartTls,
     Verdict,
     Way,
+    Went,
 )
 from tests.talk import talks
 
@@ -140,8 +141,10 @@ def contents(frames: Iterable[Frame]) -> dict[tuple[Way, str], bytes]:
 
 def written(
     dec: Decoder, frames: Iterable[Frame], judge: Callable[[Frame], Sequence[Verdict]] | None = None,
+    went: list[Went] | None = None,
 ) -> Said:
-    """What `apply` sends for these frames, in order; StartTls counts as its frame's own bytes."""
+    """What `apply` sends for these frames, in order; StartTls counts as its frame's own bytes. `went`: is given what
+    became of items that were left."""
     out: Said = []
     for frame in frames:
         if frame.fault is not None:
@@ -153,6 +156,8 @@ def written(
                 out.append((act.way, act.data))
             elif isinstance(act, StartTls):
                 out.append((frame.way, frame.raw))
+            elif isinstance(act, Went) and went is not None:
+                went.append(act)
     return out
 
 

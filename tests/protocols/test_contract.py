@@ -31,6 +31,7 @@ from inspector.model import (
     Spec,
     Verdict,
     Way,
+    Went,
 )
 from inspector.protocols.registry import SPECS
 from tests.protocols import contract
@@ -336,7 +337,9 @@ def _released(spec: Spec, said: contract.Said) -> int:
     """Hold and release every message that can be; how many could."""
     dec, peer = contract.decoder(spec, said=said), contract.decoder(spec, said=said)
     count = 0
-    late: list[tuple[Message, int]] = []
+    late: list[tuple[Message, str, int]] = []
+    went: list[Went] = []
+    leave, take_back = getattr(dec, "leave", None), getattr(dec, "take_back", None)
     all_heard: list[Message] = []
 
     def hear(way: Way, data: bytes) -> list[Message]:
@@ -356,17 +359,20 @@ def _released(spec: Spec, said: contract.Said) -> int:
                     taken += [(event, kept)] if kept is not None else []
             judge = (lambda f: [Verdict(Action.BLOCK, "r")] * len(f.events)) if kept is not None else None
             for frame in group:
-                for act_way, sent in contract.written(dec, [frame], judge):
+                for act_way, sent in contract.written(dec, [frame], judge, went):
                     hear(act_way, sent)
         for held, kept in taken:
+            if leave is not None:
+                # It goes when its reader, or the server, is to be told something.
+                name = f"h{len(late)}"
+                if dec.ready(way) and leave(kept, way, name):
+                    late.append((held, name, len(all_heard)))
+                continue
             acts = dec.release(kept, way) if dec.ready(way) else []
             # Between servers a stream may be for another pair of domains by now: it goes to a later one.
             elsewhere = isinstance(said, contract.Talk) and "server" in said.name
             assert acts is not None or elsewhere, f"not released: {kept!r}"
             heard: list[Message] = []
-            if acts and not any(isinstance(act, Send) and act.data for act in acts):
-                late.append((held, len(all_heard)))  # it leaves when its reader, or the server, is to be told something
-                continue
             for act in acts or ():
                 assert isinstance(act, Send)
                 heard += hear(act.way, act.data) if act.way is way else []
@@ -375,7 +381,11 @@ def _released(spec: Spec, said: contract.Said) -> int:
                 assert {text.plain for text in held.texts} <= {*read, "\n".join(read), "".join(read)}, (held, heard)
                 assert {m.sender for m in heard} == {held.sender}
                 count += 1
-    for held, since in late:
+    for held, name, since in late:
+        if take_back is not None and take_back(name):
+            continue  # nothing more went that way
+        if next(each.sent for each in went if each.hold == name) is False:
+            continue  # the session has ended
         said_later = {text.plain for message in all_heard[since:] for text in message.texts}
         assert {text.plain for text in held.texts} <= said_later, held
         count += 1

@@ -37,6 +37,7 @@ from inspector.model import (
     SignOn,
     Verdict,
     Way,
+    Went,
     Woke,
 )
 from inspector.protocols.registry import BY_NAME
@@ -498,23 +499,82 @@ def test_a_capture_is_read_from_its_middle() -> None:
     assert words(play(dec, [(UP, post(NEXT, say("hello")))])) == ["hello"]
 
 
-def test_a_released_message_goes_with_the_next_body_and_is_delivered_then() -> None:
-    """A Send without data says that it waits, `owes` when it has gone."""
-    peers = Peers()
-    dec = peers.signed_on()
-    one, = dec.feed(Chunk(UP, 1.0, post(NEXT, say("held"))))
+def kept_of(dec: Decoder, number: int = NEXT, text: str = "held") -> bytes:
+    """What is kept of a message that was held."""
+    one = dec.feed(Chunk(UP, 1.0, post(number, say(text))))[-1]
     kept = dec.keep([one], 0)
     assert kept is not None
     dec.apply(one, [Verdict(Action.BLOCK)])
-    assert dec.release(kept, UP) == [Send(UP, b"")]
-    owes = dec.owes  # type: ignore[attr-defined]
-    assert owes(UP)
-    play(dec, [(DOWN, answer())])
-    assert owes(UP)
-    out = passed(dec, UP, post(NEXT + 1))
+    return kept
+
+
+def news(dec: Decoder, way: Way, data: bytes) -> tuple[bytes, list[Went]]:
+    """What leaves that way, and what is told of items that were left."""
+    acts = [act for each in dec.feed(Chunk(way, 1.0, data))
+            for act in dec.apply(each, [Verdict(Action.PASS)] * len(each.events))]
+    return sent(acts, way), [act for act in acts if isinstance(act, Went)]
+
+
+def test_a_released_message_goes_with_the_next_body_whichever_connection_has_it() -> None:
+    """It is told of there, for the connection that it was given to; once, and it can not be taken back any more."""
+    peers = Peers()
+    one, two = peers.signed_on(), peers.connection()
+    kept = kept_of(one)
+    assert one.release(kept, UP) is None
+    assert one.leave(kept, UP, "h1")  # type: ignore[attr-defined]
+    assert news(one, DOWN, answer())[1] == []
+    out, told_of = news(two, UP, post(NEXT + 1))
     assert b"held</body>" in out
-    assert not owes(UP)
-    assert not dec.ready(UP) or dec.ready(DOWN)
+    assert told_of == [Went("h1", "f", sent=True)]
+    assert not one.take_back("h1")  # type: ignore[attr-defined]
+    assert news(one, UP, post(NEXT + 2)) == (post(NEXT + 2), [])
+
+
+def test_what_is_released_to_the_reader_goes_with_the_next_answer_to_any_of_his_requests() -> None:
+    """Also where nobody had asked when it was released: the answer that is due on another connection has it."""
+    peers = Peers()
+    one, two = peers.signed_on(), peers.connection()
+    play(two, [(UP, post(NEXT))])
+    assert one.ready(DOWN)
+    kept = b"<message from='bob@example.org' to='alice@example.com'><body>roses</body></message>"
+    assert one.leave(kept, DOWN, "h1")  # type: ignore[attr-defined]
+    out, told_of = news(two, DOWN, answer(told("meanwhile")))
+    assert b"roses" in out
+    assert b"meanwhile" in out
+    assert told_of == [Went("h1", "f", sent=True)]
+
+
+@pytest.mark.parametrize("end", [
+    [(DOWN, answer(type="terminate"))], [(DOWN, message(b"HTTP/1.1 503 Busy", b"later"))],
+    [(DOWN, answer(status=b"404 Not Found"))], [(DOWN, answer()), (UP, post(NEXT + 1, type="terminate"))],
+])
+def test_what_ends_a_session_and_errors_take_nothing_that_was_released(end: Said) -> None:
+    """Nobody may read it. Where the session is over that is told; else the next answer has it."""
+    peers = Peers()
+    one, two = peers.signed_on(), peers.connection()
+    kept = b"<message from='bob@example.org' to='alice@example.com'><body>roses</body></message>"
+    play(two, [(UP, post(NEXT))])
+    assert one.leave(kept, end[-1][0], "h1")  # type: ignore[attr-defined]
+    for way, data in end[:-1]:
+        news(two, way, data)
+    out, told_of = news(two, *end[-1])
+    assert b"roses" not in out
+    assert told_of == ([Went("h1", "f", sent=False)] if b"terminate" in out else [])
+    assert one.take_back("h1") is not bool(told_of)  # type: ignore[attr-defined]
+
+
+def test_the_end_that_we_say_takes_nothing_that_was_released() -> None:
+    """It is told of as not sent."""
+    peers = Peers()
+    one, two = peers.signed_on(), peers.connection()
+    play(two, [(UP, post(NEXT))])
+    kept = b"<message from='bob@example.org' to='alice@example.com'><body>roses</body></message>"
+    assert one.leave(kept, DOWN, "h1")  # type: ignore[attr-defined]
+    acts = two.close("policy")
+    assert b"roses" not in sent(acts, DOWN)
+    assert [act for act in acts if isinstance(act, Went)] == [Went("h1", "f", sent=False)]
+    assert one.parted  # type: ignore[attr-defined]
+    assert not one.leave(kept, DOWN, "h2")  # type: ignore[attr-defined]
 
 
 class Leases:
@@ -795,23 +855,56 @@ def released(session: Line) -> Deliver:
     return asked
 
 
-def test_what_is_released_is_delivered_when_its_body_has_left() -> None:
-    """And not before; when the connection ends first, it goes back to be sent elsewhere."""
-    for ends in (False, True):
+def came(effects: Iterable[object]) -> list[Came]:
+    return [each for each in effects if isinstance(each, Came)]
+
+
+def test_what_is_released_is_delivered_when_its_body_has_left_on_whatever_connection() -> None:
+    """And not before. It is delivered for the connection that it was given to, whose end says nothing more of it."""
+    for here in (True, False):
         world = World(Limits())
-        one = line(1, world)
+        one, two = line(1, world), line(2, world)
         for way, data in LOGIN:
             one.feed(way, data)
         asked = released(one)
         assert one.session.step(Kept(asked.id, one.at), world) == []
-        if ends:
-            found = [*one.session.step(Closed(UP, one.at), world), *one.session.step(Closed(DOWN, one.at), world)]
-            assert [each for each in found if isinstance(each, Came)] == [Came("h1", False)]
-            assert b"roses" not in one.sent[UP]
-            continue
-        found = one.session.step(Chunk(UP, one.at, post(NEXT)), world)
+        where = one if here else two
+        found = where.session.step(Chunk(UP, where.at, post(NEXT)), world)
         assert b"roses" in sent([each for each in found if isinstance(each, Send)], UP)
-        assert [each for each in found if isinstance(each, Came)] == [Came("h1", True)] * 2
+        assert came(found) == [Came("h1", True, one.session.flow.id)] * 2
+        assert isinstance(next(each for each in found if isinstance(each, Send | Came)), Send)
+        ends = [*one.session.step(Closed(UP, one.at), world), *one.session.step(Closed(DOWN, one.at), world)]
+        assert came(ends) == []
+
+
+def test_what_is_released_is_given_back_when_its_connection_ends_first() -> None:
+    """To be sent elsewhere: it goes with no body any more, of whichever connection."""
+    world = World(Limits())
+    one, two = line(1, world), line(2, world)
+    for way, data in LOGIN:
+        one.feed(way, data)
+    one.session.step(Kept(released(one).id, one.at), world)
+    found = [*one.session.step(Closed(UP, one.at), world), *one.session.step(Closed(DOWN, one.at), world)]
+    assert came(found) == [Came("h1", False)]
+    assert b"roses" not in one.sent[UP]
+    found = two.session.step(Chunk(UP, two.at, post(NEXT)), world)
+    assert came(found) == []
+    assert b"roses" not in sent([each for each in found if isinstance(each, Send)], UP)
+
+
+def test_what_is_released_is_given_back_when_another_connection_ends_the_session() -> None:
+    """At once, and not when its own connection ends some day."""
+    world = World(Limits())
+    one, two = line(1, world), line(2, world)
+    for way, data in LOGIN:
+        one.feed(way, data)
+    one.session.step(Kept(released(one).id, one.at), world)
+    two.session.step(Chunk(UP, two.at, post(NEXT)), world)  # what was left goes with it
+    one.session.step(Kept(released(one).id, one.at), world)
+    found = two.session.step(Chunk(UP, two.at, b"PUT / HTTP/1.1\r\nHost: a\r\n\r\n"), world)
+    assert came(found) == [Came("h1", False, one.session.flow.id)]
+    ends = [*one.session.step(Closed(UP, one.at), world), *one.session.step(Closed(DOWN, one.at), world)]
+    assert came(ends) == []
 
 
 def test_what_had_left_in_part_before_it_was_recognised_is_not_let_go_stanza_by_stanza() -> None:

@@ -209,8 +209,9 @@ class HoldDesk:
         self._unproved: dict[str, tuple[float, float]] = {}
         """hold -> (until when its verdict may come, by the loop's clock; when it was taken out): of items whose verdict
         has not been seen in the log."""
-        self._passing: dict[str, float] = {}
-        """id -> until when, by the loop's clock: rows that nobody waits for and that have not been seen in the log."""
+        self._passing: dict[str, tuple[float, str]] = {}
+        """id -> (until when, by the loop's clock; hold), of rows `held` that have not been seen in the log, or whose
+        verdict has not: the store keeps them, so that the next start knows of it."""
         self._opened = Opened()
         self._pool = ThreadPoolExecutor(THREADS, "hold")
         self._big = asyncio.Semaphore(BIG_WRITES)
@@ -309,14 +310,16 @@ class HoldDesk:
         if not owed:
             return
         until = self._proof_ends()
-        held = {one.item for one in owed if one.row.get("step") == "held"}
+        held = {said.item for said in owed if said.row.get("step") == "held"}
         for item in [item for hold in held for item in await self._do(self.store.find, hold) if item.state == "held"]:
             self._unproved[item.id] = until, item.t
-        answer = await self._do(self._logged, [str(one.row["id"]) for one in owed])
+        for said in owed:
+            if said.item in self._unproved and said.row.get("step") == "held":
+                self._passing[str(said.row["id"])] = until, said.item
+        answer = await self._do(self._logged, [str(said.row["id"]) for said in owed])
         known = answer[0] if answer is not None else set[str]()
         self._told |= known
-        await asyncio.gather(*(
-            self._enter(one.row, one.item) for one in owed if one.row["id"] not in known))
+        await asyncio.gather(*(self._enter(said.row, said.item) for said in owed if said.row["id"] not in known))
         await self._settle()
 
     def _proof_ends(self) -> float:
@@ -332,10 +335,6 @@ class HoldDesk:
         if answer is None:
             return  # its time is not over before the log can be read
         (known, since), now = answer, asyncio.get_running_loop().time()
-        for ident, until in tuple(self._passing.items()):
-            if ident in known or until <= now:
-                del self._passing[ident]
-                self._told.add(ident)
         for hold, (until, t) in tuple(self._unproved.items()):
             if hold[1:] in known:
                 self._unproved.pop(hold, None)
@@ -343,6 +342,10 @@ class HoldDesk:
                 self._unproved.pop(hold, None)  # the log is a newer one: it can say nothing about this item
             elif until <= now:
                 await self._orphaned(hold)
+        for ident, (until, hold) in tuple(self._passing.items()):
+            if hold not in self._unproved and (ident in known or until <= now):
+                del self._passing[ident]
+                self._told.add(ident)
 
     async def _orphaned(self, hold: str) -> None:
         """No verdict says that it waits: its sender was not told, and nobody will be given it."""
@@ -358,8 +361,9 @@ class HoldDesk:
 
     async def _settle(self) -> None:
         """The store need not keep rows that are on disk."""
-        if self._told:
-            told, self._told = self._told, set()
+        told = self._told - self._passing.keys()
+        if told:
+            self._told -= told
             try:
                 await self._do(self.store.settle, told)
             except HoldError:
@@ -446,7 +450,7 @@ class HoldDesk:
                     async with self._big if content >= 0 else contextlib.nullcontext():
                         await self._do(self.store.keep, held, self._clock(), content, row, giving_way)
                     self._unproved[held.id] = self._proof_ends(), held.t
-                    self._passing[row["id"]] = self._proof_ends()
+                    self._passing[row["id"]] = self._proof_ends(), held.id
                     self._put(row, None)
                     self.counters.kept += 1
                     self._changed = True

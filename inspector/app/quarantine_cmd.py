@@ -134,6 +134,8 @@ def _release(path: Path, key: str, note: str | None) -> int:
             print(f"{ident} is released: its sender must send it again ({user} {told})")
     elif done["state"] == "delivering":
         print(f"{ident} is released and is being sent")
+    elif done["state"] == "uncertain":
+        raise UserError(f"{ident} was sent, and its session ended in that moment: nobody knows whether it was read")
     else:
         why = "waits for room in his session" if done["here"] else f"goes out when {user} signs on"
         print(f"{ident} is released and queued: it {why}")

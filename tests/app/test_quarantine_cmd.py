@@ -170,6 +170,27 @@ def test_release(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
     play(config, capsys, scene)
 
 
+def test_a_release_of_which_nobody_knows(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The session ended right behind what was sent in it: that is said, and is no success."""
+    async def scene(desk: Desk, command: Any) -> None:
+        await desk.keep(held(), -1)
+        desk.room.sign_on("f1")
+
+        async def send() -> None:
+            while not desk.room.given():
+                await asyncio.sleep(0.001)
+            await desk.deliver("h1", "f1")
+            desk.came("h1", "f1", True)
+            desk.ended("f1")
+        sending = asyncio.create_task(send())
+        assert await command("release", "h1") == (
+            1, "", "inspector: h1 was sent, and its session ended in that moment: nobody knows whether it was read\n")
+        await sending
+        code, out, _ = await command("list", "--state", "uncertain", "--format", "jsonl")
+        assert code == 0 and json.loads(out)["id"] == "h1"
+    play(config, capsys, scene, settle_seconds=30)
+
+
 def test_export(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A new file, only for its owner; never another one's place, and nothing half."""
     async def scene(desk: Desk, command: Any) -> None:

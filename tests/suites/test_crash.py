@@ -201,6 +201,19 @@ def check(
         assert row["did"] in ("hold", "block"), row
         if row["did"] == "hold":
             assert row["held"] in items, f"{row['held']} is not stored"
+    # What no verdict tells of is nobody's to review.
+    for ident in items.keys() - {row["held"] for row in verdicts.values()}:
+        shown = gateway.inspector("quarantine", "show", ident)
+        if shown.returncode == 0:
+            assert ident in {row["held"] for row in gateway.rows() if row["event"] == "verdict"}, ident
+        else:
+            assert re.search("is being held at this moment|nothing is held as|was erased", shown.stderr), shown.stderr
+    # What was done with an item has its row; of those who live it may come in a moment.
+    acts = {(ident, item["state"]) for ident, item in items.items() if item["state"] != "held"}
+    deadline = time.monotonic() + 10
+    while missing := acts - {(row["hold"], row["step"]) for row in gateway.rows() if row["event"] == "review"}:
+        assert time.monotonic() < deadline, f"no row tells of {missing}"
+        time.sleep(0.05)
     came = settled(count, {
         messages[row["message"]]["text"] for row in verdicts.values()
         if row["did"] == "hold" and items[row["held"]]["state"] == "delivered"})

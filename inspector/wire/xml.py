@@ -16,6 +16,7 @@ Names of elements and attributes are written as ElementTree writes them: "{names
 
 from __future__ import annotations
 
+import atexit
 import xml.parsers.expat as expat
 from collections.abc import Iterable, Sequence
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
@@ -501,6 +502,11 @@ class Reader:
         self._renew()
         return None
 
+    def close(self) -> None:
+        """Free the parser: nothing can be read any more (ValueError)."""
+        self._feed = _closed
+        self._root = Element("r")
+
     def _read_around(self, raw: bytes, start: int, end: int) -> Element | None:
         """Read a unit without a run of its text, which is then put in its place (see `_run`)."""
         element = self.read(raw[:start] + raw[end:])
@@ -512,6 +518,10 @@ class Reader:
             else:
                 inner.text = (inner.text or "") + said
         return element
+
+
+def _closed(_raw: object) -> None:
+    raise ValueError("the parser is closed")
 
 
 def _run(raw: bytes) -> tuple[int, int] | None:
@@ -580,6 +590,15 @@ def _check_markup(raw: bytes) -> None:
 
 
 _readers: dict[tuple[Namespaces, int], Reader] = {}
+
+
+@atexit.register
+def _let_go() -> None:
+    """Close all parsers. Left to the end of the process, Python 3.12 frees what they are made by in front of them, and
+    dies of it."""
+    for each in _readers.values():
+        each.close()
+    _readers.clear()
 
 
 def reader(namespaces: Namespaces, bound: int = 1 << 20) -> Reader:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element, tostring
@@ -456,3 +458,17 @@ def test_what_looks_like_a_declaration_hides_none() -> None:
     """The longest is found behind text that looks like another one's beginning."""
     for text in ("xmlns='", 'xmlns="', "xmlns", "xmlns=", "xmlns='xmlns=\"", ""):
         assert xml._longest_namespace(f"<a>{text}<b xmlns:c = \n'{'u' * 5000}'/></a>".encode()) >= 5000
+
+
+def test_parsers_are_closed_before_the_process_ends() -> None:
+    """Python 3.12 dies when a parser outlives the module that made it."""
+    code = "from inspector.wire import xml; kept = xml.reader(()); kept.read(b'<a/>'); read = kept.read"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_closed_parser_reads_nothing() -> None:
+    """It is an error of ours, not of the peer."""
+    closed = xml.Reader(())
+    closed.close()
+    with pytest.raises(ValueError, match="closed"):
+        closed.read(b"<a/>")

@@ -42,12 +42,13 @@ class News(msgspec.Struct, frozen=True):
     reader: str | None
     what: str | None
     about: bytes
+    left: bytes = b""
 
 
 def news_of(flow: str, notice: Notice) -> News:
     """A notice that can travel."""
     what = None if notice.about is None else notice.about.name
-    return News(flow, notice.text, notice.reader, what, msgspec.msgpack.encode(notice.about))
+    return News(flow, notice.text, notice.reader, what, msgspec.msgpack.encode(notice.about), notice.left)
 
 
 def notice_of(news: News) -> Notice:
@@ -55,7 +56,7 @@ def notice_of(news: News) -> Notice:
     kinds: dict[str | None, type[Message] | type[FileOffer]] = {Message.name: Message, FileOffer.name: FileOffer}
     kind = kinds.get(news.what)
     about = None if kind is None else msgspec.msgpack.decode(news.about, type=kind)
-    return Notice(news.text, about, news.reader)
+    return Notice(news.text, about, news.reader, news.left)
 
 
 class Sessions(Protocol):

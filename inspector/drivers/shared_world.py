@@ -8,8 +8,8 @@ connection could come before its announcement.
 
 A box that is full (its worker hangs) refuses: `expect` says False, and the engine does not let the announcement leave.
 
-Not shared, because each message would have to be: recent texts and who is signed on (they belong to a client, whose
-connections all come to one worker), and legs of a message (`copy: leg` is told within one worker only).
+What one account writes through several workers: shared_windows.py. Not shared, because each message would have to be:
+legs of a message (`copy: leg` is told within one worker only).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ MAIL_BYTES = 128 * 1024
 """Longest message: an offer's names are bounded by a unit of its protocol."""
 BOX_BYTES = 4 << 20
 """Asked of the system for a box; it may give less (net.core.wmem_max)."""
-KEYED = ("expect:", "dcc:")
-"""How the keys begin under which decoders remember what they expect (model.expect_key), and what DCC has to know of the
-other end's session (protocols/irc.py): other workers' decoders ask for it, too."""
+KEYED = ("expect:", "dcc:", "xmpp.servers ")
+"""How the keys begin under which decoders remember what they expect (model.expect_key), what DCC has to know of the
+other end's session (protocols/irc.py), and the streams between XMPP servers: decoders of other workers ask for it."""
 _ENDS = 10_000
 """Flows of other workers whose ends are remembered (drivers/leases.py)."""
 
@@ -49,7 +49,7 @@ class Remembered(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """A decoder's memory under a KEYED name."""
 
     key: str
-    value: Expect | int | bool
+    value: Expect | int | bool | str
     until: float
 
 
@@ -226,7 +226,7 @@ class _Memory(SharedMemory):
 
     def put(self, key: str, value: object, until: float) -> None:
         super().put(key, value, until)
-        if key.startswith(KEYED) and isinstance(value, Expect | int):
+        if key.startswith(KEYED) and isinstance(value, Expect | int | str):
             self._world.mail.post(Remembered(key, value, until))
 
 
@@ -316,7 +316,7 @@ class SharedWorld(World):
         letters += [Announced(expect, until, "", at, True) for _, expect, until in self.redirects.living(at)]
         letters += [
             Remembered(key, value, until) for key, value, until in self.memory.living(at)
-            if key.startswith(KEYED) and isinstance(value, Expect | int)
+            if key.startswith(KEYED) and isinstance(value, Expect | int | str)
         ]
         letters += [Offered(key, row, until) for key, row, until in self.offers.living(at)]
         letters += leases

@@ -339,7 +339,7 @@ def test_notices_travel_with_what_they_are_about() -> None:
     """A message, an offer, or nothing."""
     message = Message(sender="a", recipients=("b",), kind="chat")
     for about in (message, FileOffer(file_name="x"), None):
-        notice = Notice("words", about, "other words")
+        notice = Notice("words", about, "other words", b"<left/>")
         assert notice_of(news_of("f", notice)) == notice
 
 

@@ -81,6 +81,13 @@ def test_what_dcc_knows_of_the_other_end_is_known_elsewhere(floor: Floor) -> Non
     assert two.memory.get(expect_key("dcc", "10.0.0.5:5000"), AT) == 4096
 
 
+def test_streams_between_servers_are_known_elsewhere(floor: Floor) -> None:
+    """What one has to say to the other server goes on the stream of the other way, which may be in another worker."""
+    one, two, _ = floor.worlds
+    one.memory.put("xmpp.servers a.example b.example", "f1", AT + 60)
+    assert two.memory.get("xmpp.servers a.example b.example", AT) == "f1"
+
+
 def test_the_row_of_an_offer_is_found_elsewhere(floor: Floor) -> None:
     """By the hash of flow and offer, which is the same in processes of one PYTHONHASHSEED."""
     one, two, _ = floor.worlds

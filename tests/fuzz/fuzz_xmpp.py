@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FunctionType
 
 from inspector.model import UP, Chunk, Event, Frame
-from inspector.protocols import xmpp
+from inspector.protocols.xmpp import XmppDecoder
 from inspector.wire import xml
 from tests.protocols.test_xmpp import BAD, TALKS, decoder, login, play, talk
 
@@ -67,7 +67,8 @@ def main() -> None:
     corpus = Path("build", "fuzz", "xmpp-ways")
     seeds(corpus)
     # Only what is tested: instrumenting everything takes longer than a short run.
-    for module in (xmpp, xml):
+    room = XmppDecoder.__module__.rpartition(".")[0]
+    for module in (*(sys.modules[name] for name in sorted(sys.modules) if name.startswith(f"{room}.")), xml):
         for thing in vars(module).values():
             for each in vars(thing).values() if isinstance(thing, type) else (thing,):
                 if isinstance(each, FunctionType) and each.__module__ == module.__name__:

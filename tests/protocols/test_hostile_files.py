@@ -50,7 +50,7 @@ from tests.engine.toy import ToyScanner
 from tests.engine.toyfiles import FilePolicy
 from tests.protocols.contract import AT, conversations, cut
 from tests.protocols.contract import flow as contract_flow
-from tests.protocols.test_xmpp_files import of, say, signed
+from tests.protocols.xmpp.test_inband import of, say, signed
 from tests.protocols.xmpp_talks import ME
 
 OFFER = FileOffer(

@@ -16,15 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inspector.engine.world import SharedMemory
-from inspector.model import DOWN, PASSED, UP, Address, Chunk, Cut, Flow, Hold, Limits, Recode, Released, Send, Way
+from inspector.model import DOWN, PASSED, UP, Address, Chunk, Cut, Flow, Hold, Limits, Recode, Released, Send, Tell, Way
 from inspector.protocols.registry import BY_NAME
 from inspector.protocols.xmpp import EDITS, SPEC, XmppDecoder
 from tests.engine.toy import ToyPolicy
-from tests.protocols.test_xmpp_servers import BLOCK as REFUSED
-from tests.protocols.test_xmpp_servers import Link
-from tests.protocols.test_xmpp_servers import head as server_head
-from tests.protocols.test_xmpp_servers import message as server_message
 from tests.protocols.websocket_frames import HANDSHAKE, framed
+from tests.protocols.xmpp.test_servers import BLOCK as REFUSED
+from tests.protocols.xmpp.test_servers import Link
+from tests.protocols.xmpp.test_servers import head as server_head
+from tests.protocols.xmpp.test_servers import message as server_message
 from tests.protocols.xmpp_talks import in_band, si_answer, si_offer
 from tests.protocols.zlib_talks import (
     ANSWER,
@@ -298,10 +298,14 @@ class TestInside:
         """A notice that was left for a stream is said in it, but not between the question and the new header."""
         memory = SharedMemory(100)
         back = Link(memory, "b.example", "a.example", name="f2", edits=OPEN).proven()
-        Link(memory, name="f1", edits=OPEN).proven().say(UP, server_message(), REFUSED)
+        there = Link(memory, name="f1", edits=OPEN).proven()
+        there.say(UP, server_message(), REFUSED)
+        (told,) = there.acts
+        assert isinstance(told, Tell)
         back.say(DOWN, features(OFFER))
         back.say(UP, ASK)
         assert back.sent(UP) == ASK.encode()
+        assert back.dec.inject(told.notice, DOWN) == []
         back.say(DOWN, ANSWER)
         assert back.sent(UP) == b""
         assert back.dec.recoded() is not None

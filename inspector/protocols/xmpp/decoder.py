@@ -1,31 +1,11 @@
-"""XMPP client-to-server and server-to-server (RFC 6120, 6121, 3920, 3921) over TCP, with STARTTLS and Direct TLS.
-
-A unit is a stream header, a close tag, one depth-1 element, or white space between them. Units pass byte-identical;
-a changed one differs only in the bytes of the change.
-
-Read: chat in every form (RFC 6121 §5; XEP-0071, 0224, 0245, 0301, 0308, 0394, 0424, 0444, 0461), rooms (0045, 0249),
-presence and status, roster and blocking (RFC 6121 §2; XEP-0016, 0191), copies (0203, 0280, 0313, 0297), file offers
-(0047, 0065, 0066, 0095/0096, 0231, 0234, 0260, 0261, 0363, 0385, 0447) with the content of in-band bytestreams (0047)
-and where other content will travel, calls (0166, 0167, 0353), end-to-end encryption by its marks (0027, 0364, 0373,
-0380, 0384, RFC 3923), identity (SASL and bind, 0078, 0388 with 0386), stream management (0198), streams compressed by
-zlib (0138; docs/decisions/0084). Between servers: the same stanzas, whose senders' domains are proved by dialback
-(0220) or SASL EXTERNAL, one way or both (0288).
-
-Carried by others: WebSocket (xmpp_websocket), BOSH (xmpp_bosh). Not decoded: component streams and SASL security layers
-(told as undecryptable); pictures that travel inside stanzas (0084, 0153, 0231); Google Talk's own transport of files;
-attributes of extensions that are not known.
-
-Versions seen in captures: libpurple, slixmpp, Prosody 0.12, ejabberd-like servers.
-"""
+"""One connection: its bytes become units, units frames, and frames what is sent (RFC 6120 §4, §8; RFC 6121)."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
-import unicodedata
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from xml.etree.ElementTree import Element
 
@@ -40,12 +20,10 @@ from inspector.model import (
     Act,
     Action,
     CallSetup,
-    Can,
     Chunk,
     ContactChange,
     Copy,
     Cut,
-    Edit,
     Encryption,
     Event,
     Expect,
@@ -59,7 +37,6 @@ from inspector.model import (
     Identity,
     Kind,
     Limits,
-    Match,
     Memory,
     Message,
     Notice,
@@ -70,7 +47,6 @@ from inspector.model import (
     Recode,
     Send,
     SignOn,
-    Spec,
     StartTls,
     Tell,
     Text,
@@ -80,99 +56,130 @@ from inspector.model import (
     Way,
     expect_key,
 )
+from inspector.protocols.xmpp.edits import (
+    KEEP_BINDING,
+    KEEP_PATH,
+    REFUSE_BLOCKS,
+    REFUSE_COMPRESSION,
+    REFUSE_SM,
+    REFUSE_STREAMS,
+    STRIP_COMPRESSION,
+    STRIP_PLUS,
+    STRIP_RTT,
+    STRIP_SM,
+    TRANSLATE_SM,
+)
+from inspector.protocols.xmpp.inband import BLOCK_BYTES, decoded, is_block, told_of
+from inspector.protocols.xmpp.logins import END_POINT, binds
+from inspector.protocols.xmpp.management import Counting, Managed, ManagementUnit, counted, not_managed
+from inspector.protocols.xmpp.names import (
+    BIDI,
+    BIND,
+    BLOCKS_OF_FILES,
+    BODY,
+    BYTESTREAMS,
+    CALL_ACTIONS,
+    CANDIDATES,
+    CARBONS,
+    CHANNEL_BINDING,
+    CHATSTATES,
+    CLIENT,
+    COMPRESS,
+    COMPRESS_FEATURE,
+    CONFERENCE,
+    DELAYS,
+    DIALBACK,
+    EME,
+    ENCRYPTED,
+    ERROR,
+    ERROR_TEXT,
+    FEATURES,
+    FORM,
+    FORWARDED,
+    HINT,
+    IBB,
+    IBB_CLOSE,
+    IBB_OPEN,
+    IQ,
+    JINGLE,
+    JINGLE_FILES,
+    JINGLES,
+    LONGEST_JID,
+    LONGEST_SID,
+    MESSAGE,
+    MUC,
+    MUC_USER,
+    NICK,
+    OOB,
+    OTHER_HOST,
+    OTR_TAG,
+    PRESENCE,
+    PRIORITY,
+    QUIET,
+    RTT,
+    SASL,
+    SASL2,
+    SERVER,
+    SHOW,
+    SHOWS,
+    SI_FILE,
+    SIGNED,
+    SM,
+    STANZA_ERROR,
+    STANZA_STARTS,
+    STANZAS,
+    STATUS,
+    STREAM,
+    STREAM_ERROR,
+    SUBJECT,
+    THREAD,
+    TLS,
+    URL_DATA,
+    XHTML_IM,
+    as_compared,
+    attribute,
+    bare_jid,
+    domain_of,
+    host_and_port,
+    number_of,
+    one_line,
+    one_of,
+    split_tag,
+    time_of,
+)
+from inspector.protocols.xmpp.offers import (
+    described_file,
+    file_name,
+    google_session,
+    host_place,
+    jingle_events,
+    shortened,
+    socks_names,
+    stream_initiation,
+    upload,
+)
+from inspector.protocols.xmpp.servers import ServerReader, Servers
+from inspector.protocols.xmpp.state import NO_NOTE, Block, Content, Files, Host, Note, Offer, Side, Stream
+from inspector.protocols.xmpp.words import (
+    Gather,
+    Read,
+    one_unit,
+    opaque,
+    outermost,
+    read_leftovers,
+    read_rest,
+    read_xhtml,
+    roster,
+    sealed_digest,
+)
+from inspector.protocols.xmpp.writing import beyond_masks, masked, pair_places, replaced
 from inspector.wire import urls, xml
 from inspector.wire.counts import Counts
 from inspector.wire.deflated import Deflated
-from inspector.wire.xml import LANG, STREAMS, Place, Reader, Splitter, XmlFault, escape
+from inspector.wire.xml import LANG, STREAMS, Place, Splitter, XmlFault, escape
 
-_C = "{jabber:client}"
 _whole = xml.reader((("", ""),))
 """Reads what `keep` wrote."""
-_MESSAGE, _PRESENCE, _IQ = _C + "message", _C + "presence", _C + "iq"
-_BODY, _SUBJECT, _THREAD, _ERROR = _C + "body", _C + "subject", _C + "thread", _C + "error"
-_STATUS, _SHOW, _PRIORITY = _C + "status", _C + "show", _C + "priority"
-_STANZAS = frozenset({"message", "presence", "iq"})
-
-_TLS = "{urn:ietf:params:xml:ns:xmpp-tls}"
-_SASL = "{urn:ietf:params:xml:ns:xmpp-sasl}"
-_SASL2 = "{urn:xmpp:sasl:2}"
-_BIND = "{urn:ietf:params:xml:ns:xmpp-bind}"
-_STANZA_ERROR = "urn:ietf:params:xml:ns:xmpp-stanzas"
-_ERROR_TEXT = f"{{{_STANZA_ERROR}}}text"
-_STREAM = f"{{{STREAMS}}}stream"
-_STREAM_ERROR = "urn:ietf:params:xml:ns:xmpp-streams"
-_COMPRESS = "{http://jabber.org/protocol/compress}"
-_COMPRESS_FEATURE = "{http://jabber.org/features/compress}compression"
-_SERVER = "jabber:server"
-_DIALBACK = "{jabber:server:dialback}"
-_BIDI = "{urn:xmpp:bidi}bidi"
-_SM = frozenset({"urn:xmpp:sm:2", "urn:xmpp:sm:3"})
-_CHANNEL_BINDING = "{urn:xmpp:sasl-cb:0}sasl-channel-binding"
-_FEATURES = f"{{{STREAMS}}}features"
-
-_CHATSTATES = "http://jabber.org/protocol/chatstates"
-_XHTML_IM = "{http://jabber.org/protocol/xhtml-im}html"
-_XHTML = "{http://www.w3.org/1999/xhtml}"
-_XHTML_BODY = _XHTML + "body"
-_XHTML_BREAK = _XHTML + "br"
-_BLOCKS = frozenset(_XHTML + name for name in (
-    "p", "div", "li", "ul", "ol", "dl", "dt", "dd", "blockquote", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "hr",
-    "table", "tr", "td", "th",
-))
-_READ_ATTRIBUTES = ("href", "src", "cite", "longdesc", "alt", "title")
-_MUC = "{http://jabber.org/protocol/muc}x"
-_MUC_USER = "{http://jabber.org/protocol/muc#user}"
-_CONFERENCE = "{jabber:x:conference}x"
-_CARBONS = frozenset({"urn:xmpp:carbons:2", "urn:xmpp:carbons:1"})
-_FORWARDED = "{urn:xmpp:forward:0}forwarded"
-_DELAYS = frozenset({"{urn:xmpp:delay}delay", "{jabber:x:delay}x"})
-_RTT = "{urn:xmpp:rtt:0}rtt"
-_OOB = "{jabber:x:oob}x"
-_FORM = "{jabber:x:data}x"
-_NICK = "{http://jabber.org/protocol/nick}nick"
-_SIGNED = "{jabber:x:signed}x"
-_URL_DATA = "{http://jabber.org/protocol/url-data}url-data"
-_JINGLE_FILES = tuple(f"urn:xmpp:jingle:apps:file-transfer:{n}" for n in (5, 4, 3, 2, 1))
-_JINGLE_RTP = frozenset({"urn:xmpp:jingle:apps:rtp:1", "urn:xmpp:jingle:apps:rtp:0"})
-_SI_FILE = "{http://jabber.org/protocol/si/profile/file-transfer}"
-_HASHES = frozenset({"urn:xmpp:hashes:2", "urn:xmpp:hashes:1", "urn:xmpp:hashes:0"})
-
-_QUIET = frozenset({
-    *(f"{{{_CHATSTATES}}}{state}" for state in ("active", "composing", "paused", "inactive", "gone")),
-    "{urn:xmpp:receipts}request", "{urn:xmpp:receipts}received",
-    *(f"{{urn:xmpp:chat-markers:0}}{mark}" for mark in ("markable", "received", "displayed", "acknowledged")),
-    "{urn:xmpp:sid:0}origin-id", "{urn:xmpp:sid:0}stanza-id", "{urn:xmpp:occupant-id:0}occupant-id",
-    *(f"{{urn:xmpp:hints}}{hint}" for hint in ("no-store", "no-permanent-store", "no-copy", "store")),
-    "{urn:xmpp:carbons:2}private", "{urn:xmpp:reply:0}reply", "{urn:xmpp:styling:0}unstyled",
-    "{http://jabber.org/protocol/caps}c", "{urn:xmpp:attention:0}attention",
-})
-"""Parts of a message without words; when one does hold text it is read as an extension's."""
-
-_ENCRYPTED = {
-    "{eu.siacs.conversations.axolotl}encrypted": "omemo",
-    "{urn:xmpp:omemo:0}encrypted": "omemo",
-    "{urn:xmpp:omemo:1}encrypted": "omemo",
-    "{urn:xmpp:omemo:2}encrypted": "omemo",
-    "{urn:xmpp:openpgp:0}openpgp": "openpgp",
-    "{jabber:x:encrypted}x": "openpgp",
-    "{urn:ietf:params:xml:ns:xmpp-e2e}e2e": "smime",
-}
-_HINT = "{urn:xmpp:eme:0}encryption"
-_EME = {
-    "eu.siacs.conversations.axolotl": "omemo", "urn:xmpp:omemo:0": "omemo", "urn:xmpp:omemo:1": "omemo",
-    "urn:xmpp:omemo:2": "omemo", "urn:xmpp:otr:0": "otr", "jabber:x:encrypted": "openpgp",
-    "urn:xmpp:openpgp:0": "openpgp",
-}
-_OTR_TAG = " \t  \t\t\t\t \t \t \t  "
-"""White space that offers OTR (XEP-0364); the sheet prints the same as bytes."""
-
-_BLOBS = frozenset({
-    "{vcard-temp}BINVAL", "{urn:xmpp:avatar:data}data", "{urn:xmpp:bob}data", "{http://jabber.org/protocol/ibb}data",
-    "{urn:ietf:params:xml:ns:vcard-4.0}uri",
-})
-_SECRETS = frozenset({"password", "digest", "token", "hash", "fast"})
-"""Local names whose content is a secret: it never becomes a Text."""
-
 _SILENT_IQ = frozenset({
     "http://jabber.org/protocol/disco#info", "http://jabber.org/protocol/disco#items", "urn:xmpp:ping",
     "jabber:iq:version", "jabber:iq:last", "urn:xmpp:time", "jabber:iq:time", "urn:xmpp:carbons:2", "urn:xmpp:push:0",
@@ -187,393 +194,8 @@ _OPAQUE_IQ = {
     "jabber:iq:register": "register", "jabber:iq:search": "search", "http://jabber.org/protocol/commands": "command",
     "http://jabber.org/protocol/muc#owner": "room", "http://jabber.org/protocol/muc#admin": "room",
 }
-_SHOWS = {"away": "away", "xa": "away", "dnd": "dnd", "chat": "free_for_chat"}
-
-_LAYERS = ("DIGEST-MD5", "GSSAPI", "GSS-SPNEGO")
-"""Mechanisms that can wrap what follows in a security layer (RFC 4422 §3.7)."""
-
-STRIP_COMPRESSION = "xmpp.strip_compression"
-REFUSE_COMPRESSION = "xmpp.refuse_compression"
-STRIP_SM = "xmpp.strip_sm"
-REFUSE_SM = "xmpp.refuse_sm"
-TRANSLATE_SM = "xmpp.translate_sm"
-KEEP_PATH = "xmpp.keep_path"
-STRIP_PLUS = "xmpp.strip_plus"
-KEEP_BINDING = "xmpp.keep_binding"
-STRIP_RTT = "xmpp.strip_rtt"
-REFUSE_BLOCKS = "xmpp.refuse_blocks"
-REFUSE_STREAMS = "xmpp.refuse_streams"
-"""No edit to be chosen: a carrier asks for it whose sessions use several connections (BOSH)."""
-
-EDITS = (
-    Edit(
-        STRIP_COMPRESSION, "XEP-0138 compression is taken out of the stream features. Off: streams compressed by zlib "
-        "are read, and compressed anew",
-    ),
-    Edit(
-        REFUSE_COMPRESSION, "<compress/> that was not offered, or asks for another method than zlib, is answered "
-        "<unsupported-method/>",
-    ),
-    Edit(
-        TRANSLATE_SM, "counts of stanzas (XEP-0198 stream management) are translated, so that they stay right when "
-        "one is refused or said by us; a session that we know nothing of is not resumed",
-    ),
-    Edit(
-        STRIP_SM, "XEP-0198 stream management is taken out of the stream features and of SASL2's inline features: "
-        "instead of translating it", default=False,
-    ),
-    Edit(REFUSE_SM, "<enable/> and <resume/> that were not offered are answered <failed/>"),
-    Edit(
-        KEEP_PATH, "where a connection would not pass through us, the addresses of <see-other-host/> and of "
-        "<enabled location/> are led through a leased port, or taken out where there is none",
-    ),
-    Edit(
-        STRIP_PLUS, "channel-bound SASL mechanisms are taken out of the stream features. Off: a client that can bind "
-        "and a server that can both take it for an attack, only clients that cannot bind are helped", default=False,
-    ),
-    Edit(
-        KEEP_BINDING, "where the client is shown the server's own certificate, only kinds of channel binding that hold "
-        "there (tls-server-end-point) are left in the offer",
-    ),
-    Edit(STRIP_RTT, "XEP-0301 real-time text is taken out: letters on their way cannot be judged before the message"),
-    Edit(
-        REFUSE_BLOCKS, "blocks of in-band bytestreams (XEP-0047) that readers take in more than one way are refused: "
-        "of no open stream, out of order, not base64, longer than agreed, beside words, in answers",
-    ),
-)
-
 _TLS_FAILED = b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>"
 _HINTS = "<no-store xmlns='urn:xmpp:hints'/><no-copy xmlns='urn:xmpp:hints'/>"
-
-_IBB = "{http://jabber.org/protocol/ibb}"
-_OPEN, _DATA, _CLOSE = _IBB + "open", _IBB + "data", _IBB + "close"
-_BLOCKS_OF_FILES = frozenset({_OPEN, _DATA, _CLOSE})
-_BYTESTREAMS = "{http://jabber.org/protocol/bytestreams}"
-_JINGLE = "{urn:xmpp:jingle:1}jingle"
-_JINGLES = frozenset({_JINGLE, "{http://jabber.org/protocol/jingle}jingle"})
-_CANDIDATES = tuple(f"urn:xmpp:jingle:transports:{name}:{n}" for name in ("s5b", "ibb") for n in (1, 0))
-"""Jingle transports whose `sid` names a bytestream (XEP-0260, 0261)."""
-_SHARE = "{http://www.google.com/session/share}"
-_BLOCK_BYTES = 65535
-"""Largest block that can be agreed on (XEP-0047 §2.1)."""
-_SID = 1023
-"""Longest identifier of a bytestream, session or stanza that is followed."""
-_NAME = 3071
-"""Longest JID (RFC 7622 §3.1)."""
-_OFFER_WORDS = 4096
-"""Characters of an offer's texts, and of its name, that are remembered with it."""
-
-Spot = tuple[Element, str | None] | list[tuple[Element, str]]
-"""Where a Text comes from: all character data of an element, or (name given) one of its attributes; or a run of pieces
-in document order, each _OWN, _TAIL or _BREAK of its element."""
-Read = tuple[Event, list[Spot]]
-
-
-class _Note(msgspec.Struct):
-    """What `apply` needs of a frame: the element, and per event the spots of its texts."""
-
-    element: Element
-    spots: Sequence[Sequence[Spot]] = ()
-    removals: Sequence[Element] = ()
-    hosts: Sequence[_Host] = ()
-    offer: _Offer | None = None
-    """The file that an address is for, judged earlier."""
-    offered: Sequence[_Offer] = ()
-    """What is remembered of the files it offers."""
-
-
-class _Host(msgspec.Struct):
-    """An address that others will connect to, where it is written, and the names that the connection may ask for."""
-
-    expect: Expect
-    keys: tuple[str, ...]
-    """Under which it is remembered."""
-    element: Element | None = None
-    """Has the attributes "host" and "port"; None: nothing is written in its place."""
-
-
-class _Offer(msgspec.Struct):
-    """A file that was offered, as far as what follows needs it."""
-
-    offer: FileOffer
-    way: Way
-    """Of the one who offered."""
-    refused: bool = False
-    offset: int = 0
-    """Bytes that the receiver has already (XEP-0096 §2, XEP-0234 §6.3)."""
-    session: str | None = None
-    """The Jingle session."""
-    used: bool = False
-    """Content of it was seen."""
-
-
-class _Content(msgspec.Struct):
-    """One way of an in-band bytestream, once something was said there."""
-
-    name: str
-    offer: FileOffer
-    offset: int = 0
-    seen: int = 0
-    lost: bool = False
-
-    def end(self, *, by_sender: bool, detail: str = "") -> FileEnd:
-        """How it ended. A reader may end it when he has all that was offered."""
-        size = self.offer.size
-        if not detail:
-            if self.lost:
-                detail = "bytes are missing"
-            elif self.offset:
-                detail = "only the end of the file was sent"
-            elif size is not None and self.seen != size:
-                detail = f"{self.seen} bytes came, {size} were offered"
-            elif size is None and not by_sender:
-                detail = "its reader has ended it"
-        return FileEnd(transfer=self.name, complete=not detail, detail=detail)
-
-
-class _Stream(msgspec.Struct):
-    """An in-band bytestream (XEP-0047) between our user and one peer."""
-
-    number: int
-    key: tuple[str, str]
-    peers: tuple[str, ...]
-    """As the stanza that opened it names him, and as the answer to it does."""
-    way: Way
-    """Of the one who opened it."""
-    offer: _Offer
-    announced: bool
-    """The offer came before the stream."""
-    block: int
-    at: float
-    """When something was last said in it."""
-    opening: str | None = None
-    """The identifier of the request that opened it, until it is answered."""
-    refused: bool = False
-    late: bool = False
-    """Its beginning was not seen."""
-    expected: list[int] = []
-    """The next number each way."""
-    last: list[str | None] = []
-    """The identifier of the last block each way."""
-    contents: list[_Content | None] = []
-
-
-class _Block(msgspec.Struct):
-    """What `apply` needs of a stanza that is about an in-band bytestream."""
-
-    what: str
-    """open, data, close; stray: of no stream, broken: the stream cannot go on; end: a file ended, nothing is sent."""
-    name: str
-    """iq or message."""
-    ident: str | None
-    peer: str | None
-    stream: _Stream | None = None
-    sid: str = ""
-    condition: str = "item-not-found"
-    kind: str = "cancel"
-    user: str | None = None
-    """Whose it is, between servers."""
-
-
-class _Servers:
-    """A stream between two servers: each stanza has its own two ends."""
-
-    __slots__ = ("again", "at", "bidi", "claimed", "current", "initiator", "pairs", "proven", "secured", "writing")
-
-    def __init__(self) -> None:
-        self.initiator: str | None = None
-        """The domain that opened the stream, as its header says."""
-        self.claimed: dict[tuple[str, str], None] = {}
-        """(from, to) of dialback keys that wait for their result."""
-        self.proven: dict[str, str] = {}
-        """Domains that have proved to be who they say, and how."""
-        self.pairs: dict[tuple[str, str], None] = {}
-        """(domain that has proved itself, domain that has accepted it)."""
-        self.current: str | None = None
-        """The domain that the sign-on was told of last."""
-        self.bidi = False
-        """Stanzas go both ways (XEP-0288)."""
-        self.secured = False
-        """TLS was opened by us."""
-        self.again = [False, False]
-        """A new header may come behind the login."""
-        self.at = 0.0
-        self.writing = False
-
-
-class _ServerReader:
-    """Reads stanzas between servers as those of clients: what differs is the name of their namespace."""
-
-    __slots__ = ("_read",)
-
-    def __init__(self, reader: Reader) -> None:
-        self._read = reader.read
-
-    def read(self, raw: bytes) -> Element | None:
-        """See Reader.read."""
-        element = self._read(raw)
-        if element is not None:
-            for each in element.iter():
-                if each.tag.startswith(_SERVER_TAG):
-                    each.tag = _C + each.tag[len(_SERVER_TAG):]
-        return element
-
-
-class _Managed:
-    """A session whose stanzas are counted (XEP-0198): it may outlive its connection, and is then found by its
-    identifier, of which nothing but a hash is kept."""
-
-    __slots__ = ("counts", "identity", "key", "over", "put", "rooms", "turn", "user")
-
-    def __init__(self, limit: int) -> None:
-        self.counts = (Counts(limit), Counts(limit))
-        self.turn = 0
-        """Which connection it is on: the ones before have no say any more."""
-        self.key: str | None = None
-        """Under which it is remembered; None: it cannot be resumed."""
-        self.put = 0.0
-        """When it was remembered last."""
-        self.over = False
-        self.user = ""
-        self.identity: Identity = "unknown"
-        self.rooms: dict[str, str] | None = None
-
-
-class _Counting:
-    """Stream management on one connection."""
-
-    __slots__ = (
-        "asked", "claimed", "feeding", "files", "granted", "on", "out", "owed", "refused", "resuming", "state", "turn",
-        "writing",
-    )
-
-    def __init__(self, state: _Managed) -> None:
-        self.state = state
-        self.turn = state.turn
-        self.on = [False, False]
-        """Whether stanzas of that way are counted yet."""
-        self.out = [0, 0]
-        """Frames that the engine has."""
-        self.owed: tuple[list[bytes], list[bytes]] = ([], [])
-        """Stanzas of ours that wait for those: they are counted where they stand on the wire."""
-        self.asked = False
-        """<enable/> has no answer yet."""
-        self.granted = False
-        """It had one, and it was <enabled/>."""
-        self.resuming: _Managed | None = None
-        """<resume/> has no answer yet."""
-        self.claimed = 0
-        """How many stanzas the client says there that it has."""
-        self.refused: str | None = None
-        """The namespace of a <resume/> inside a login that was taken out."""
-        self.files: dict[str, int] = {}
-        """Stanzas of files that were kept, by transfer."""
-        self.feeding = self.writing = False
-
-
-class _Sm(msgspec.Struct):
-    """What `apply` needs of a unit that has to do with stream management or leads elsewhere."""
-
-    element: Element
-    part: Element | None = None
-    """What of it says so."""
-    what: str = ""
-    """Its local name."""
-    state: _Managed | None = None
-    """Of a resumption."""
-    removals: Sequence[Element] = ()
-    address: str | None = None
-    """Where the client is sent."""
-    adding: str = ""
-    """What is said in front of its end."""
-
-
-class _Files:
-    """Offers and in-band bytestreams of one session; made with the first of them."""
-
-    __slots__ = ("count", "due", "leases", "limit", "offers", "streams")
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.offers: dict[tuple[object, ...], _Offer] = {}
-        """By (way of the offerer, peer, kind, identifier …); the oldest leaves first."""
-        self.streams: dict[tuple[str, str], _Stream] = {}
-        """By (peer, sid)."""
-        self.due: tuple[list[FileEnd], list[FileEnd]] = ([], [])
-        """Files that have ended by what the other way said."""
-        self.leases: deque[float] = deque()
-        """When ports were leased for its hosts."""
-        self.count = 0
-
-    def put(self, key: tuple[object, ...], offer: _Offer) -> None:
-        """Remember an offer under a name."""
-        self.offers.pop(key, None)
-        if len(self.offers) >= self.limit:
-            del self.offers[next(iter(self.offers))]
-        self.offers[key] = offer
-
-    def of_stream(self, way: Way, peer: str, sid: str) -> _Offer | None:
-        """What was offered for a bytestream that is opened `way`: Jingle lets either side open it."""
-        found = self.offers.get((way, peer, "sid", sid))
-        if found is None:
-            found = self.offers.get((way.other, peer, "sid", sid))
-            if found is not None and found.session is None:
-                return None
-        return found
-
-    def of_session(self, peer: str, session: str, content: str) -> _Offer | None:
-        """What was offered in a Jingle session: in this content, or in the first."""
-        for name in (content, ""):
-            for way in (UP, DOWN):
-                found = self.offers.get((way, peer, "jingle", session, name))
-                if found is not None:
-                    return found
-        return None
-
-    def drop(self, stream: _Stream, by: Way | None, detail: str = "", but: Way | None = None) -> None:
-        """A stream has ended. `by`: the side that ended it; `but`: the way whose file is told elsewhere."""
-        if self.streams.get(stream.key) is stream:
-            del self.streams[stream.key]
-        for way in (UP, DOWN):
-            content = stream.contents[way]
-            if content is not None and way is not but:
-                self.due[way].append(content.end(by_sender=way is by, detail=detail))
-            stream.contents[way] = None
-
-
-def _nothing_read(_raw: bytes) -> Element | None:
-    return None
-
-
-class _Side:
-    """One way of a stream."""
-
-    __slots__ = (
-        "broken", "closed", "loose", "open", "qname", "quick", "read", "reader", "skipping", "spaces", "split",
-        "started",
-    )
-
-    def __init__(self, limit: int, depth: int) -> None:
-        self.split = Splitter(limit, depth)
-        self.reader: Reader | _ServerReader | None = None
-        self.read: Callable[[bytes], Element | None] = _nothing_read
-        """The reader's method: None or XmlFault when the bytes are not one whole element."""
-        self.qname = "stream:stream"
-        """The header's tag name as written."""
-        self.started = False
-        """A header was read."""
-        self.quick = False
-        """Between whole stanzas after sign-on: a chunk may be one whole stanza."""
-        self.closed = False
-        self.broken = False
-        self.loose = False
-        """Bytes of this way were lost, or it was joined in its middle: units may be halves."""
-        self.skipping = False
-        """Looking for the beginning of a stanza."""
-        self.spaces = 0
-        """White space since the last unit."""
-        self.open = False
-        """As sent by `apply`: the reader of this way has a stream header and no close tag."""
 
 
 class XmppDecoder(Unreleased):
@@ -590,7 +212,7 @@ class XmppDecoder(Unreleased):
     def __init__(self, flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str]) -> None:
         self._flow = flow
         self._memory = memory
-        self._files: _Files | None = None
+        self._files: Files | None = None
         self._ours = f"{flow.id}-h"
         """How identifiers of requests of ours begin: their answers are for us."""
         self._limits = limits
@@ -601,8 +223,8 @@ class XmppDecoder(Unreleased):
             7 * limits.xmpp_depth, 5 * limits.xmpp_attributes, 4 * limits.xmpp_children, limits.xmpp_name_bytes,
         )
         self._max_depth = limits.xmpp_depth
-        up = _Side(min(limits.xmpp_preauth_bytes, self._stanza_bytes), limits.xmpp_depth)
-        down = _Side(min(limits.xmpp_server_stanza_bytes, limits.frame_bytes), limits.xmpp_depth)
+        up = Side(min(limits.xmpp_preauth_bytes, self._stanza_bytes), limits.xmpp_depth)
+        down = Side(min(limits.xmpp_server_stanza_bytes, limits.frame_bytes), limits.xmpp_depth)
         self._sides = (up, down)
         self.undecryptable: str | None = None
         """Why the rest of the flow cannot be read; from then on all frames are raw fillers."""
@@ -635,8 +257,8 @@ class XmppDecoder(Unreleased):
         """What was agreed on, for who can undo it."""
         self._sm = False
         """Stanzas are counted, and nobody translates."""
-        self._counting: _Counting | None = None
-        self._servers: _Servers | None = None
+        self._counting: Counting | None = None
+        self._servers: Servers | None = None
         self._plain = False
         """Anything of a login was seen: not a serverless stream (XEP-0174)."""
         self._rooms: dict[str, str] | None = None
@@ -669,11 +291,11 @@ class XmppDecoder(Unreleased):
                     if element is not None and (len(data) <= self._small or self._excess(data, element) is None):
                         tag = element.tag
                         side.spaces = 0
-                        if tag == _MESSAGE:
+                        if tag == MESSAGE:
                             frames.append(self._message(way, chunk.at, data, element))
-                        elif tag == _IQ:
+                        elif tag == IQ:
                             frames.append(self._iq(way, chunk.at, data, element))
-                        elif tag == _PRESENCE:
+                        elif tag == PRESENCE:
                             frames.append(self._presence(way, chunk.at, data, element))
                         if frames:
                             if files is not None and files.due[way]:
@@ -696,7 +318,7 @@ class XmppDecoder(Unreleased):
             self._feed(way, side, chunk.at, data, chunk.gap, frames)
         return frames
 
-    def _whole(self, way: Way, side: _Side, at: float, data: bytes, start: int, frames: list[Frame]) -> int:
+    def _whole(self, way: Way, side: Side, at: float, data: bytes, start: int, frames: list[Frame]) -> int:
         """Read one whole stanza that begins at `start`, without the splitter; 0: it has to go the long way.
 
         Where it ends is a guess from the tag's name; that it is one whole element is what the reader says.
@@ -732,11 +354,11 @@ class XmppDecoder(Unreleased):
             if element is None or (len(raw) > self._small and self._excess(raw, element) is not None):
                 return 0
             tag = element.tag
-            if tag == _MESSAGE:
+            if tag == MESSAGE:
                 frames.append(self._message(way, at, raw, element))
-            elif tag == _IQ:
+            elif tag == IQ:
                 frames.append(self._iq(way, at, raw, element))
-            elif tag == _PRESENCE:
+            elif tag == PRESENCE:
                 frames.append(self._presence(way, at, raw, element))
             else:
                 return 0
@@ -763,7 +385,7 @@ class XmppDecoder(Unreleased):
         """TLS was opened, and the client was shown the server's own certificate."""
         self._same = True
 
-    def _feed(self, way: Way, side: _Side, at: float, data: bytes, gap: int, frames: list[Frame]) -> None:
+    def _feed(self, way: Way, side: Side, at: float, data: bytes, gap: int, frames: list[Frame]) -> None:
         """The long way: the splitter finds the units."""
         split = side.split
         side.quick = False
@@ -816,7 +438,7 @@ class XmppDecoder(Unreleased):
         for start in range(0, len(data), size):
             frames.append(Frame(way, at, data[start:start + size], "xmpp.raw"))
 
-    def _stopped(self, way: Way, side: _Side, at: float, frames: list[Frame]) -> bool:
+    def _stopped(self, way: Way, side: Side, at: float, frames: list[Frame]) -> bool:
         """Whether bytes of this way may not come now: TLS is about to start (RFC 6120 §5.4.3.3)."""
         if self._tls == 1 and way is DOWN:
             return False
@@ -832,7 +454,7 @@ class XmppDecoder(Unreleased):
         return True
 
     def _faulty(
-        self, way: Way, side: _Side, at: float, raw: bytes, fault: XmlFault, frames: list[Frame],
+        self, way: Way, side: Side, at: float, raw: bytes, fault: XmlFault, frames: list[Frame],
     ) -> bool:
         """Broken bytes: the last frame, or (True) where bytes were lost before, the search for the next stanza."""
         split = side.split
@@ -859,7 +481,7 @@ class XmppDecoder(Unreleased):
         for side in self._sides:
             side.quick = False
 
-    def _loosen(self, side: _Side) -> None:
+    def _loosen(self, side: Side) -> None:
         side.loose = side.skipping = side.open = True
         side.split.opened = True
         side.split.limit = max(side.split.limit, self._stanza_bytes)
@@ -867,12 +489,12 @@ class XmppDecoder(Unreleased):
         if side.reader is None:
             self._parse_with(side, xml.CLIENT_STREAM)
 
-    def _parse_with(self, side: _Side, namespaces: xml.Namespaces) -> None:
+    def _parse_with(self, side: Side, namespaces: xml.Namespaces) -> None:
         reader = xml.reader(namespaces, self._limits.xmpp_parser_bytes)
-        side.reader = reader if self._servers is None else _ServerReader(reader)
+        side.reader = reader if self._servers is None else ServerReader(reader)
         side.read = side.reader.read
 
-    def _skip(self, way: Way, side: _Side, at: float, frames: list[Frame]) -> bool:
+    def _skip(self, way: Way, side: Side, at: float, frames: list[Frame]) -> bool:
         """Pass over bytes up to the next thing that looks like the beginning of a stanza; False: none yet."""
         held = side.split.rest()
         if held[:2] == b"\x16\x03":
@@ -899,7 +521,7 @@ class XmppDecoder(Unreleased):
         side.skipping = False
         return True
 
-    def _unit(self, way: Way, side: _Side, at: float, what: str, raw: bytes) -> Frame:
+    def _unit(self, way: Way, side: Side, at: float, what: str, raw: bytes) -> Frame:
         """The frame of one unit. Raises XmlFault."""
         if what is xml.SPACE:
             before = side.spaces
@@ -928,32 +550,32 @@ class XmppDecoder(Unreleased):
             if excess is not None:
                 raise XmlFault("policy-violation", excess, "too_much")
         tag = element.tag
-        if self._servers is not None and tag in (_MESSAGE, _IQ, _PRESENCE):
+        if self._servers is not None and tag in (MESSAGE, IQ, PRESENCE):
             return self._between(way, at, raw, element, self._servers)
-        if tag == _MESSAGE:
+        if tag == MESSAGE:
             return self._message(way, at, raw, element)
-        if tag == _IQ:
+        if tag == IQ:
             return self._iq(way, at, raw, element)
-        if tag == _PRESENCE:
+        if tag == PRESENCE:
             return self._presence(way, at, raw, element)
-        namespace, local = _parts(tag)
-        if local in _STANZAS:
+        namespace, local = split_tag(tag)
+        if local in STANZAS:
             raise XmlFault("invalid-namespace", "a stanza outside the namespace of client streams")
-        if tag == _DIALBACK + "result":
+        if tag == DIALBACK + "result":
             return self._dialback_result(way, at, raw, element)
         handler = _NONZAS.get((way, tag))
         if handler is not None:
             return handler(self, at, raw, element)
-        if namespace in _SM:
+        if namespace in SM:
             return self._sm_unit(way, at, raw, element, namespace, local)
         return Frame(way, at, raw, _KINDS.get(tag, "xmpp.other"))
 
-    def _header(self, way: Way, side: _Side, at: float, raw: bytes) -> Frame:
+    def _header(self, way: Way, side: Side, at: float, raw: bytes) -> Frame:
         servers = self._servers
         if side.started and self._signed and not side.loose and not (servers is not None and servers.again[way]):
             raise XmlFault("not-well-formed", "a stream header inside a stream", "unexpected_restart")
         header = xml.read_header(raw)
-        if header.name != _STREAM:
+        if header.name != STREAM:
             raise XmlFault("invalid-namespace", "a stream header outside the streams namespace")
         attributes = header.attributes
         bound = self._limits.xmpp_attributes
@@ -968,15 +590,15 @@ class XmppDecoder(Unreleased):
                 kind=oddity, sender=attributes.get("from"),
                 recipients=(attributes["to"],) if attributes.get("to") else (), answerable=False,
             )
-            return Frame(way, at, raw, "xmpp.server_stream", (event,), (Oddity(f"xmpp.{oddity}"),), note=_NO_NOTE)
-        if content not in ("jabber:client", _SERVER):
+            return Frame(way, at, raw, "xmpp.server_stream", (event,), (Oddity(f"xmpp.{oddity}"),), note=NO_NOTE)
+        if content not in ("jabber:client", SERVER):
             raise XmlFault("invalid-namespace", "stanzas of no known namespace")
         begun = self._deflating == 3 or any(each.started and not each.loose for each in self._sides)
-        if begun and (servers is None) is (content == _SERVER):
+        if begun and (servers is None) is (content == SERVER):
             raise XmlFault("invalid-namespace", "stanzas of one namespace, and then of another")
         side.started = True
         namespaces = header.namespaces
-        if content == _SERVER:
+        if content == SERVER:
             namespaces = self._begin_servers(way, attributes, namespaces)
         self._parse_with(side, namespaces)
         if way is UP:
@@ -995,43 +617,43 @@ class XmppDecoder(Unreleased):
         """A header of a stream between servers; returns the namespaces to read it with."""
         servers = self._servers
         if servers is None:
-            servers = self._servers = _Servers()
+            servers = self._servers = Servers()
             self._plain = True
             for side in self._sides:
                 side.quick = False
         servers.again[way] = False
         name = attributes.get("from" if way is UP else "to")
         if name:
-            servers.initiator = _domain(name)
-        return tuple((prefix, _C[1:-1] if uri == _SERVER else uri) for prefix, uri in namespaces)
+            servers.initiator = domain_of(name)
+        return tuple((prefix, CLIENT[1:-1] if uri == SERVER else uri) for prefix, uri in namespaces)
 
-    def _between(self, way: Way, at: float, raw: bytes, element: Element, servers: _Servers) -> Frame:
+    def _between(self, way: Way, at: float, raw: bytes, element: Element, servers: Servers) -> Frame:
         """A stanza between two servers, read as its user's own; with his domain's sign-on where that is another than
         the last."""
         servers.at = at
         self._ends(way, element)
         tag = element.tag
-        if tag == _MESSAGE:
+        if tag == MESSAGE:
             frame = self._message(way, at, raw, element)
-        elif tag == _IQ:
+        elif tag == IQ:
             frame = self._iq(way, at, raw, element)
         else:
             frame = self._presence(way, at, raw, element)
             self._rooms = None
         note, oddities = frame.note, frame.oddities
-        if isinstance(note, _Block):
+        if isinstance(note, Block):
             note.user = self._user
         if not element.get("from") or not element.get("to"):
             oddities = (*oddities, Oddity("xmpp.no_address", "a stanza between servers without both ends"))
-        domain = _domain(self._user or "")
-        if way is UP and domain and domain != servers.current and not isinstance(note, _Block):
+        domain = domain_of(self._user or "")
+        if way is UP and domain and domain != servers.current and not isinstance(note, Block):
             if domain not in servers.proven:
                 oddities = (*oddities, Oddity("xmpp.unproven_domain", "stanzas of a domain that has not proved itself"))
             event = self._domain_signs_on(domain, servers)
-            if isinstance(note, _Note) and note is not _NO_NOTE:
+            if isinstance(note, Note) and note is not NO_NOTE:
                 note.spots = [(), *(note.spots or [()] * len(frame.events))]
             else:
-                note = _Note(element, [(), *([()] * len(frame.events))])
+                note = Note(element, [(), *([()] * len(frame.events))])
             units = None if frame.units is None else (-1, *frame.units)
             if units is None and frame.events and not frame.stays:
                 units = (-1, *range(len(frame.events)))
@@ -1044,11 +666,11 @@ class XmppDecoder(Unreleased):
         mine, other = element.get("from"), element.get("to")
         if way is DOWN:
             mine, other = other, mine
-        self._user = mine[:_NAME] if mine else None
-        self._bare = _bare(self._user) if self._user else None
-        self._domain = _domain(other)[:_NAME] if other else self._to
+        self._user = mine[:LONGEST_JID] if mine else None
+        self._bare = bare_jid(self._user) if self._user else None
+        self._domain = domain_of(other)[:LONGEST_JID] if other else self._to
 
-    def _domain_signs_on(self, domain: str, servers: _Servers) -> SignOn:
+    def _domain_signs_on(self, domain: str, servers: Servers) -> SignOn:
         """The sign-on of a domain, as far as it has proved itself."""
         how = servers.proven.get(domain)
         servers.current = domain
@@ -1057,7 +679,7 @@ class XmppDecoder(Unreleased):
         self._identity = "authenticated" if how is not None else "claimed"
         return SignOn(user=domain, identity=self._identity, mechanism=how, channel_binding="none")
 
-    def _proved(self, domain: str, how: str, servers: _Servers) -> SignOn:
+    def _proved(self, domain: str, how: str, servers: Servers) -> SignOn:
         if len(servers.proven) >= self._limits.xmpp_domains and domain not in servers.proven:
             del servers.proven[next(iter(servers.proven))]
         servers.proven[domain] = how
@@ -1066,8 +688,8 @@ class XmppDecoder(Unreleased):
     def _dialback_result(self, way: Way, at: float, raw: bytes, element: Element) -> Frame:
         """<db:result/> (XEP-0220 §2): up a key is shown, down the answer. The key is not looked at."""
         servers = self._servers
-        one, two = _domain(element.get("from", "")), _domain(element.get("to", ""))
-        if servers is not None and one and two and len(one) <= _NAME and len(two) <= _NAME:
+        one, two = domain_of(element.get("from", "")), domain_of(element.get("to", ""))
+        if servers is not None and one and two and len(one) <= LONGEST_JID and len(two) <= LONGEST_JID:
             servers.at = at
             if way is UP:
                 if len(servers.claimed) >= self._limits.xmpp_domains:
@@ -1078,7 +700,7 @@ class XmppDecoder(Unreleased):
                 if element.get("type") == "valid":
                     self._reachable(two, one, at)
                     return Frame(DOWN, at, raw, "xmpp.db:result", (self._proved(two, "dialback", servers),),
-                                 note=_NO_NOTE)
+                                 note=NO_NOTE)
             elif element.get("type") == "valid":
                 return Frame(DOWN, at, raw, "xmpp.db:result", (), (Oddity("xmpp.unasked_result"),))
         return Frame(way, at, raw, "xmpp.db:result")
@@ -1088,13 +710,13 @@ class XmppDecoder(Unreleased):
         servers = self._servers
         assert servers is not None
         servers.again = [True, True]
-        domain = _domain(self._authcid or servers.initiator or "")
+        domain = domain_of(self._authcid or servers.initiator or "")
         if not domain:
             return Frame(DOWN, at, raw, "xmpp.success")
         if self._to:
-            self._reachable(domain, _domain(self._to), at)
+            self._reachable(domain, domain_of(self._to), at)
         event = self._proved(domain, self._mechanism or "SASL", servers)
-        return Frame(DOWN, at, raw, "xmpp.success", (event,), note=_NO_NOTE)
+        return Frame(DOWN, at, raw, "xmpp.success", (event,), note=NO_NOTE)
 
     def _bidi(self, at: float, raw: bytes, _element: Element) -> Frame:
         if self._servers is not None:
@@ -1110,14 +732,14 @@ class XmppDecoder(Unreleased):
         pairs[mine, other] = None
         self._memory.put(f"xmpp.servers {mine} {other}", self._flow.id, at + self._limits.idle_seconds)
 
-    def _apply_between(self, frame: Frame, verdicts: Sequence[Verdict], servers: _Servers) -> list[Act]:
+    def _apply_between(self, frame: Frame, verdicts: Sequence[Verdict], servers: Servers) -> list[Act]:
         """What to send for a frame between servers. A stream goes one way (RFC 6120 §4.5) unless both agreed on more:
         an answer for the other way is left for the stream that goes there, and that is rung at."""
         note = frame.note
         servers.at = frame.at
-        if isinstance(note, _Note) and note is not _NO_NOTE:
+        if isinstance(note, Note) and note is not NO_NOTE:
             self._ends(frame.way, note.element)
-        elif isinstance(note, _Block):
+        elif isinstance(note, Block):
             self._user = note.user
         servers.writing = True
         acts = self.apply(frame, verdicts)
@@ -1126,7 +748,7 @@ class XmppDecoder(Unreleased):
         for act in acts:
             if (
                 isinstance(act, Send) and act.way is DOWN and frame.way is UP and not servers.bidi
-                and act.data.startswith(_STANZA_STARTS)
+                and act.data.startswith(STANZA_STARTS)
             ):
                 left += self._post(act.data, frame.at)
             else:
@@ -1137,7 +759,7 @@ class XmppDecoder(Unreleased):
 
     def _post(self, stanza: bytes, at: float) -> list[Act]:
         """Leave a stanza for the stream that goes from the domain of our other end to our user's."""
-        mine, other = _domain(self._user or ""), (self._domain or "").lower()
+        mine, other = domain_of(self._user or ""), (self._domain or "").lower()
         flow = self._memory.get(f"xmpp.servers {other} {mine}", at)
         if not isinstance(flow, str) or self._servers is None or mine not in self._servers.proven:
             return []   # nobody is told of what was said in his name by somebody else
@@ -1185,19 +807,19 @@ class XmppDecoder(Unreleased):
         binding: list[Element] = []
         mechanisms: list[str] = []
         for each in element.iter():
-            namespace, local = _parts(each.tag)
-            if each.tag == _COMPRESS_FEATURE:
+            namespace, local = split_tag(each.tag)
+            if each.tag == COMPRESS_FEATURE:
                 compression.append(each)
-            elif (namespace in _SM and local == "sm") or (
+            elif (namespace in SM and local == "sm") or (
                 local == "feature" and each.get("var", "").startswith("urn:xmpp:sm:")
             ):
                 management.append(each)
-            elif each.tag == _CHANNEL_BINDING:
+            elif each.tag == CHANNEL_BINDING:
                 binding.append(each)
             elif local == "mechanism":
                 name = (each.text or "").strip()
                 mechanisms.append(name)
-                if _binds(name):
+                if binds(name):
                     binding.append(each)
         removals: list[Element] = []
         edit: str | None = None
@@ -1225,12 +847,12 @@ class XmppDecoder(Unreleased):
             elif binding:
                 self._binding = "offered"
                 # Never leave only PLAIN: that would be a downgrade made by us (sheet, SASL under interception).
-                if STRIP_PLUS in edits and any(not _binds(name) and name != "PLAIN" for name in mechanisms):
+                if STRIP_PLUS in edits and any(not binds(name) and name != "PLAIN" for name in mechanisms):
                     removals += binding
                     edit = edit or STRIP_PLUS
                     self._binding = "stripped"
         self._offered = frozenset(offered)
-        note = _Note(element, (), removals) if removals else None
+        note = Note(element, (), removals) if removals else None
         return Frame(DOWN, at, raw, "xmpp.features", edit=edit, note=note)
 
     def _broken_bindings(self, features: Element) -> list[Element] | None:
@@ -1239,14 +861,14 @@ class XmppDecoder(Unreleased):
         broken: list[Element] = []
         holds = False
         for each in features.iter():
-            if each.tag == _CHANNEL_BINDING[:-len("sasl-channel-binding")] + "channel-binding":
-                if each.get("type") == _END_POINT:
+            if each.tag == CHANNEL_BINDING[:-len("sasl-channel-binding")] + "channel-binding":
+                if each.get("type") == END_POINT:
                     holds = True
                 else:
                     broken.append(each)
             elif each.tag.endswith("}mechanism"):
                 name = (each.text or "").strip()
-                if name.startswith("HT-") and _binds(name):
+                if name.startswith("HT-") and binds(name):
                     if name.endswith("-ENDP"):
                         holds = True
                     else:
@@ -1261,18 +883,18 @@ class XmppDecoder(Unreleased):
         self._mechanism = mechanism
         self._authcid = None
         self._layer = False
-        self._bound_to = _END_POINT if mechanism.startswith("HT-") and mechanism.endswith("-ENDP") else ""
+        self._bound_to = END_POINT if mechanism.startswith("HT-") and mechanism.endswith("-ENDP") else ""
         if self._binding != "stripped":
             self._binding = "offered" if self._cb_offered else "none"
         response = element.text
         for child in element:
-            if child.tag == _SASL2 + "initial-response":
+            if child.tag == SASL2 + "initial-response":
                 response = child.text
         self._sasl_response(response)
         oddities: tuple[Oddity, ...] = ()
-        if _binds(mechanism):
+        if binds(mechanism):
             self._binding = "used"
-        if self._binding == "used" and not (self._same and self._bound_to == _END_POINT):
+        if self._binding == "used" and not (self._same and self._bound_to == END_POINT):
             # The binding belongs to one TLS connection, and there are two: the login will fail by design.
             oddities = (Oddity("xmpp.channel_binding", "login is bound to its TLS connection and will fail"),)
         if servers is not None and mechanism == "EXTERNAL" and (servers.secured or self._flow.tls):
@@ -1280,10 +902,10 @@ class XmppDecoder(Unreleased):
             oddities = (Oddity("xmpp.external_login", "a login by certificate cannot pass where TLS is opened"),)
         parts = [
             each for each in element.iter()
-            if _parts(each.tag)[0] in _SM and each.tag.rpartition("}")[2] in ("enable", "resume")
+            if split_tag(each.tag)[0] in SM and each.tag.rpartition("}")[2] in ("enable", "resume")
         ]
         if parts and STRIP_SM in self._edits:
-            return Frame(UP, at, raw, "xmpp.auth", (), oddities, edit=STRIP_SM, note=_Note(element, (), parts))
+            return Frame(UP, at, raw, "xmpp.auth", (), oddities, edit=STRIP_SM, note=Note(element, (), parts))
         if parts and TRANSLATE_SM in self._edits:
             note = self._inline_asked(at, element, parts)
             return Frame(UP, at, raw, "xmpp.auth", (), oddities, edit=TRANSLATE_SM, note=note)
@@ -1327,7 +949,7 @@ class XmppDecoder(Unreleased):
             if after:
                 self._authcid = after.partition(b'"')[0][:1023].decode("utf-8", "replace")
         elif mechanism == "EXTERNAL":
-            self._authcid = data[:_NAME].decode("utf-8", "replace")
+            self._authcid = data[:LONGEST_JID].decode("utf-8", "replace")
         if mechanism in ("GSSAPI", "GSS-SPNEGO"):
             self._layer = True
 
@@ -1343,11 +965,11 @@ class XmppDecoder(Unreleased):
         bound = False
         parts: list[Element] = []
         for each in element.iter():
-            if each.tag == _SASL2 + "authorization-identifier":
+            if each.tag == SASL2 + "authorization-identifier":
                 identifier = (each.text or "").strip()
             elif each.tag.endswith("}bound"):
                 bound = True
-            elif _parts(each.tag)[0] in _SM and each.tag.rpartition("}")[2] in ("enabled", "resumed", "failed"):
+            elif split_tag(each.tag)[0] in SM and each.tag.rpartition("}")[2] in ("enabled", "resumed", "failed"):
                 parts.append(each)
                 bound = bound or each.tag.endswith("}resumed")
         event = self._sign_on(identifier) if identifier and (bound or "/" in identifier) else None
@@ -1357,15 +979,15 @@ class XmppDecoder(Unreleased):
         if any(not each.tag.endswith("}failed") for each in parts):
             self._sm = True
         if event is not None:
-            return Frame(DOWN, at, raw, "xmpp.success2", (event,), note=_NO_NOTE)
+            return Frame(DOWN, at, raw, "xmpp.success2", (event,), note=NO_NOTE)
         return Frame(DOWN, at, raw, "xmpp.success2")
 
     def _stream_error(self, at: float, raw: bytes, element: Element) -> Frame:
         """A stream error (RFC 6120 §4.9); it may send the client to another server (§4.9.3.19)."""
         if KEEP_PATH in self._edits:
             for child in element:
-                if child.tag == _OTHER_HOST and not len(child):
-                    note = _Sm(element, child, "error", address=child.text or "")
+                if child.tag == OTHER_HOST and not len(child):
+                    note = ManagementUnit(element, child, "error", address=child.text or "")
                     return Frame(DOWN, at, raw, "xmpp.error", edit=KEEP_PATH, note=note)
         return Frame(DOWN, at, raw, "xmpp.error")
 
@@ -1373,7 +995,7 @@ class XmppDecoder(Unreleased):
 
     def _compress(self, at: float, raw: bytes, element: Element) -> Frame:
         """The client asks for it. What is compressed is not compressed again."""
-        methods = [(child.text or "").strip() for child in element if child.tag == _COMPRESS + "method"]
+        methods = [(child.text or "").strip() for child in element if child.tag == COMPRESS + "method"]
         known = methods == ["zlib"] and not self._deflating
         if REFUSE_COMPRESSION in self._edits and not (known and "compression" in self._offered):
             return Frame(UP, at, raw, "xmpp.compress", edit=REFUSE_COMPRESSION)
@@ -1417,25 +1039,25 @@ class XmppDecoder(Unreleased):
         counting = self._counting
         if way is UP and local in ("enable", "resume"):
             if REFUSE_SM in self._edits and "sm" not in self._offered:
-                return Frame(UP, at, raw, kind, edit=REFUSE_SM, note=_not_managed(namespace, local))
+                return Frame(UP, at, raw, kind, edit=REFUSE_SM, note=not_managed(namespace, local))
             if translated and not (local == "resume" and self._signed):
-                note = _Sm(element, element, local)
+                note = ManagementUnit(element, element, local)
                 if local == "resume":
                     state = note.state = self._known(element, at)
                     if state is None:
-                        return Frame(UP, at, raw, kind, edit=TRANSLATE_SM, note=_not_managed(namespace, local))
-                    counting = self._counting = _Counting(state)
-                    counting.resuming, counting.claimed = state, _counted(element) or 0
+                        return Frame(UP, at, raw, kind, edit=TRANSLATE_SM, note=not_managed(namespace, local))
+                    counting = self._counting = Counting(state)
+                    counting.resuming, counting.claimed = state, counted(element) or 0
                     return Frame(UP, at, raw, kind, edit=TRANSLATE_SM, note=note)
                 if counting is None:
-                    counting = self._counting = _Counting(_Managed(self._limits.xmpp_counts))
+                    counting = self._counting = Counting(Managed(self._limits.xmpp_counts))
                 counting.asked = True
                 return Frame(UP, at, raw, kind, note=note)
         elif counting is not None:
             if local == "a":
                 if way is UP and at - counting.state.put > _REFRESH:
                     self._remember_session(counting.state, at)
-                return Frame(way, at, raw, kind, edit=TRANSLATE_SM, note=_Sm(element, element, local))
+                return Frame(way, at, raw, kind, edit=TRANSLATE_SM, note=ManagementUnit(element, element, local))
             if way is DOWN and local in ("enabled", "resumed", "failed"):
                 return self._sm_answered(at, raw, element, local, counting, kind)
         elif way is DOWN and local in ("enabled", "resumed"):
@@ -1444,17 +1066,17 @@ class XmppDecoder(Unreleased):
                 # A resumed session is not bound again: what is known of the user is his login (XEP-0198 §5).
                 name = self._authcid
                 user = name if "@" in name else f"{name}@{self._domain or ''}"
-                return Frame(DOWN, at, raw, kind, (self._sign_on(user),), note=_NO_NOTE)
+                return Frame(DOWN, at, raw, kind, (self._sign_on(user),), note=NO_NOTE)
             if element.get("location") and KEEP_PATH in self._edits:
-                note = _Sm(element, element, local, address=element.get("location"))
+                note = ManagementUnit(element, element, local, address=element.get("location"))
                 return Frame(DOWN, at, raw, kind, edit=KEEP_PATH, note=note)
         return Frame(way, at, raw, kind)
 
     def _sm_answered(
-        self, at: float, raw: bytes, element: Element, local: str, counting: _Counting, kind: str,
+        self, at: float, raw: bytes, element: Element, local: str, counting: Counting, kind: str,
     ) -> Frame:
         """What the server says to <enable/> or <resume/>."""
-        note = _Sm(element, element, local)
+        note = ManagementUnit(element, element, local)
         event = self._sm_answer(at, element, local, counting, note)
         if local == "failed" and note.state is None:
             if not counting.granted:
@@ -1465,7 +1087,7 @@ class XmppDecoder(Unreleased):
         return Frame(DOWN, at, raw, kind, events, edit=edit, note=note)
 
     def _sm_answer(
-        self, at: float, element: Element, local: str, counting: _Counting, note: _Sm,
+        self, at: float, element: Element, local: str, counting: Counting, note: ManagementUnit,
     ) -> SignOn | None:
         """The sign-on that a resumption is; fills in what `apply` needs."""
         state = counting.resuming
@@ -1490,13 +1112,13 @@ class XmppDecoder(Unreleased):
         self._remember_session(state, at)
         return event
 
-    def _inline_asked(self, at: float, element: Element, parts: Sequence[Element]) -> _Sm:
+    def _inline_asked(self, at: float, element: Element, parts: Sequence[Element]) -> ManagementUnit:
         """Management that a login asks for (XEP-0388, 0386, 0198 §9). What cannot be resumed is not asked of the
         server; the client is told with the answer to his login."""
-        note = _Sm(element, what="authenticate")
+        note = ManagementUnit(element, what="authenticate")
         self._counting = None
         removals: list[Element] = []
-        counting = _Counting(_Managed(self._limits.xmpp_counts))
+        counting = Counting(Managed(self._limits.xmpp_counts))
         for part in parts:
             if part.tag.endswith("}enable"):
                 counting.asked = True
@@ -1504,21 +1126,21 @@ class XmppDecoder(Unreleased):
             state = self._known(part, at)
             if state is None or counting.resuming is not None:
                 removals.append(part)
-                counting.refused = _parts(part.tag)[0]
+                counting.refused = split_tag(part.tag)[0]
             else:
                 note.part, note.state = part, state
-                counting.resuming, counting.claimed = state, _counted(part) or 0
+                counting.resuming, counting.claimed = state, counted(part) or 0
         note.removals = removals
         self._counting = counting
         return note
 
     def _inline_answered(
         self, at: float, raw: bytes, element: Element, parts: Sequence[Element], event: SignOn | None,
-        counting: _Counting,
+        counting: Counting,
     ) -> Frame:
-        note = _Sm(element, what="success")
+        note = ManagementUnit(element, what="success")
         if counting.refused is not None:
-            note.adding = _not_managed(counting.refused, "resume")
+            note.adding = not_managed(counting.refused, "resume")
             counting.refused = None
         for part in parts[:1]:
             note.part, note.what = part, part.tag.rpartition("}")[2]
@@ -1531,20 +1153,20 @@ class XmppDecoder(Unreleased):
         domain = (self._to or self._domain or "").lower()
         return f"xmpp.managed {hashlib.sha256(f'{domain} {ident}'.encode('utf-8', 'replace')).hexdigest()}"
 
-    def _known(self, resume: Element, at: float) -> _Managed | None:
+    def _known(self, resume: Element, at: float) -> Managed | None:
         """The session that a client wants to go on with, if it passed here and is not over."""
         found = self._memory.get(self._session_key(resume.get("previd", "")), at)
-        if not isinstance(found, _Managed) or found.over or _counted(resume) is None:
+        if not isinstance(found, Managed) or found.over or counted(resume) is None:
             return None
         return found
 
-    def _remember_session(self, state: _Managed, at: float) -> None:
+    def _remember_session(self, state: Managed, at: float) -> None:
         if state.key is None or self._user is None:
             return
         state.put, state.user, state.identity, state.rooms = at, self._user, self._identity, self._rooms
         self._memory.put(state.key, state, at + self._limits.xmpp_resume_seconds)
 
-    def _feed_counted(self, chunk: Chunk, counting: _Counting) -> list[Frame]:
+    def _feed_counted(self, chunk: Chunk, counting: Counting) -> list[Frame]:
         """Read on while stanzas are counted: what the engine has of frames is to be known."""
         counting.feeding = True
         frames = self.feed(chunk)
@@ -1562,7 +1184,7 @@ class XmppDecoder(Unreleased):
         jid = jid[:3071]
         self._signed = True
         self._user = jid
-        self._bare = _bare(jid)
+        self._bare = bare_jid(jid)
         self._domain = self._bare.rpartition("@")[2] or self._domain
         self._sides[UP].split.limit = self._stanza_bytes
         if self._mechanism == "ANONYMOUS":
@@ -1583,11 +1205,11 @@ class XmppDecoder(Unreleased):
             body: Element | None = None
             for child in element:
                 tag = child.tag
-                if tag == _BODY:
+                if tag == BODY:
                     if body is not None:
                         break
                     body = child
-                elif tag not in _QUIET or child.text is not None:
+                elif tag not in QUIET or child.text is not None:
                     break
                 if len(child) or child.tail is not None:
                     break
@@ -1612,18 +1234,18 @@ class XmppDecoder(Unreleased):
                                 texts=(Text("body", said, body.get(LANG) if body.attrib else None),), id=get("id"),
                             )
                             return Frame(
-                                way, at, raw, "xmpp.message", (event,), note=_Note(element, (((body, None),),)),
+                                way, at, raw, "xmpp.message", (event,), note=Note(element, (((body, None),),)),
                             )
         return self._rich_message(way, at, raw, element)
 
     def _rich_message(self, way: Way, at: float, raw: bytes, element: Element) -> Frame:
-        strays = [child for child in element if child.tag in _BLOCKS_OF_FILES]
-        if strays and (self._signed or self._sides[way].loose) and _is_block(element, strays):
+        strays = [child for child in element if child.tag in BLOCKS_OF_FILES]
+        if strays and (self._signed or self._sides[way].loose) and is_block(element, strays):
             return self._block(way, at, raw, element, strays[0], "message")
         oddities: list[Oddity] = []
         read: list[Read] = self._guessed_user(way, element)
         read += self._read_message(way, element, oddities)
-        removals = list(element.iter(_RTT)) if STRIP_RTT in self._edits else []
+        removals = list(element.iter(RTT)) if STRIP_RTT in self._edits else []
         read += self._leftovers(way, element, read, removals)
         self._bound_events(read)
         edit = STRIP_RTT if removals else None
@@ -1634,16 +1256,16 @@ class XmppDecoder(Unreleased):
                 edit = REFUSE_BLOCKS
         return Frame(
             way, at, raw, "xmpp.message", tuple(event for event, _ in read), tuple(oddities), edit=edit,
-            note=_Note(element, [spots for _, spots in read], removals),
-            units=_one_unit(read, element), stays=element.get("type") == "error",
+            note=Note(element, [spots for _, spots in read], removals),
+            units=one_unit(read, element), stays=element.get("type") == "error",
         )
 
     def _leftovers(
         self, way: Way, element: Element, read: Sequence[Read], removals: Sequence[Element] = (),
     ) -> list[Read]:
         """Words of a stanza that nobody has read: servers carry them to the other side wherever they stand."""
-        gather = _Gather()
-        _read_leftovers(element, read, removals, gather)
+        gather = Gather()
+        read_leftovers(element, read, removals, gather)
         if not gather.texts:
             return []
         get = element.get
@@ -1696,7 +1318,7 @@ class XmppDecoder(Unreleased):
             sender = forwarder
         receiver = to or (self._user if way is DOWN else self._bare) or ""
         recipients = (receiver,) if receiver else ()
-        gather = _Gather()
+        gather = Gather()
         subjects: list[Element] = []
         others: list[Read] = []
         kind: Kind = "chat"
@@ -1710,36 +1332,36 @@ class XmppDecoder(Unreleased):
         bodies = 0
         for child in element:
             tag = child.tag
-            if tag == _BODY:
+            if tag == BODY:
                 gather.add("body", child, child.get(LANG))
                 bodies += 1
                 continue
-            if tag in _QUIET and not len(child) and not child.text:
-                if tag.startswith(_CHATSTATES, 1):
+            if tag in QUIET and not len(child) and not child.text:
+                if tag.startswith(CHATSTATES, 1):
                     typing = tag.rpartition("}")[2]
                 continue
-            if tag == _HINT and encryption is CLEAR:
-                encryption = Encryption("metadata", _EME.get(child.get("namespace", ""), "eme"))
-            namespace, local = _parts(tag)
-            if tag == _SUBJECT:
+            if tag == HINT and encryption is CLEAR:
+                encryption = Encryption("metadata", EME.get(child.get("namespace", ""), "eme"))
+            namespace, local = split_tag(tag)
+            if tag == SUBJECT:
                 subjects.append(child)
-            elif tag == _THREAD:
+            elif tag == THREAD:
                 gather.add("thread", child)
-            elif tag == _ERROR:
+            elif tag == ERROR:
                 for part in child.iter():
-                    if part.tag == _ERROR_TEXT or (part is child and part.text and part.text.strip()):
+                    if part.tag == ERROR_TEXT or (part is child and part.text and part.text.strip()):
                         gather.add("error", part, part.get(LANG), deep=False)
-            elif tag == _XHTML_IM:
-                _read_xhtml(child, gather)
-            elif tag in _ENCRYPTED:
-                encryption = Encryption("metadata", _ENCRYPTED[tag])
+            elif tag == XHTML_IM:
+                read_xhtml(child, gather)
+            elif tag in ENCRYPTED:
+                encryption = Encryption("metadata", ENCRYPTED[tag])
                 sealed.append(child)
                 if encryption.scheme == "omemo" and not any(c.tag == f"{{{namespace}}}payload" for c in child):
                     keys_only = True
-            elif tag == _SIGNED:
+            elif tag == SIGNED:
                 signed = True
-            elif tag in _DELAYS:
-                stamp = _time(child.get("stamp"))
+            elif tag in DELAYS:
+                stamp = time_of(child.get("stamp"))
                 if way is DOWN and outer:
                     copy = "history"
                 if sent_at is None:
@@ -1750,54 +1372,54 @@ class XmppDecoder(Unreleased):
                 kind, replaces = "correction", child.get("id")
             elif namespace.startswith("urn:xmpp:message-retract:") and local in ("retract", "retracted"):
                 kind, replaces = "correction", child.get("id")
-                _read_rest(child, "reason", gather)
+                read_rest(child, "reason", gather)
             elif namespace == "urn:xmpp:reactions:0":
                 kind = "reaction"
                 for each in child:
                     gather.add("reaction", each)
-            elif tag == _RTT:
+            elif tag == RTT:
                 if STRIP_RTT not in self._edits:
                     gather.add("rtt", child)
-            elif tag == _CONFERENCE:
+            elif tag == CONFERENCE:
                 kind, room = "invite", child.get("jid")
                 gather.attribute("reason", child, "reason")
                 gather.attribute("room", child, "jid")
-                _read_rest(child, "reason", gather)
-            elif namespace == _MUC_USER[1:-1]:
+                read_rest(child, "reason", gather)
+            elif namespace == MUC_USER[1:-1]:
                 for each in child:
-                    if each.tag in (_MUC_USER + "invite", _MUC_USER + "decline"):
+                    if each.tag in (MUC_USER + "invite", MUC_USER + "decline"):
                         kind = "invite"
                         room = room or (to if way is UP else sender)
                         for part in each:
-                            if part.tag == _MUC_USER + "reason":
+                            if part.tag == MUC_USER + "reason":
                                 gather.add("reason", part)
-                    elif each.tag == _MUC_USER + "item":
-                        _read_rest(each, "reason", gather)
-            elif namespace in _CARBONS and local in ("received", "sent"):
+                    elif each.tag == MUC_USER + "item":
+                        read_rest(each, "reason", gather)
+            elif namespace in CARBONS and local in ("received", "sent"):
                 mine = way is DOWN and (sender is None or sender.lower() == (self._bare or "").lower())
                 if not mine:
                     oddities.append(Oddity("xmpp.spoofed_carbon"))
                 others += self._read_forwarded(way, child, "carbon" if mine else "no", oddities, sender)
             elif namespace.startswith("urn:xmpp:mam:") and local == "result":
                 others += self._read_forwarded(way, child, "history", oddities, sender)
-            elif tag == _FORWARDED:
+            elif tag == FORWARDED:
                 others += self._read_one_forwarded(way, child, copy, oddities, sender)
-            elif tag == _OOB:
+            elif tag == OOB:
                 others += self._read_oob(child, gather, sender, recipients, "oob", get("id"))
             elif namespace == "urn:xmpp:reference:0" or (namespace == "urn:xmpp:sfs:0" and local == "file-sharing"):
                 found = self._read_shared(child, sender, recipients, get("id"))
                 others += found
                 if not found:
                     gather.attribute("url", child, "uri")
-                    _read_rest(child, "extension", gather)
+                    read_rest(child, "extension", gather)
             elif namespace == "urn:xmpp:jingle-message:0":
                 media = tuple(
                     each.get("media", "") for each in child if each.tag.rpartition("}")[2] == "description"
                 )
-                texts = _Gather()
-                _read_rest(child, "reason", texts)
+                texts = Gather()
+                read_rest(child, "reason", texts)
                 event: Event = CallSetup(
-                    action=_known(local, _CALL_ACTIONS), sender=sender, recipients=recipients, media=media[:8],
+                    action=one_of(local, CALL_ACTIONS), sender=sender, recipients=recipients, media=media[:8],
                     id=child.get("id"), texts=texts.texts_now(),
                 )
                 others.append((event, texts.spots))
@@ -1806,30 +1428,30 @@ class XmppDecoder(Unreleased):
                     sender=sender, recipients=recipients, method="bob", file_name=child.get("cid", ""),
                     declared_type=child.get("type"), id=get("id"), answerable=typed != "error",
                 ), []))
-            elif tag == _FORM:
-                others.append(_opaque("form", child, sender, recipients, get("id"), typed != "error"))
+            elif tag == FORM:
+                others.append(opaque("form", child, sender, recipients, get("id"), typed != "error"))
             elif namespace == "http://jabber.org/protocol/pubsub#event":
-                others.append(_opaque("pubsub", child, sender, recipients, get("id"), False))
-            elif tag == _NICK:
+                others.append(opaque("pubsub", child, sender, recipients, get("id"), False))
+            elif tag == NICK:
                 gather.add("nick", child)
-            elif tag in _BLOCKS_OF_FILES:
+            elif tag in BLOCKS_OF_FILES:
                 pass
             else:
-                _read_rest(child, "extension", gather)
+                read_rest(child, "extension", gather)
         topic = typed == "groupchat" and subjects and not bodies
         for each in subjects:
             gather.add("topic" if topic else "subject", each, each.get(LANG))
         peer = to if way is UP else sender
         if not outer:
             # A forwarded copy: the conversation is with whoever of the two is not the user himself.
-            mine = sender is not None and self._bare is not None and _bare(sender).lower() == self._bare.lower()
+            mine = sender is not None and self._bare is not None and bare_jid(sender).lower() == self._bare.lower()
             peer = to if mine else sender
         if typed == "groupchat" and outer and way is DOWN and copy == "no" and self._is_own(sender):
             copy = "echo"
         first = gather.texts[0].plain if gather.texts and gather.texts[0].part == "body" else ""
         if first[:4] == "?OTR":
             encryption = Encryption("metadata" if first[4:5] in (":", ",", "|") else "full", "otr")
-        elif encryption is CLEAR and _OTR_TAG in first:
+        elif encryption is CLEAR and OTR_TAG in first:
             encryption = Encryption("full", "otr")
         if kind == "chat":
             if topic:
@@ -1846,7 +1468,7 @@ class XmppDecoder(Unreleased):
         if gather.texts or encryption is not CLEAR or kind in ("invite", "correction", "reaction"):
             if signed:
                 gather.freeze()
-            conversation = _bare(room or peer or "").lower() or None
+            conversation = bare_jid(room or peer or "").lower() or None
             answerable = typed != "error" and copy == "no"
             if keys_only and not gather.texts:
                 event = Opaque(
@@ -1858,7 +1480,7 @@ class XmppDecoder(Unreleased):
                     kind=kind, sender=sender, recipients=recipients, conversation=conversation,
                     texts=gather.texts_now(), id=get("id"), copy=copy, encryption=encryption, sent_at=sent_at,
                     replaces=replaces, answerable=answerable, in_room=typed == "groupchat",
-                    sealed=_sealed(sealed) if sealed else "" if encryption.scheme == "otr" else None,
+                    sealed=sealed_digest(sealed) if sealed else "" if encryption.scheme == "otr" else None,
                 )
             read.append((event, gather.spots))
         elif typing is not None and not others:
@@ -1871,7 +1493,7 @@ class XmppDecoder(Unreleased):
         """Events of the messages inside <forwarded/> (XEP-0297) of a wrapper."""
         read: list[Read] = []
         for forwarded in wrapper:
-            if forwarded.tag == _FORWARDED:
+            if forwarded.tag == FORWARDED:
                 read += self._read_one_forwarded(way, forwarded, copy, oddities, archive)
         return read
 
@@ -1881,15 +1503,15 @@ class XmppDecoder(Unreleased):
         read: list[Read] = []
         stamp: float | None = None
         for child in forwarded:
-            if child.tag in _DELAYS:
-                stamp = _time(child.get("stamp"))
+            if child.tag in DELAYS:
+                stamp = time_of(child.get("stamp"))
         for child in forwarded:
-            if child.tag == _MESSAGE:
+            if child.tag == MESSAGE:
                 by = archive if copy == "no" else None
                 read += self._read_message(way, child, oddities, copy, stamp, by, False)
-            elif child.tag not in _DELAYS:
-                gather = _Gather()
-                _read_rest(child, "extension", gather)
+            elif child.tag not in DELAYS:
+                gather = Gather()
+                read_rest(child, "extension", gather)
                 if gather.texts:
                     read.append((Opaque(kind="forwarded", sender=archive, texts=gather.texts_now()), gather.spots))
         return read
@@ -1902,12 +1524,12 @@ class XmppDecoder(Unreleased):
         return self._rooms.get(room.lower()) == nick
 
     def _read_oob(
-        self, element: Element, gather: _Gather, sender: str | None, recipients: tuple[str, ...], method: str,
+        self, element: Element, gather: Gather, sender: str | None, recipients: tuple[str, ...], method: str,
         ident: str | None,
     ) -> list[Read]:
         """A link to a file (XEP-0066): its texts are the message's too, so that a mask on either reaches both."""
         url = ""
-        texts = _Gather()
+        texts = Gather()
         for child in element:
             local = child.tag.rpartition("}")[2]
             if local == "url":
@@ -1918,7 +1540,7 @@ class XmppDecoder(Unreleased):
                 gather.add("description", child)
                 texts.add("description", child)
         offer = FileOffer(
-            sender=sender, recipients=recipients, file_name=_file_name(url), method=method,
+            sender=sender, recipients=recipients, file_name=file_name(url), method=method,
             address=urls.shown(url)[:2048] or None, id=ident, texts=texts.texts_now(),
         )
         return [(offer, texts.spots)]
@@ -1931,16 +1553,16 @@ class XmppDecoder(Unreleased):
         address: str | None = None
         for each in element.iter():
             local = each.tag.rpartition("}")[2]
-            if each.tag == _URL_DATA:
+            if each.tag == URL_DATA:
                 address = address or each.get("target")
             elif local == "reference" and each.get("uri"):
                 address = address or each.get("uri")
         for each in element.iter():
-            namespace, local = _parts(each.tag)
-            if local == "file" and (namespace in _JINGLE_FILES or namespace == "urn:xmpp:file:metadata:0"):
+            namespace, local = split_tag(each.tag)
+            if local == "file" and (namespace in JINGLE_FILES or namespace == "urn:xmpp:file:metadata:0"):
                 method = "sfs" if namespace == "urn:xmpp:file:metadata:0" else "sims"
                 where = urls.shown(address)[:2048] if address is not None else None
-                read.append(_file(each, method, sender, recipients, ident, where))
+                read.append(described_file(each, method, sender, recipients, ident, where))
         return read
 
     # -- queries
@@ -1951,19 +1573,19 @@ class XmppDecoder(Unreleased):
         if typed == "result" and not self._signed and way is DOWN and self._servers is None:
             event = self._signing(element)
             if event is not None:
-                return Frame(DOWN, at, raw, "xmpp.iq", (event,), note=_NO_NOTE)
+                return Frame(DOWN, at, raw, "xmpp.iq", (event,), note=NO_NOTE)
         files = self._files
         if files is not None and (typed == "result" or typed == "error"):
             answered = self._file_answer(files, way, at, raw, element, typed)
             if answered is not None:
                 return answered
         read: list[Read] = []
-        hosts: list[_Host] = []
+        hosts: list[Host] = []
         strays: list[Element] = []
-        offer: _Offer | None = None
-        offered: list[_Offer] = []
+        offer: Offer | None = None
+        offered: list[Offer] = []
         asked = typed == "set" or typed == "get"
-        if asked and len(element) == 1 and element[0].tag in _BLOCKS_OF_FILES and (
+        if asked and len(element) == 1 and element[0].tag in BLOCKS_OF_FILES and (
             self._signed or self._sides[way].loose
         ):
             return self._block(way, at, raw, element, element[0], "iq")
@@ -1972,7 +1594,7 @@ class XmppDecoder(Unreleased):
         recipients = (to,) if to else ()
         ident = get("id")
         for child in element:
-            namespace, local = _parts(child.tag)
+            namespace, local = split_tag(child.tag)
             if namespace == "urn:ietf:params:xml:ns:xmpp-bind":
                 if self._servers is not None:
                     pass
@@ -1987,7 +1609,7 @@ class XmppDecoder(Unreleased):
                     self._legacy_auth(child, ident)
             elif namespace == "jabber:iq:roster":
                 if typed == "set":
-                    read += _roster(child, sender if way is UP else self._user, way)
+                    read += roster(child, sender if way is UP else self._user, way)
             elif namespace == "urn:xmpp:blocking":
                 if typed == "set" and local in ("block", "unblock"):
                     read += [
@@ -2000,16 +1622,16 @@ class XmppDecoder(Unreleased):
                         action = "block" if item.get("action") == "deny" else "unblock"
                         read.append((ContactChange(action=action, contact=item.get("value", "*"), sender=sender), []))
             elif namespace in ("urn:xmpp:http:upload:0", "urn:xmpp:http:upload"):
-                read += _upload(child, local, sender, recipients, ident, asked)
+                read += upload(child, local, sender, recipients, ident, asked)
                 if way is DOWN and typed == "result" and local == "slot":
                     hosts += self._slot(child, get("from"), ident)
             elif child.tag == "{jabber:iq:oob}query":
-                read += self._read_oob(child, _Gather(), sender, recipients, "oob", ident)
+                read += self._read_oob(child, Gather(), sender, recipients, "oob", ident)
             elif namespace == "http://jabber.org/protocol/si":
-                read += _stream_initiation(child, sender, recipients, ident, asked)
-            elif child.tag in _BLOCKS_OF_FILES:
+                read += stream_initiation(child, sender, recipients, ident, asked)
+            elif child.tag in BLOCKS_OF_FILES:
                 strays.append(child)
-            elif child.tag == _BYTESTREAMS + "query":
+            elif child.tag == BYTESTREAMS + "query":
                 if typed == "set":
                     more, too_many, offer = self._bytestream(way, child, get("from") or sender, to)
                     hosts += more
@@ -2018,9 +1640,9 @@ class XmppDecoder(Unreleased):
                         read.append((offer.offer, []))
                         offer.used = True
                         offered.append(offer)
-            elif child.tag in _JINGLES:
+            elif child.tag in JINGLES:
                 described: dict[int, FileOffer] = {}
-                read += _jingle(child, sender, recipients, asked, described)
+                read += jingle_events(child, sender, recipients, asked, described)
                 if typed == "set":
                     offer = self._jingle_offers(
                         way, child, described, get("to" if way is UP else "from"), offered)
@@ -2028,11 +1650,11 @@ class XmppDecoder(Unreleased):
                     hosts += more
                     strays += too_many
             elif child.tag == "{http://www.google.com/session}session":
-                read += _google_session(child, sender, recipients, asked)
-            elif child.tag == _ERROR:
-                texts = _Gather()
+                read += google_session(child, sender, recipients, asked)
+            elif child.tag == ERROR:
+                texts = Gather()
                 for part in child:
-                    if part.tag == _ERROR_TEXT:
+                    if part.tag == ERROR_TEXT:
                         texts.add("error", part, part.get(LANG))
                 if texts.texts:
                     read.append((Opaque(
@@ -2040,10 +1662,10 @@ class XmppDecoder(Unreleased):
                         answerable=False,
                     ), texts.spots))
             elif namespace in _SILENT_IQ:
-                for form in _outermost(child, _FORM):
-                    read.append(_opaque("form", form, sender, recipients, ident, asked))
+                for form in outermost(child, FORM):
+                    read.append(opaque("form", form, sender, recipients, ident, asked))
             else:
-                read.append(_opaque(_OPAQUE_IQ.get(namespace, "iq"), child, sender, recipients, ident, asked))
+                read.append(opaque(_OPAQUE_IQ.get(namespace, "iq"), child, sender, recipients, ident, asked))
         if asked and read:
             self._remember(way, get("to" if way is UP else "from"), ident, read, offered)
         read += self._leftovers(way, element, read)
@@ -2060,13 +1682,13 @@ class XmppDecoder(Unreleased):
             if edit is None:
                 strays = []
         if not read:
-            note = _Note(element, (), strays, hosts, offer, offered) if strays or hosts or offer is not None else None
+            note = Note(element, (), strays, hosts, offer, offered) if strays or hosts or offer is not None else None
             return Frame(way, at, raw, "xmpp.iq", (), oddities, edit=edit, note=note)
         self._bound_events(read)
         return Frame(
             way, at, raw, "xmpp.iq", tuple(event for event, _ in read), oddities, edit=edit,
-            note=_Note(element, [spots for _, spots in read], strays, hosts, offer, offered),
-            units=_one_unit(read, element), stays=element.get("type") in ("error", "result"),
+            note=Note(element, [spots for _, spots in read], strays, hosts, offer, offered),
+            units=one_unit(read, element), stays=element.get("type") in ("error", "result"),
         )
 
     def _answers_bind(self, ident: str | None, sender: str | None) -> bool:
@@ -2078,9 +1700,9 @@ class XmppDecoder(Unreleased):
     def _signing(self, element: Element) -> SignOn | None:
         """The sign-on that an iq result brings: a bound JID (RFC 6120 §7.6), or XEP-0078 accepted."""
         for child in element:
-            if child.tag == _BIND + "bind":
+            if child.tag == BIND + "bind":
                 for jid in child:
-                    if jid.tag == _BIND + "jid" and jid.text and jid.text.strip():
+                    if jid.tag == BIND + "jid" and jid.text and jid.text.strip():
                         self._bind_id = None
                         return self._sign_on(jid.text.strip())
         if not self._signed and self._legacy is not None and element.get("id") == self._legacy[0]:
@@ -2110,14 +1732,14 @@ class XmppDecoder(Unreleased):
 
     # -- files: offers, and where their content will travel
 
-    def _known_files(self) -> _Files:
+    def _known_files(self) -> Files:
         files = self._files
         if files is None:
-            files = self._files = _Files(self._limits.xmpp_offers)
+            files = self._files = Files(self._limits.xmpp_offers)
         return files
 
     def _remember(
-        self, way: Way, peer: str | None, ident: str | None, read: Sequence[Read], offered: list[_Offer],
+        self, way: Way, peer: str | None, ident: str | None, read: Sequence[Read], offered: list[Offer],
     ) -> None:
         """Keep what is offered, so that its content finds its name (Jingle's are kept by session)."""
         if self._servers is not None:
@@ -2125,25 +1747,25 @@ class XmppDecoder(Unreleased):
         for event, _ in read:
             if isinstance(event, FileOffer) and event.method in ("si", "http_upload") and event.answerable:
                 files = self._known_files()
-                who = _jid(peer or self._bare or "")
-                if len(who) > _NAME or (ident is not None and len(ident) > _SID):
+                who = as_compared(peer or self._bare or "")
+                if len(who) > LONGEST_JID or (ident is not None and len(ident) > LONGEST_SID):
                     continue    # names so long are nobody's
-                offer = _Offer(_short(event), way)
+                offer = Offer(shortened(event), way)
                 offered.append(offer)
                 if event.method == "http_upload":
                     files.put((way, who, "upload", ident), offer)
-                elif event.id is not None and len(event.id) <= _SID:
+                elif event.id is not None and len(event.id) <= LONGEST_SID:
                     files.put((way, who, "sid", event.id), offer)
                     files.put((way, who, "iq", ident), offer)
 
     def _jingle_offers(
-        self, way: Way, jingle: Element, described: dict[int, FileOffer], peer: str | None, offered: list[_Offer],
-    ) -> _Offer | None:
+        self, way: Way, jingle: Element, described: dict[int, FileOffer], peer: str | None, offered: list[Offer],
+    ) -> Offer | None:
         """Keep the files of a Jingle session by content, and by the bytestreams that the contents name; returns what
         the stanza is about, if that was offered before."""
         session = jingle.get("sid", "")
-        who = _jid(peer or self._bare or "")
-        if self._servers is not None or not session or len(session) > _SID or len(who) > _NAME:
+        who = as_compared(peer or self._bare or "")
+        if self._servers is not None or not session or len(session) > LONGEST_SID or len(who) > LONGEST_JID:
             return None
         action = jingle.get("action", "")
         offering = action in ("session-initiate", "content-add")
@@ -2152,14 +1774,14 @@ class XmppDecoder(Unreleased):
             if not described:
                 return None
             files = self._known_files()
-        about: _Offer | None = None
+        about: Offer | None = None
         for content in jingle:
             if content.tag.rpartition("}")[2] != "content":
                 continue
-            name = content.get("name", "")[:_SID]
+            name = content.get("name", "")[:LONGEST_SID]
             if offering:
                 file = next((described[id(each)] for each in content.iter() if id(each) in described), None)
-                offer = _Offer(_short(file), way, session=session) if file is not None else None
+                offer = Offer(shortened(file), way, session=session) if file is not None else None
                 if offer is not None:
                     offered.append(offer)
                     files.put((way, who, "jingle", session, name), offer)
@@ -2171,13 +1793,13 @@ class XmppDecoder(Unreleased):
             if offer is None:
                 continue
             for each in content.iter():
-                namespace, local = _parts(each.tag)
-                if local == "transport" and namespace in _CANDIDATES:
+                namespace, local = split_tag(each.tag)
+                if local == "transport" and namespace in CANDIDATES:
                     sid = each.get("sid", "")
-                    if sid and len(sid) <= _SID:
+                    if sid and len(sid) <= LONGEST_SID:
                         files.put((offer.way, who, "sid", sid), offer)
                 elif local == "range" and not offering:
-                    offer.offset = max(offer.offset, _number(each.get("offset", "")) or 0)
+                    offer.offset = max(offer.offset, number_of(each.get("offset", "")) or 0)
         if action == "session-terminate":
             for stream in tuple(files.streams.values()):
                 if stream.key[0] == who and stream.offer.session == session:
@@ -2187,15 +1809,15 @@ class XmppDecoder(Unreleased):
 
     def _bytestream(
         self, way: Way, query: Element, requester: str | None, target: str | None,
-    ) -> tuple[list[_Host], list[Element], _Offer | None]:
+    ) -> tuple[list[Host], list[Element], Offer | None]:
         """SOCKS5 bytestream hosts (XEP-0065 §5.3.2): where a side connection will go, and the name it will ask for;
         hosts that are too many; what is sent there."""
         sid = query.get("sid", "")
-        places = [each for each in query if each.tag == _BYTESTREAMS + "streamhost" and each.get("host")]
-        who = _jid((target if way is UP else requester) or self._bare or "")
+        places = [each for each in query if each.tag == BYTESTREAMS + "streamhost" and each.get("host")]
+        who = as_compared((target if way is UP else requester) or self._bare or "")
         if self._servers is not None:
             return [], [], None
-        if not places or len(sid) > _SID or len(who) > _NAME:
+        if not places or len(sid) > LONGEST_SID or len(who) > LONGEST_JID:
             return [], places, None
         most = self._limits.xmpp_streamhosts
         files = self._known_files()
@@ -2203,65 +1825,66 @@ class XmppDecoder(Unreleased):
         if offer is None:
             event = FileOffer(
                 sender=self._user if way is UP else requester, recipients=(target,) if target else (), method="s5b",
-                address=_place(places[0]), id=sid,
+                address=host_place(places[0]), id=sid,
             )
-            offer = _Offer(event, way)
+            offer = Offer(event, way)
             files.put((way, who, "sid", sid), offer)
-        keys = _names(sid, requester or "", target or "", query.get("dstaddr"))
+        keys = socks_names(sid, requester or "", target or "", query.get("dstaddr"))
         hosts = [
-            _Host(self._expect(_place(each), keys[0], offer.offer, way is not offer.way), () if number else keys, each)
+            Host(self._expect(host_place(each), keys[0], offer.offer, way is not offer.way),
+                 () if number else keys, each)
             for number, each in enumerate(places[:most])
         ]
         return hosts, places[most:], offer
 
-    def _candidates(self, way: Way, jingle: Element, peer: str | None) -> tuple[list[_Host], list[Element]]:
+    def _candidates(self, way: Way, jingle: Element, peer: str | None) -> tuple[list[Host], list[Element]]:
         """SOCKS5 candidates of a Jingle session (XEP-0260 §2), and those that are too many."""
-        hosts: list[_Host] = []
+        hosts: list[Host] = []
         more: list[Element] = []
         most = self._limits.xmpp_streamhosts
         user, other = self._user or "", peer or ""
-        if self._servers is not None or len(other) > _NAME:
+        if self._servers is not None or len(other) > LONGEST_JID:
             return [], []
         for content in jingle:
             for transport in content:
-                namespace, local = _parts(transport.tag)
-                if local != "transport" or namespace not in _CANDIDATES:
+                namespace, local = split_tag(transport.tag)
+                if local != "transport" or namespace not in CANDIDATES:
                     continue
                 sid = transport.get("sid", "")
                 found = [each for each in transport if each.tag.endswith("}candidate") and each.get("host")]
-                room = most - len(hosts) if len(sid) <= _SID else 0
+                room = most - len(hosts) if len(sid) <= LONGEST_SID else 0
                 more += found[room:]
                 if not found or not room:
                     continue
                 offer = self._known_files().of_session(
-                    _jid(other), jingle.get("sid", ""), content.get("name", "")[:_SID],
-                ) or _Offer(FileOffer(
+                    as_compared(other), jingle.get("sid", ""), content.get("name", "")[:LONGEST_SID],
+                ) or Offer(FileOffer(
                     sender=user if way is UP else other, recipients=(other if way is UP else user,), method="s5b",
                     id=sid, answerable=False,
                 ), way)
                 one, two = (user, other) if way is UP else (other, user)
-                keys = _names(sid, one, two, transport.get("dstaddr")) + _names(sid, two, one, None)
+                keys = socks_names(sid, one, two, transport.get("dstaddr")) + socks_names(sid, two, one, None)
                 for each in found[:room]:
-                    expect = self._expect(_place(each), keys[0], offer.offer, way is not offer.way)
-                    hosts.append(_Host(expect, keys, each))
+                    expect = self._expect(host_place(each), keys[0], offer.offer, way is not offer.way)
+                    hosts.append(Host(expect, keys, each))
                     keys = keys[:1]
         return hosts, more
 
-    def _slot(self, slot: Element, sender: str | None, ident: str | None) -> list[_Host]:
+    def _slot(self, slot: Element, sender: str | None, ident: str | None) -> list[Host]:
         """Where an uploaded file goes and can be had (XEP-0363 §5), if it was asked for."""
         files = self._files
-        key = (UP, _jid(sender or self._bare or ""), "upload", ident)
+        key = (UP, as_compared(sender or self._bare or ""), "upload", ident)
         offer = files.offers.pop(key, None) if files is not None else None
         if offer is None:
             return []
-        hosts: list[_Host] = []
+        hosts: list[Host] = []
         for name in ("get", "put"):
             for child in slot:
                 if child.tag.rpartition("}")[2] == name:
                     url = urls.read(child.get("url") or child.text or "")
                     if url is not None:
                         expect = self._expect(url.address, url.key, offer.offer, False, "http_upload")
-                        hosts.append(_Host(expect, (url.key,)))
+                        hosts.append(Host(expect, (url.key,)))
                     break
         return hosts
 
@@ -2272,7 +1895,7 @@ class XmppDecoder(Unreleased):
 
     # -- files: in-band bytestreams (XEP-0047)
 
-    def _with_endings(self, chunk: Chunk, files: _Files) -> list[Frame]:
+    def _with_endings(self, chunk: Chunk, files: Files) -> list[Frame]:
         """A chunk of a way whose files have ended by what the other way said, or end here."""
         way, at = chunk.way, chunk.at
         frames = self._endings(way, at, files)
@@ -2286,28 +1909,28 @@ class XmppDecoder(Unreleased):
             frames += self._endings(way, at, files) + broken
         return frames
 
-    def _endings(self, way: Way, at: float, files: _Files) -> list[Frame]:
+    def _endings(self, way: Way, at: float, files: Files) -> list[Frame]:
         ended = files.due[way]
         frames = [
-            Frame(way, at, b"", "xmpp.file_end", (event,), note=_Block("end", "", None, None)) for event in ended
+            Frame(way, at, b"", "xmpp.file_end", (event,), note=Block("end", "", None, None)) for event in ended
         ]
         ended.clear()
         return frames
 
     def _file_answer(
-        self, files: _Files, way: Way, at: float, raw: bytes, element: Element, typed: str,
+        self, files: Files, way: Way, at: float, raw: bytes, element: Element, typed: str,
     ) -> Frame | None:
         """An answer: to a request of ours (for us alone), or one that ends or begins a bytestream (None)."""
         ident = element.get("id")
         if ident is None:
             return None
-        peer = _jid(self._peer_of(way, element))
+        peer = as_compared(self._peer_of(way, element))
         if files.count and ident.startswith(self._ours):
             number = ident[len(self._ours):].partition(".")[0]
             for stream in tuple(files.streams.values()):
                 if typed == "error" and str(stream.number) == number:
                     files.drop(stream, way, "its reader refused a block")
-            return Frame(way, at, raw, "xmpp.iq", note=_Block("answer", "iq", None, None))
+            return Frame(way, at, raw, "xmpp.iq", note=Block("answer", "iq", None, None))
         for stream in files.streams.values():
             if stream.key[0] != peer:
                 continue
@@ -2323,8 +1946,8 @@ class XmppDecoder(Unreleased):
         offer = files.offers.get((way.other, peer, "iq", ident))
         if offer is not None and typed == "result":
             for each in element.iter():
-                if each.tag == _SI_FILE + "range":
-                    offer.offset = max(offer.offset, _number(each.get("offset", "")) or 0)
+                if each.tag == SI_FILE + "range":
+                    offer.offset = max(offer.offset, number_of(each.get("offset", "")) or 0)
         return None
 
     def _peer_of(self, way: Way, element: Element) -> str:
@@ -2335,20 +1958,22 @@ class XmppDecoder(Unreleased):
         """A stanza that is about an in-band bytestream and nothing else."""
         files = self._known_files()
         peer, sid = self._peer_of(way, element), child.get("sid", "")
-        note = _Block(child.tag[len(_IBB):], name, element.get("id"), peer, None, sid)
-        who = _jid(peer)
+        note = Block(child.tag[len(IBB):], name, element.get("id"), peer, None, sid)
+        who = as_compared(peer)
         if self._servers is not None or REFUSE_STREAMS in self._edits:
             # Its answers go another way, and nobody could be kept waiting.
             return self._stray(way, at, raw, note, "not-acceptable")
-        if not sid or len(sid) > _SID or len(child) or any("}" in each for each in child.attrib) or len(who) > _NAME:
+        if not sid or len(sid) > LONGEST_SID or len(who) > LONGEST_JID or len(child) or any(
+            "}" in each for each in child.attrib
+        ):
             # Clients disagree about attributes with a namespace and text behind a child.
             return self._stray(way, at, raw, note, "bad-request")
-        if note.ident is not None and len(note.ident) > _SID:
+        if note.ident is not None and len(note.ident) > LONGEST_SID:
             return self._stray(way, at, raw, note, "bad-request")
         stream = files.streams.get((who, sid))
-        if child.tag == _OPEN:
+        if child.tag == IBB_OPEN:
             return self._opened(files, way, at, raw, child, note, stream)
-        if child.tag == _CLOSE:
+        if child.tag == IBB_CLOSE:
             if stream is None:
                 return Frame(way, at, raw, f"xmpp.{name}")
             content = stream.contents[way]
@@ -2359,7 +1984,7 @@ class XmppDecoder(Unreleased):
         if stream is not None and peer not in stream.peers:
             # A server may take it for somebody else: what reached nobody must not count as content.
             return self._stray(way, at, raw, note, "item-not-found")
-        number, data = child.get("seq", ""), _decoded(child.text)
+        number, data = child.get("seq", ""), decoded(child.text)
         seq = int(number) if number.isascii() and number.isdigit() and len(number) <= 5 else -1
         if stream is None:
             offer = files.of_stream(way, who, sid)
@@ -2391,14 +2016,14 @@ class XmppDecoder(Unreleased):
         return self._begun(files, way, at, raw, note, stream, part)
 
     def _begun(
-        self, files: _Files, way: Way, at: float, raw: bytes, note: _Block, stream: _Stream, part: FilePart,
+        self, files: Files, way: Way, at: float, raw: bytes, note: Block, stream: Stream, part: FilePart,
     ) -> Frame:
         """The first block of a way: a file begins."""
         offer = stream.offer
         events: tuple[Event, ...] = ()
         if offer.used or (way is not stream.way and offer.session is None):
             # The one who accepted the stream sends something of his own.
-            offer = _Offer(self._offer_of(way, note.peer or "", note.sid, answerable=False), way)
+            offer = Offer(self._offer_of(way, note.peer or "", note.sid, answerable=False), way)
             events = (offer.offer,)
         elif not stream.announced:
             events = (offer.offer,)
@@ -2410,7 +2035,7 @@ class XmppDecoder(Unreleased):
             said = msgspec.structs.replace(
                 said, sender=user if way is UP else peer, recipients=(peer if way is UP else user,))
         files.count += 1
-        content = stream.contents[way] = _Content(
+        content = stream.contents[way] = Content(
             f"{self._flow.id}-ibb{files.count}", said, offer.offset, len(part.data),
             stream.late or part.gap > 0,
         )
@@ -2419,11 +2044,11 @@ class XmppDecoder(Unreleased):
         return Frame(way, at, raw, f"xmpp.{note.name}", (*events, start, part), note=note)
 
     def _opened(
-        self, files: _Files, way: Way, at: float, raw: bytes, child: Element, note: _Block, stream: _Stream | None,
+        self, files: Files, way: Way, at: float, raw: bytes, child: Element, note: Block, stream: Stream | None,
     ) -> Frame:
         """A bytestream is opened; an offer is linked with it, or it is one itself."""
-        who = _jid(note.peer or "")
-        block = min(_number(child.get("block-size", "")) or _BLOCK_BYTES, _BLOCK_BYTES)
+        who = as_compared(note.peer or "")
+        block = min(number_of(child.get("block-size", "")) or BLOCK_BYTES, BLOCK_BYTES)
         if note.name == "message":
             return self._stray(way, at, raw, note, "bad-request")
         if stream is not None:
@@ -2448,13 +2073,13 @@ class XmppDecoder(Unreleased):
         return Frame(way, at, raw, "xmpp.iq", (stream.offer.offer,), note=note)
 
     def _stream(
-        self, files: _Files, way: Way, at: float, who: str, peer: str, sid: str, offer: _Offer | None,
-        block: int = _BLOCK_BYTES,
-    ) -> _Stream:
+        self, files: Files, way: Way, at: float, who: str, peer: str, sid: str, offer: Offer | None,
+        block: int = BLOCK_BYTES,
+    ) -> Stream:
         files.count += 1
         known = offer is not None
-        stream = files.streams[who, sid] = _Stream(
-            files.count, (who, sid), (peer,), way, offer or _Offer(self._offer_of(way, peer, sid), way), known, block,
+        stream = files.streams[who, sid] = Stream(
+            files.count, (who, sid), (peer,), way, offer or Offer(self._offer_of(way, peer, sid), way), known, block,
             at, expected=[0, 0], last=[None, None], contents=[None, None],
         )
         return stream
@@ -2467,7 +2092,7 @@ class XmppDecoder(Unreleased):
             answerable=answerable,
         )
 
-    def _room_for(self, files: _Files, way: Way, at: float) -> bool:
+    def _room_for(self, files: Files, way: Way, at: float) -> bool:
         """Whether one more bytestream may be opened: one that was silent for long gives way."""
         mine = [stream for stream in files.streams.values() if stream.way is way]
         if len(mine) < self._limits.files_open:
@@ -2478,7 +2103,7 @@ class XmppDecoder(Unreleased):
         files.drop(oldest, None, "nothing came for too long")
         return True
 
-    def _stray(self, way: Way, at: float, raw: bytes, note: _Block, condition: str) -> Frame:
+    def _stray(self, way: Way, at: float, raw: bytes, note: Block, condition: str) -> Frame:
         """A block that belongs to nothing."""
         note.what, note.condition = "stray", condition
         edit = REFUSE_BLOCKS if REFUSE_BLOCKS in self._edits else None
@@ -2486,7 +2111,7 @@ class XmppDecoder(Unreleased):
             way, at, raw, f"xmpp.{note.name}", (), (Oddity("xmpp.stray_block", condition),), edit=edit, note=note)
 
     def _broken(
-        self, files: _Files, way: Way, at: float, raw: bytes, note: _Block, condition: str, why: str,
+        self, files: Files, way: Way, at: float, raw: bytes, note: Block, condition: str, why: str,
     ) -> Frame:
         """A block that its reader may take or not: the stream ends here (XEP-0047 §2.2)."""
         stream = note.stream
@@ -2509,7 +2134,7 @@ class XmppDecoder(Unreleased):
         sender = (self._user or get("from")) if way is UP else get("from")
         to = get("to") or (None if way is UP else self._user)
         recipients = (to,) if to else ()
-        words = _Gather()
+        words = Gather()
         show: str | None = None
         read: list[Read] = self._guessed_user(way, element)
         room: Element | None = None
@@ -2517,28 +2142,28 @@ class XmppDecoder(Unreleased):
         signed = False
         for child in element:
             tag = child.tag
-            if tag == _STATUS:
+            if tag == STATUS:
                 words.add("status", child, child.get(LANG))
-            elif tag == _SHOW:
+            elif tag == SHOW:
                 show = (child.text or "").strip()
-            elif tag == _MUC:
+            elif tag == MUC:
                 joining = True
-            elif tag == _MUC_USER + "x":
+            elif tag == MUC_USER + "x":
                 room = child
-            elif tag == _NICK:
+            elif tag == NICK:
                 words.add("nick", child)
-            elif tag == _SIGNED:
+            elif tag == SIGNED:
                 signed = True
-            elif tag == _ERROR:
+            elif tag == ERROR:
                 for part in child:
-                    if part.tag == _ERROR_TEXT:
+                    if part.tag == ERROR_TEXT:
                         words.add("error", part, part.get(LANG))
-            elif tag not in _QUIET and tag != _PRIORITY:
+            elif tag not in QUIET and tag != PRIORITY:
                 if tag == "{vcard-temp:x:update}x":
                     continue
-                _read_rest(child, "extension", words)
+                read_rest(child, "extension", words)
         if typed is None:
-            availability = "online" if not show else _SHOWS.get(show, "unknown")
+            availability = "online" if not show else SHOWS.get(show, "unknown")
         elif typed == "unavailable":
             availability = "offline"
         elif typed in ("subscribe", "subscribed", "unsubscribe", "unsubscribed"):
@@ -2554,13 +2179,13 @@ class XmppDecoder(Unreleased):
             if signed:
                 words.freeze()
             read.append((Message(
-                kind="status", sender=sender, recipients=recipients, conversation=_bare(to or "").lower() or None,
+                kind="status", sender=sender, recipients=recipients, conversation=bare_jid(to or "").lower() or None,
                 texts=words.texts_now(), answerable=typed != "error",
             ), words.spots))
         read += self._leftovers(way, element, read)
         return Frame(
             way, at, raw, "xmpp.presence", tuple(event for event, _ in read),
-            note=_Note(element, [spots for _, spots in read]),
+            note=Note(element, [spots for _, spots in read]),
         )
 
     def _room(
@@ -2591,11 +2216,11 @@ class XmppDecoder(Unreleased):
             return None
         if item is None:
             return None
-        codes = {status.get("code") for status in item if status.tag == _MUC_USER + "status"}
-        texts = _Gather()
+        codes = {status.get("code") for status in item if status.tag == MUC_USER + "status"}
+        texts = Gather()
         for each in item:
-            if each.tag == _MUC_USER + "item":
-                _read_rest(each, "reason", texts)
+            if each.tag == MUC_USER + "item":
+                read_rest(each, "reason", texts)
         action = "join"
         if typed == "unavailable":
             action = "nick" if "303" in codes else "kick" if codes & {"301", "307", "321", "322", "333"} else "leave"
@@ -2627,16 +2252,16 @@ class XmppDecoder(Unreleased):
         if note is None:
             if frame.kind in _MOVES:
                 return self._moved(frame)
-        elif type(note) is _Note:
+        elif type(note) is Note:
             if note.hosts or note.offer is not None:
                 return self._announced(frame, note)
-        elif type(note) is _Block:
+        elif type(note) is Block:
             return self._apply_block(frame, note, verdicts)
-        elif type(note) is _Sm:
+        elif type(note) is ManagementUnit:
             return self._managed(frame, note)
         return [Send(frame.way, frame.raw)]
 
-    def _apply_counted(self, frame: Frame, verdicts: Sequence[Verdict], counting: _Counting) -> list[Act]:
+    def _apply_counted(self, frame: Frame, verdicts: Sequence[Verdict], counting: Counting) -> list[Act]:
         """What to send for a frame where stanzas are counted; what is sent is counted where it stands on the wire.
 
         What goes the frame's own way leaves now; what is said to the other side waits until the engine has nothing
@@ -2675,9 +2300,9 @@ class XmppDecoder(Unreleased):
                             counts[way].taken(kept=True)
                         else:
                             counts[way].passed()
-                    elif act.data.startswith(_STANZA_STARTS):
+                    elif act.data.startswith(STANZA_STARTS):
                         counts[way].added()
-                elif act.data.startswith(_STANZA_STARTS):
+                elif act.data.startswith(STANZA_STARTS):
                     if frame.edit is None:
                         self._owe(act, counting)
                         continue
@@ -2690,7 +2315,7 @@ class XmppDecoder(Unreleased):
             self._settle(counting, left, way if kept else None)
         return left
 
-    def _count_files(self, frame: Frame, verdicts: Sequence[Verdict], counting: _Counting) -> bool:
+    def _count_files(self, frame: Frame, verdicts: Sequence[Verdict], counting: Counting) -> bool:
         """Whether a stanza with content of a file is kept back; of a file that ended here, what was kept has gone on
         before, or never will."""
         worst = max(verdict.action for verdict in verdicts) if verdicts else Action.PASS
@@ -2708,12 +2333,12 @@ class XmppDecoder(Unreleased):
                     counting.state.counts[frame.way].released(number)
         return kept
 
-    def _owe(self, act: Send, counting: _Counting) -> None:
+    def _owe(self, act: Send, counting: Counting) -> None:
         owed = counting.owed[act.way]
         if sum(map(len, owed)) + len(act.data) <= self._limits.inject_bytes:
             owed.append(act.data)
 
-    def _settle(self, counting: _Counting, acts: list[Act], but: Way | None = None) -> None:
+    def _settle(self, counting: Counting, acts: list[Act], but: Way | None = None) -> None:
         """Say what waited, where nothing of the peer's is before it. `but`: what goes there now is kept."""
         for way in (UP, DOWN):
             owed = counting.owed[way]
@@ -2724,7 +2349,7 @@ class XmppDecoder(Unreleased):
                     acts.append(Send(way, data))
                 owed.clear()
 
-    def _managed(self, frame: Frame, note: _Sm) -> list[Act]:
+    def _managed(self, frame: Frame, note: ManagementUnit) -> list[Act]:
         """Pass a unit of stream management, its count translated, its address led through us."""
         way, raw, part, counting = frame.way, frame.raw, note.part, self._counting
         written: list[tuple[Element, str, str]] = []
@@ -2749,7 +2374,7 @@ class XmppDecoder(Unreleased):
         places: dict[int, Place] = {}
         changes: list[tuple[int, int, bytes]] = []
         if written or note.removals or note.address is not None or note.adding:
-            _pair(note.element, xml.locate(raw), places)
+            pair_places(note.element, xml.locate(raw), places)
         for element, name, value in written:
             span = xml.attribute(raw, places[id(element)], name)
             if span is not None:
@@ -2765,7 +2390,7 @@ class XmppDecoder(Unreleased):
 
     def _translate(self, element: Element, counts: Counts, written: list[tuple[Element, str, str]]) -> None:
         """The count that its writer gives as that of its reader."""
-        given = _counted(element)
+        given = counted(element)
         if given is not None:
             alike = counts.alike
             had = counts.had(given)
@@ -2773,12 +2398,12 @@ class XmppDecoder(Unreleased):
                 written.append((element, "h", str(had)))
 
     def _resumed(
-        self, note: _Sm, state: _Managed, counting: _Counting, written: list[tuple[Element, str, str]],
+        self, note: ManagementUnit, state: Managed, counting: Counting, written: list[tuple[Element, str, str]],
     ) -> None:
         """Both go on from what the other has; each sends again what is behind it."""
         up, down = state.counts
         down.resume(counting.claimed)
-        given = _counted(note.part) if note.part is not None else None
+        given = counted(note.part) if note.part is not None else None
         if given is not None and note.part is not None:
             had = up.resume(given)
             if had != given:
@@ -2789,7 +2414,7 @@ class XmppDecoder(Unreleased):
     def _led(self, frame: Frame, address: str, part: Element, place: Place) -> list[tuple[int, int, bytes]]:
         """Lead the client through us where he is sent elsewhere; where that cannot be, he is not sent."""
         raw = frame.raw
-        host, port = _host(address)
+        host, port = host_and_port(address)
         ours = None
         if host:
             where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -2798,9 +2423,9 @@ class XmppDecoder(Unreleased):
         if ours is None and not self._flow.reverse:
             return []
         new = None if ours is None else f"[{ours.ip}]:{ours.port}" if ":" in ours.ip else f"{ours.ip}:{ours.port}"
-        if part.tag == _OTHER_HOST:
+        if part.tag == OTHER_HOST:
             if new is None:
-                return [(place.start, place.end, f"<resource-constraint xmlns='{_STREAM_ERROR}'/>".encode())]
+                return [(place.start, place.end, f"<resource-constraint xmlns='{STREAM_ERROR}'/>".encode())]
             return [(place.open_end, place.close_start, new.encode())]
         span = xml.attribute(raw, place, "location")
         if span is None:
@@ -2843,24 +2468,24 @@ class XmppDecoder(Unreleased):
             ))]
         if isinstance(note, str):
             return [Send(DOWN, note.encode())]
-        if isinstance(note, _Block):
+        if isinstance(note, Block):
             return self._refuse_block(frame, note)
-        if isinstance(note, _Sm):
+        if isinstance(note, ManagementUnit):
             return self._managed(frame, note)
-        assert isinstance(note, _Note)
+        assert isinstance(note, Note)
         if note.hosts or note.offer is not None:
             return self._announced(frame, note)
         return [Send(frame.way, self._rewritten(frame, note, ()))]
 
     def _judged(self, frame: Frame, verdicts: Sequence[Verdict]) -> list[Act]:
         note = frame.note
-        if isinstance(note, _Block):
+        if isinstance(note, Block):
             return self._apply_block(frame, note, verdicts)
-        if not isinstance(note, _Note) or note is _NO_NOTE:
+        if not isinstance(note, Note) or note is NO_NOTE:
             if any(verdict.action >= Action.BLOCK for verdict in verdicts):
                 # A sign-on that is refused cannot be masked or swallowed: only the session can go.
                 return [*self.close("the sign-on is refused"), Cut("sign-on refused")]
-            return self._managed(frame, note) if isinstance(note, _Sm) else self._moved(frame)
+            return self._managed(frame, note) if isinstance(note, ManagementUnit) else self._moved(frame)
         refused = next((verdict for verdict in verdicts if verdict.action >= Action.HOLD), None)
         if frame.kind == "xmpp.presence":
             return self._judged_presence(frame, note, verdicts, refused)
@@ -2870,18 +2495,18 @@ class XmppDecoder(Unreleased):
         answer = typed in ("error", "result") if frame.kind == "xmpp.iq" else typed == "error"
         if answer:
             if frame.kind == "xmpp.message" and any(
-                verdict.action >= Action.HOLD and _beyond_masks(event)
+                verdict.action >= Action.HOLD and beyond_masks(event)
                 for verdict, event in zip(verdicts, frame.events, strict=False)
             ):
                 # What was refused has no words to mask: of the error only the error itself goes on.
-                payload = [child for child in note.element if child.tag != _ERROR]
-                note = _Note(note.element, note.spots, [*note.removals, *payload])
+                payload = [child for child in note.element if child.tag != ERROR]
+                note = Note(note.element, note.spots, [*note.removals, *payload])
             return self._delivered(frame, note, verdicts)
         if frame.kind == "xmpp.iq":
             return self._refused_iq(frame, note, verdicts, refused)
         return self._refused_message(frame, note, refused)
 
-    def _delivered(self, frame: Frame, note: _Note, verdicts: Sequence[Verdict]) -> list[Act]:
+    def _delivered(self, frame: Frame, note: Note, verdicts: Sequence[Verdict]) -> list[Act]:
         """Send it with its masks; tell the sender what a rule wants him told."""
         if note.offer is not None and note.offer.refused:
             return self._refused_iq(frame, note, verdicts, PASSED)
@@ -2895,14 +2520,14 @@ class XmppDecoder(Unreleased):
         return acts
 
     def _rewritten(
-        self, frame: Frame, note: _Note, verdicts: Sequence[Verdict], written: Sequence[tuple[Element, str, str]] = (),
+        self, frame: Frame, note: Note, verdicts: Sequence[Verdict], written: Sequence[tuple[Element, str, str]] = (),
         surplus: Sequence[Element] = (),
     ) -> bytes:
         """The frame's bytes with removals made, masks put and attributes written; of an answer that is refused every
         text is masked."""
         raw = frame.raw
         places: dict[int, Place] = {}
-        _pair(note.element, xml.locate(raw), places)
+        pair_places(note.element, xml.locate(raw), places)
         changes: list[tuple[int, int, bytes]] = []
         for element, name, value in written:
             span = xml.attribute(raw, places[id(element)], name)
@@ -2917,19 +2542,19 @@ class XmppDecoder(Unreleased):
                 for text, start, end in verdict.masks:
                     wanted.setdefault(text, []).append((start, end))
                 for index, spans in wanted.items():
-                    changes += _mask(raw, spots[index], places, spans)
+                    changes += masked(raw, spots[index], places, spans)
             elif verdict.action >= Action.HOLD:
                 for spot in spots:
-                    changes += _mask(raw, spot, places, None)
+                    changes += masked(raw, spot, places, None)
         return xml.rewrite(raw, changes) if changes else raw
 
-    def _refused_message(self, frame: Frame, note: _Note, refused: Verdict) -> list[Act]:
+    def _refused_message(self, frame: Frame, note: Note, refused: Verdict) -> list[Act]:
         element, way = note.element, frame.way
         get = element.get
         acts: list[Act] = []
         notice = refused.notice
         if refused.placeholder is not None:
-            acts.append(Send(way, _replaced(frame.raw, element, refused.placeholder)))
+            acts.append(Send(way, replaced(frame.raw, element, refused.placeholder)))
         elif way is UP:
             acts += self._nothing()
         if notice is None:
@@ -2943,16 +2568,16 @@ class XmppDecoder(Unreleased):
         return acts
 
     def _refused_iq(
-        self, frame: Frame, note: _Note, verdicts: Sequence[Verdict], refused: Verdict,
+        self, frame: Frame, note: Note, verdicts: Sequence[Verdict], refused: Verdict,
     ) -> list[Act]:
         """A refused request is always answered (RFC 6120 §8.2.3)."""
         get = note.element.get
         condition, kind = "not-allowed", "cancel"
         if note.offer is not None:
-            condition, kind = _REFUSALS.get(note.offer.offer.method, (condition, kind))
+            condition, kind = REFUSALS.get(note.offer.offer.method, (condition, kind))
         for verdict, event in zip(verdicts, frame.events, strict=False):
             if verdict.action >= Action.HOLD and isinstance(event, FileOffer):
-                condition, kind = _REFUSALS.get(event.method, (condition, kind))
+                condition, kind = REFUSALS.get(event.method, (condition, kind))
         self._refuse_offers(note)
         if frame.way is UP:
             acts = self._nothing()
@@ -2963,7 +2588,7 @@ class XmppDecoder(Unreleased):
 
     # -- writing: files
 
-    def _announced(self, frame: Frame, note: _Note) -> list[Act]:
+    def _announced(self, frame: Frame, note: Note) -> list[Act]:
         """Pass a stanza that says where content will travel: our address in place of others where there is one."""
         if note.offer is not None and note.offer.refused:
             return self._refused_iq(frame, note, (), PASSED)
@@ -2974,7 +2599,7 @@ class XmppDecoder(Unreleased):
         return [Send(frame.way, raw), *expected]
 
     def _leased(
-        self, frame: Frame, note: _Note,
+        self, frame: Frame, note: Note,
     ) -> tuple[list[tuple[Element, str, str]], list[Element], list[Act]]:
         """(attributes to write, hosts that get no port of ours and must go, what is expected) of a stanza.
 
@@ -3003,13 +2628,13 @@ class XmppDecoder(Unreleased):
                 self._memory.put(expect_key(host.expect.what, key), host.expect, until)
         return changes, surplus, acts
 
-    def _refuse_offers(self, note: _Note) -> None:
+    def _refuse_offers(self, note: Note) -> None:
         """Remember that the files of a stanza were refused: so is their content, whoever sends it all the same."""
         if self._flow.file is None:
             for offer in note.offered:
                 offer.refused = True
 
-    def _apply_block(self, frame: Frame, note: _Block, verdicts: Sequence[Verdict]) -> list[Act]:
+    def _apply_block(self, frame: Frame, note: Block, verdicts: Sequence[Verdict]) -> list[Act]:
         """What to send for a stanza of an in-band bytestream."""
         way, stream = frame.way, note.stream
         if note.what == "answer":
@@ -3017,7 +2642,7 @@ class XmppDecoder(Unreleased):
         worst = max(verdicts, key=lambda verdict: verdict.action) if verdicts else PASSED
         if note.what == "end":
             if worst.action >= Action.BLOCK and worst.reference and self.ready(DOWN):
-                return [Send(DOWN, self._headline(worst.notice or _told(None, worst)))]
+                return [Send(DOWN, self._headline(worst.notice or told_of(None, worst)))]
             return []
         if self._flow.file is not None:
             return [Send(way, frame.raw)]
@@ -3034,7 +2659,7 @@ class XmppDecoder(Unreleased):
             acts += [Send(DOWN, self._headline(notice)) for notice in warned[:1]]
         return acts
 
-    def _held(self, frame: Frame, note: _Block) -> list[Act]:
+    def _held(self, frame: Frame, note: Block) -> list[Act]:
         """Keep a block and answer its sender. It gets an identifier of ours, by which its reader's answer is known."""
         way, raw = frame.way, frame.raw
         if note.name != "iq" or note.ident is None or note.stream is None:
@@ -3052,25 +2677,25 @@ class XmppDecoder(Unreleased):
 
     def _request(self, way: Way, peer: str | None, ident: str, typed: str = "set", inner: str = "") -> Send:
         """An iq of ours that reads as the other end's."""
-        ends = f"{_attribute('from', peer)}{_attribute('to', self._user)}" if way is DOWN else _attribute("to", peer)
+        ends = f"{attribute('from', peer)}{attribute('to', self._user)}" if way is DOWN else attribute("to", peer)
         if way is UP and self._servers is not None:
-            ends = f"{_attribute('from', self._user)}{ends}"
+            ends = f"{attribute('from', self._user)}{ends}"
         tail = f">{inner}</iq>" if inner else "/>"
-        return Send(way, f"<iq type='{typed}'{_attribute('id', ident)}{ends}{tail}".encode())
+        return Send(way, f"<iq type='{typed}'{attribute('id', ident)}{ends}{tail}".encode())
 
-    def _closing(self, way: Way, note: _Block, number: int) -> Send:
-        inner = f"<close xmlns='{_IBB[1:-1]}'{_attribute('sid', note.sid)}/>"
+    def _closing(self, way: Way, note: Block, number: int) -> Send:
+        inner = f"<close xmlns='{IBB[1:-1]}'{attribute('sid', note.sid)}/>"
         return self._request(way, note.peer, self._own_ident(number), inner=inner)
 
     def _terminate(self, way: Way, peer: str | None, session: str, text: str) -> Send:
         """The end of a Jingle session (XEP-0166 §6.7)."""
         inner = (
-            f"<jingle xmlns='{_JINGLE[1:].partition('}')[0]}' action='session-terminate'{_attribute('sid', session)}>"
-            f"<reason><security-error/><text>{_line(text)}</text></reason></jingle>"
+            f"<jingle xmlns='{JINGLE[1:].partition('}')[0]}' action='session-terminate'{attribute('sid', session)}>"
+            f"<reason><security-error/><text>{one_line(text)}</text></reason></jingle>"
         )
         return self._request(way, peer, self._own_ident(0), inner=inner)
 
-    def _refusal(self, frame: Frame, note: _Block, notice: str | None) -> list[Act]:
+    def _refusal(self, frame: Frame, note: Block, notice: str | None) -> list[Act]:
         """What the sender of a refused block is told."""
         back = frame.way.other
         if note.name == "iq":
@@ -3080,26 +2705,26 @@ class XmppDecoder(Unreleased):
             return [self._closing(back, note, note.stream.number)]
         return []
 
-    def _refuse_block(self, frame: Frame, note: _Block) -> list[Act]:
+    def _refuse_block(self, frame: Frame, note: Block) -> list[Act]:
         """Take one stanza out of the way: its sender gets an error, the reader of a stream that broke its end."""
         acts: list[Act] = self._nothing() if frame.way is UP else []
         if note.what == "broken" and note.stream is not None:
             acts.append(self._closing(frame.way, note, note.stream.number))
         return acts + self._refusal(frame, note, None)
 
-    def _refuse_stream(self, frame: Frame, note: _Block, stream: _Stream, refused: Verdict) -> list[Act]:
+    def _refuse_stream(self, frame: Frame, note: Block, stream: Stream, refused: Verdict) -> list[Act]:
         """End a bytestream for both sides; what comes of it later is refused."""
         files, way, offer = self._known_files(), frame.way, stream.offer.offer
         stream.refused = True
         ending = any(isinstance(event, FileEnd) for event in frame.events)
         files.drop(stream, None, "refused", but=way if ending else None)
-        files.put((stream.way, stream.key[0], "sid", stream.key[1]), _Offer(offer, stream.way, refused=True))
+        files.put((stream.way, stream.key[0], "sid", stream.key[1]), Offer(offer, stream.way, refused=True))
         if note.what != "broken":
             note.condition = "not-acceptable"
         acts: list[Act] = self._nothing() if way is UP else []
         if note.what == "open":
             return acts + self._refusal(frame, note, refused.notice)
-        text = refused.notice or _told(offer, refused)
+        text = refused.notice or told_of(offer, refused)
         acts.append(self._closing(way, note, stream.number))
         acts += self._refusal(frame, note, text)
         if stream.offer.session is not None:
@@ -3109,11 +2734,11 @@ class XmppDecoder(Unreleased):
 
     def _peer(self, offer: FileOffer) -> str | None:
         """The other end of an offer."""
-        mine = offer.sender is None or _bare(offer.sender).lower() == (self._bare or "").lower()
+        mine = offer.sender is None or bare_jid(offer.sender).lower() == (self._bare or "").lower()
         return (offer.recipients[0] if offer.recipients else None) if mine else offer.sender
 
     def _judged_presence(
-        self, frame: Frame, note: _Note, verdicts: Sequence[Verdict], refused: Verdict | None,
+        self, frame: Frame, note: Note, verdicts: Sequence[Verdict], refused: Verdict | None,
     ) -> list[Act]:
         """Presence is dropped silently; where only its words are refused it goes without them."""
         if refused is None:
@@ -3129,11 +2754,11 @@ class XmppDecoder(Unreleased):
         acts: list[Act] = []
         if words_only:
             places: dict[int, Place] = {}
-            _pair(element, xml.locate(frame.raw), places)
+            pair_places(element, xml.locate(frame.raw), places)
             changes = [
                 (places[id(child)].start, places[id(child)].end, b"") for child in element
-                if child.tag == _STATUS or child.tag == _NICK or (
-                    child.tag not in _QUIET and child.tag not in _PRESENCE_KEPT
+                if child.tag == STATUS or child.tag == NICK or (
+                    child.tag not in QUIET and child.tag not in PRESENCE_KEPT
                 )
             ]
             acts.append(Send(frame.way, xml.rewrite(frame.raw, changes)))
@@ -3170,21 +2795,21 @@ class XmppDecoder(Unreleased):
         if sender is None and self._servers is not None:
             sender = self._user     # between servers a stanza names both ends
         if notice:
-            said = f"<text xmlns='{_STANZA_ERROR}' xml:lang='en'>{_line(notice)}</text>"
+            said = f"<text xmlns='{STANZA_ERROR}' xml:lang='en'>{one_line(notice)}</text>"
         by = f" by='{escape(self._domain)}'" if self._domain else ""
         # libpurple shows an error only where the message has a body, and shows the error's text then.
-        body = f"<body>{_line(notice)}</body>" if notice and name == "message" else ""
+        body = f"<body>{one_line(notice)}</body>" if notice and name == "message" else ""
         return (
-            f"<{name} type='error'{_attribute('id', ident)}{_attribute('from', sender)}{_attribute('to', to)}>{body}"
-            f"<error type='{kind}'{by}><{condition} xmlns='{_STANZA_ERROR}'/>{said}</error></{name}>"
+            f"<{name} type='error'{attribute('id', ident)}{attribute('from', sender)}{attribute('to', to)}>{body}"
+            f"<error type='{kind}'{by}><{condition} xmlns='{STANZA_ERROR}'/>{said}</error></{name}>"
         ).encode()
 
     def _headline(self, text: str) -> bytes:
         """A notice of the gateway. A headline asks for no answer (RFC 6121 §5.2.2): no client makes one by itself."""
         self._count += 1
         return (
-            f"<message type='headline'{_attribute('from', self._domain)}{_attribute('to', self._user)}"
-            f" id='{self._flow.id}-{self._count}'><body>{_line(text)}</body>{_HINTS}</message>"
+            f"<message type='headline'{attribute('from', self._domain)}{attribute('to', self._user)}"
+            f" id='{self._flow.id}-{self._count}'><body>{one_line(text)}</body>{_HINTS}</message>"
         ).encode()
 
     def ready(self, way: Way) -> bool:
@@ -3231,7 +2856,7 @@ class XmppDecoder(Unreleased):
             return None
         if element is None:
             return None
-        if frame.way is DOWN and not any(child.tag in _DELAYS for child in element):
+        if frame.way is DOWN and not any(child.tag in DELAYS for child in element):
             stamp = datetime.fromtimestamp(max(0.0, frame.at), UTC).isoformat(timespec="seconds")
             attributes = {"stamp": stamp.replace("+00:00", "Z")}
             element.append(element.makeelement("{urn:xmpp:delay}delay", attributes))
@@ -3248,7 +2873,7 @@ class XmppDecoder(Unreleased):
         if self._servers is not None:
             # Between servers only where both domains have this stream for each other.
             namespace = b"jabber:server"
-            ends = _domain(element.get("from", "")), _domain(element.get("to", ""))
+            ends = domain_of(element.get("from", "")), domain_of(element.get("to", ""))
             if (ends if way is UP else ends[::-1]) not in self._servers.pairs or (
                 way is DOWN and not self._servers.bidi
             ):
@@ -3301,19 +2926,19 @@ class XmppDecoder(Unreleased):
             condition = "system-shutdown"
         if not down.closed:
             header = ""
-            content = _C[1:-1] if self._servers is None else _SERVER
+            content = CLIENT[1:-1] if self._servers is None else SERVER
             prefix = down.qname.rpartition(":")[0]
             if not down.open:
                 prefix = "stream"
                 header = (
                     f"<?xml version='1.0'?><stream:stream xmlns='{content}' xmlns:stream='{STREAMS}'"
-                    f" id='{self._flow.id}'{_attribute('from', self._to)} version='1.0'>"
+                    f" id='{self._flow.id}'{attribute('from', self._to)} version='1.0'>"
                 )
             name = f"{prefix}:error" if prefix else "error"
             end = f"{prefix}:stream" if prefix else "stream"
-            text = f"<text xmlns='{_STREAM_ERROR}' xml:lang='en'>{_line(reason)}</text>" if reason else ""
+            text = f"<text xmlns='{STREAM_ERROR}' xml:lang='en'>{one_line(reason)}</text>" if reason else ""
             acts.append(Send(DOWN, (
-                f"{header}<{name}><{condition} xmlns='{_STREAM_ERROR}'/>{text}{extra}</{name}></{end}>"
+                f"{header}<{name}><{condition} xmlns='{STREAM_ERROR}'/>{text}{extra}</{name}></{end}>"
             ).encode()))
             down.open = False
         if up.open and self._tls == 0:
@@ -3322,682 +2947,8 @@ class XmppDecoder(Unreleased):
         return acts
 
 
-class _Gather:
-    """Texts of one event with their spots."""
-
-    __slots__ = ("spots", "texts")
-
-    def __init__(self) -> None:
-        self.texts: list[Text] = []
-        self.spots: list[Spot] = []
-
-    def add(self, part: str, element: Element, lang: str | None = None, *, deep: bool = True) -> None:
-        """The character data of an element, if there is any."""
-        said = xml.plain(element) if deep else (element.text or "")
-        if said and (part in _ALWAYS or not said.isspace()):
-            self.texts.append(Text(part, said, lang))
-            self.spots.append((element, None))
-
-    def attribute(self, part: str, element: Element, name: str) -> None:
-        """The value of an attribute, if there is one."""
-        value = element.get(name)
-        if value:
-            self.texts.append(Text(part, value))
-            self.spots.append((element, name))
-
-    def freeze(self) -> None:
-        """Signed words cannot be changed in place."""
-        self.texts = [Text(text.part, text.plain, text.lang, False) for text in self.texts]
-
-    def texts_now(self) -> tuple[Text, ...]:
-        return tuple(self.texts)
-
-
-_ALWAYS = frozenset({"body"})
-_NO_NOTE = _Note(Element("none"))
-
-
-def _read_xhtml(html: Element, gather: _Gather) -> None:
-    """XHTML-IM (XEP-0071): the words block by block, and the addresses and titles in attributes.
-
-    Words of one line are one Text whatever markup stands between them; a <br/> is a line feed in it.
-    """
-    for body in html:
-        run: list[tuple[Element, str]] = []
-        said: list[str] = []
-        _read_block(body, run, said, gather, body.get(LANG))
-        _end_block(run, said, gather, body.get(LANG))
-        for each in body.iter():
-            if each.attrib:
-                for name in _READ_ATTRIBUTES:
-                    gather.attribute("url" if name in ("href", "src", "cite", "longdesc") else "xhtml", each, name)
-
-
-def _read_block(
-    element: Element, run: list[tuple[Element, str]], said: list[str], gather: _Gather, lang: str | None,
-) -> None:
-    if element.text:
-        said.append(element.text)
-        run.append((element, _OWN))
-    for child in element:
-        if child.tag in _BLOCKS:
-            _end_block(run, said, gather, lang)
-            _read_block(child, run, said, gather, lang)
-            _end_block(run, said, gather, lang)
-        else:
-            if child.tag == _XHTML_BREAK and not child.text and not len(child):
-                said.append("\n")
-                run.append((child, _BREAK))
-            _read_block(child, run, said, gather, lang)
-        if child.tail:
-            said.append(child.tail)
-            run.append((child, _TAIL))
-
-
-def _end_block(run: list[tuple[Element, str]], said: list[str], gather: _Gather, lang: str | None) -> None:
-    plain = "".join(said)
-    if plain and not plain.isspace():
-        gather.texts.append(Text("xhtml", plain, lang))
-        gather.spots.append(run.copy())
-    run.clear()
-    said.clear()
-
-
-def _read_rest(element: Element, part: str, gather: _Gather) -> None:
-    """All words inside an element, one Text per element that has any; neither secrets nor base64 blobs."""
-    stack = [element]
-    while stack:
-        each = stack.pop()
-        if _hidden(each):
-            continue
-        if each.text and not each.text.isspace():
-            gather.texts.append(Text(part, each.text, each.get(LANG)))
-            gather.spots.append((each, _OWN))
-        for child in each:
-            if child.tail and not child.tail.isspace():
-                gather.texts.append(Text(part, child.tail))
-                gather.spots.append((child, _TAIL))
-        stack.extend(reversed(each))
-
-
-def _hidden(element: Element) -> bool:
-    """Whether the content of an element is base64, or a secret that must reach no event."""
-    tag = element.tag
-    if tag in _BLOBS:
-        return tag != _VCARD_URI or (element.text or "")[:5].lower() == "data:"
-    local = tag.rpartition("}")[2]
-    if local in _SECRETS:
-        return True
-    if local != "field":
-        return False
-    name = element.get("var", "").lower()
-    return element.get("type") == "text-private" or any(word in name for word in _SECRET_FIELDS)
-
-
-def _read_leftovers(
-    element: Element, read: Sequence[Read], removals: Sequence[Element], gather: _Gather,
-) -> None:
-    """Words of a stanza that are in no spot of `read`; neither secrets, blobs, ciphertext nor what is removed."""
-    covered: set[tuple[int, str]] = set()
-    for _, spots in read:
-        for spot in spots:
-            if isinstance(spot, list):
-                covered.update((id(each), name) for each, name in spot)
-            elif spot[1] is None:
-                for each in spot[0].iter():
-                    covered.add((id(each), _OWN))
-                    covered.update((id(child), _TAIL) for child in each)
-            else:
-                covered.add((id(spot[0]), spot[1]))
-    gone = {id(each) for each in removals}
-    result = element.get("type") == "result"
-    stack = [element]
-    while stack:
-        each = stack.pop()
-        tag = each.tag
-        if _hidden(each) or tag in _UNREAD or tag in _ENCRYPTED or id(each) in gone or (
-            result and tag == "{jabber:iq:roster}query"
-        ):
-            continue
-        text = each.text
-        if text and not text.isspace() and (id(each), _OWN) not in covered and not _formal(tag, text.strip()):
-            gather.texts.append(Text("extension", text, each.get(LANG)))
-            gather.spots.append((each, _OWN))
-        if each.attrib:
-            for name in _LINKS:
-                if "://" in each.get(name, "") and (id(each), name) not in covered:
-                    gather.attribute("url", each, name)
-        for child in each:
-            tail = child.tail
-            if tail and not tail.isspace() and (id(child), _TAIL) not in covered:
-                gather.texts.append(Text("extension", tail))
-                gather.spots.append((child, _TAIL))
-        stack.extend(reversed(each))
-
-
-def _formal(tag: str, text: str) -> bool:
-    """Whether a text is what its element is for: a number, a time, a type, no words."""
-    if tag == _SHOW:
-        return text in _SHOWS
-    local = tag.rpartition("}")[2]
-    if local in _NUMBERS:
-        return len(text) < 12 and text.lstrip("-").isdigit()
-    if local in _TOKENS:
-        return len(text) <= 64 and not any(c.isspace() for c in text)
-    return False
-
-
-_VCARD_URI = "{urn:ietf:params:xml:ns:vcard-4.0}uri"
-_SECRET_FIELDS = ("password", "passwd", "secret", "token")
-_NUMBERS = frozenset({"priority", "size", "width", "height", "length", "max", "count", "index"})
-_TOKENS = frozenset({"media-type", "date", "photo", "utc", "tzo", "first", "last", "before", "after", "fingerprint"})
-_LINKS = ("target", "href", "src", "uri", "url")
-"""Attributes that hold a link wherever they stand."""
-_UNREAD = frozenset({
-    "{jabber:iq:auth}query", _BIND + "bind", _SIGNED, "{urn:xmpp:http:upload:0}header", "{urn:xmpp:http:upload}header",
-})
-"""Elements whose content is a login, a name asked for, a signature or an authorization."""
-_OWN = "#text"
-"""Instead of an attribute's name: only the text in front of the first child element."""
-_TAIL = "#tail"
-"""Instead of an attribute's name: the text behind the element, up to the next tag."""
-_BREAK = "#break"
-"""Instead of an attribute's name: the element itself, which stands for a line feed."""
-
-
-def _opaque(
-    kind: str, element: Element, sender: str | None, recipients: tuple[str, ...], ident: str | None, answerable: bool,
-) -> Read:
-    gather = _Gather()
-    encryption = CLEAR
-    if kind in ("form", "command", "register", "search", "room"):
-        kind_part = "form"
-    else:
-        kind_part = kind
-    _read_rest(element, kind_part, gather)
-    node = next((each.get("node", "") for each in element.iter() if each.get("node")), "")
-    if "omemo" in node or "axolotl" in node:
-        # Device lists and bundles: publishing them is the set-up of OMEMO (XEP-0384 §5).
-        kind, encryption = "metadata", Encryption("full", "omemo")
-    return Opaque(
-        kind=kind, sender=sender, recipients=recipients, texts=gather.texts_now(), id=ident, encryption=encryption,
-        answerable=answerable,
-    ), gather.spots
-
-
-def _file(
-    element: Element, method: str, sender: str | None, recipients: tuple[str, ...], ident: str | None,
-    address: str | None = None, answerable: bool = True,
-) -> tuple[FileOffer, list[Spot]]:
-    """A file described by child elements (XEP-0234 §6, XEP-0446)."""
-    gather = _Gather()
-    name = ""
-    size: int | None = None
-    declared: str | None = None
-    hashes: list[tuple[str, str]] = []
-    for child in element:
-        namespace, local = _parts(child.tag)
-        said = (child.text or "").strip()
-        if local == "name":
-            name = said
-            gather.add("file_name", child)
-        elif local == "desc":
-            gather.add("description", child, child.get(LANG))
-        elif local == "size":
-            size = _number(said)
-        elif local == "media-type":
-            declared = said or None
-        elif namespace in _HASHES and local == "hash" and len(hashes) < 8:
-            hashes.append((child.get("algo", ""), said))
-    return FileOffer(
-        sender=sender, recipients=recipients, file_name=name, size=size, method=method, declared_type=declared,
-        address=address, hashes=tuple(hashes), id=ident, texts=gather.texts_now(), answerable=answerable,
-    ), gather.spots
-
-
-def _upload(
-    element: Element, local: str, sender: str | None, recipients: tuple[str, ...], ident: str | None, asked: bool,
-) -> list[Read]:
-    """HTTP file upload (XEP-0363): the request names the file, the slot says where it goes."""
-    gather = _Gather()
-    if local == "request":
-        values: dict[str, str] = {}
-        for name, part in (("filename", "file_name"), ("size", ""), ("content-type", "")):
-            value = element.get(name)
-            if value is not None:
-                values[name] = value
-                if part:
-                    gather.attribute(part, element, name)
-        for child in element:
-            name = child.tag.rpartition("}")[2]
-            values.setdefault(name, child.text or "")
-            if name == "filename":
-                gather.add("file_name", child)
-        return [(FileOffer(
-            sender=sender, recipients=recipients, file_name=values.get("filename", ""),
-            size=_number(values.get("size", "")), method="http_upload", declared_type=values.get("content-type"),
-            id=ident, texts=gather.texts_now(), answerable=asked,
-        ), gather.spots)]
-    for child in element:
-        if child.tag.rpartition("}")[2] in ("put", "get"):
-            # Headers inside <put/> hold authorization: not read.
-            gather.attribute("url", child, "url")
-            if child.text and not child.text.isspace():
-                gather.texts.append(Text("url", child.text))
-                gather.spots.append((child, _OWN))
-    return [(Opaque(
-        kind="upload_slot", sender=sender, recipients=recipients, texts=gather.texts_now(), id=ident, answerable=asked,
-    ), gather.spots)]
-
-
-def _one_unit(read: Sequence[Read], element: Element) -> tuple[int, ...] | None:
-    """A stanza is refused whole, but for an answer, of which only words are masked."""
-    return None if len(read) < 2 or element.get("type") in ("error", "result") else (0,) * len(read)
-
-
-def _stream_initiation(
-    element: Element, sender: str | None, recipients: tuple[str, ...], ident: str | None, asked: bool,
-) -> list[Read]:
-    """SI file transfer (XEP-0095, 0096)."""
-    for child in element:
-        if child.tag == _SI_FILE + "file":
-            return [_si_file(
-                child, "si", sender, recipients, element.get("id") or ident, element.get("mime-type"), asked,
-            )]
-    return []
-
-
-def _si_file(
-    element: Element, method: str, sender: str | None, recipients: tuple[str, ...], ident: str | None,
-    declared: str | None, asked: bool,
-) -> tuple[FileOffer, list[Spot]]:
-    """A file described by attributes (XEP-0096 §3; Jingle up to file-transfer:2)."""
-    gather = _Gather()
-    gather.attribute("file_name", element, "name")
-    for each in element:
-        if each.tag == _SI_FILE + "desc":
-            gather.add("description", each)
-    md5 = element.get("hash")
-    return FileOffer(
-        sender=sender, recipients=recipients, file_name=element.get("name", ""), size=_number(element.get("size", "")),
-        method=method, declared_type=declared, hashes=(("md5", md5),) if md5 else (), id=ident,
-        texts=gather.texts_now(), answerable=asked,
-    ), gather.spots
-
-
-def _is_offered(element: Element) -> bool:
-    """Whether an element of a Jingle content describes a file."""
-    namespace, local = _parts(element.tag)
-    return local == "file" and (namespace in _JINGLE_FILES or element.tag == _SI_FILE + "file")
-
-
-def _jingle(
-    element: Element, sender: str | None, recipients: tuple[str, ...], asked: bool, described: dict[int, FileOffer],
-) -> list[Read]:
-    """Jingle (XEP-0166): files (0234), calls (0167); reasons are words.
-
-    `described` gets the offers by the identity of the element that describes each.
-    """
-    action = _known(element.get("action", ""), _CALL_ACTIONS)
-    session = element.get("sid")
-    read: list[Read] = []
-    media: list[str] = []
-    for each in element.iter():
-        namespace, local = _parts(each.tag)
-        if action in ("session-initiate", "content-add") and _is_offered(each):
-            if each.tag == _SI_FILE + "file":
-                event, spots = _si_file(each, "jingle", sender, recipients, session, None, asked)
-            else:
-                event, spots = _file(each, "jingle", sender, recipients, session, answerable=asked)
-            described[id(each)] = event
-            read.append((event, spots))
-        elif local == "description" and namespace in _JINGLE_RTP and len(media) < 8:
-            media.append(each.get("media", ""))
-    texts = _Gather()
-    for each in element:
-        if each.tag.rpartition("}")[2] == "reason":
-            _read_rest(each, "reason", texts)
-    if media or (not read and (action in ("session-terminate", "session-accept") or texts.texts)):
-        read.append((CallSetup(
-            action=action, sender=sender, recipients=recipients, media=tuple(media), id=session,
-            texts=texts.texts_now(),
-        ), texts.spots))
-    return read
-
-
-def _google_session(element: Element, sender: str | None, recipients: tuple[str, ...], asked: bool) -> list[Read]:
-    """Google Talk's sessions: files it shares (their content goes its own way), else calls."""
-    kind, ident = element.get("type", ""), element.get("id")
-    read: list[Read] = []
-    for each in element.iter():
-        if each.tag in (_SHARE + "file", _SHARE + "folder") and kind == "initiate":
-            gather = _Gather()
-            name = ""
-            for child in each:
-                if child.tag == _SHARE + "name":
-                    name = xml.plain(child)
-                    gather.add("file_name", child)
-            read.append((FileOffer(
-                sender=sender, recipients=recipients, file_name=name, size=_number(each.get("size", "")),
-                method="google_talk", id=ident, texts=gather.texts_now(), answerable=asked,
-            ), gather.spots))
-    if not read:
-        read.append((CallSetup(
-            action=_known(kind, _CALL_ACTIONS), sender=sender, recipients=recipients, media=("audio",), id=ident,
-        ), []))
-    return read
-
-
-def _roster(query: Element, sender: str | None, way: Way) -> list[Read]:
-    """Roster set and push (RFC 6121 §2): names and groups are words."""
-    read: list[Read] = []
-    for item in query:
-        gather = _Gather()
-        gather.attribute("nick", item, "name")
-        for group in item:
-            gather.add("group", group)
-        subscription = item.get("subscription")
-        if subscription == "remove":
-            action = "remove"
-        elif way is UP and subscription is None:
-            action = "add"
-        else:
-            action = "update"
-        read.append((ContactChange(
-            action=action, contact=item.get("jid", ""), sender=sender, texts=gather.texts_now(),
-        ), gather.spots))
-    return read
-
-
-def _is_block(element: Element, strays: Sequence[Element]) -> bool:
-    """Whether a message is one block of a bytestream and says nothing else (XEP-0047 §4: rules of XEP-0079 aside)."""
-    if len(strays) != 1 or strays[0].tag != _DATA or element.get("type") == "error" or _said(element.text):
-        return False
-    return all(
-        not _said(child.tail) and (
-            child is strays[0] or child.tag.startswith("{http://jabber.org/protocol/amp}")
-            or (child.tag in _QUIET and not len(child) and not child.text)
-        ) and (child is strays[0] or not any(each.text and not each.text.isspace() for each in child.iter()))
-        for child in element
-    )
-
-
-def _decoded(text: str | None) -> bytes | None:
-    """The bytes of base64 as every reader decodes them (RFC 4648 §4; white space is left out by all); None: readers
-    differ."""
-    if not text:
-        return b""
-    try:
-        return binascii.a2b_base64(text, strict_mode=True)
-    except ValueError:
-        pass
-    try:
-        return binascii.a2b_base64(text.translate(_NO_SPACE), strict_mode=True)
-    except ValueError:
-        return None
-
-
-_NO_SPACE = str.maketrans("", "", " \t\r\n")
-
-
-def _jid(jid: str) -> str:
-    """A JID as servers compare it (RFC 7622 §3): case and width of the resource alone tell two apart."""
-    bare, slash, resource = jid.partition("/")
-    bare = bare.lower() if bare.isascii() else unicodedata.normalize("NFKC", bare).casefold()
-    return f"{bare.removesuffix('.')}{slash}{resource}"
-
-
-def _names(sid: str, requester: str, target: str, given: str | None) -> tuple[str, ...]:
-    """The names that a SOCKS5 bytestream may ask for (XEP-0065 §5.3.2), the usual one first."""
-    found: dict[str, None] = {}
-    if given is not None and len(given) == 40 and given.isalnum():
-        found[given.lower()] = None
-    for one, two in ((requester, target), (_jid(requester), _jid(target))):
-        text = f"{sid}{one}{two}".encode("utf-8", "replace")
-        found[hashlib.sha1(text, usedforsecurity=False).hexdigest()] = None
-    return tuple(found)
-
-
-def _short(offer: FileOffer) -> FileOffer:
-    """An offer as it is remembered: many of them stay in memory. Of a long name both ends are kept."""
-    name, kind = offer.file_name, offer.declared_type or ""
-    words = [*(text.plain for text in offer.texts), name, kind, *(value for each in offer.hashes for value in each)]
-    if sum(map(len, words)) <= _OFFER_WORDS:
-        return offer
-    half = _OFFER_WORDS // 2
-    return msgspec.structs.replace(
-        offer, file_name=name if len(name) <= _OFFER_WORDS else name[:half] + name[-half:], texts=(), hashes=(),
-        declared_type=kind[:255] or None,
-    )
-
-
-def _place(element: Element) -> str:
-    return urls.place(element.get("host", "")[:255], element.get("port", "")[:5])
-
-
-def _told(offer: FileOffer | None, refused: Verdict) -> str:
-    """What people are told of a refused file."""
-    name = "" if offer is None else offer.file_name[:80]
-    said = f'The file "{name}"' if name else "A file"
-    reference = f" Reference {refused.reference}." if refused.reference else ""
-    return f"{said} was not delivered: company policy.{reference}"
-
-
-def _pair(element: Element, place: Place, places: dict[int, Place]) -> None:
-    """Put the place of each element under its identity; both trees have the same shape."""
-    places[id(element)] = place
-    for child, kid in zip(element, place.kids, strict=True):
-        _pair(child, kid, places)
-
-
-def _mask(
-    raw: bytes, spot: Spot, places: dict[int, Place], spans: list[tuple[int, int]] | None,
-) -> list[tuple[int, int, bytes]]:
-    """Changes that mask spans of one text; None: all of it."""
-    found: list[tuple[int, int]] = []
-    for element, name in spot if isinstance(spot, list) else (spot,):
-        place = places[id(element)]
-        if name is None:
-            found += xml.plain_places(raw, element, place)
-        elif name is _OWN:
-            if not place.empty:
-                found += xml.letters(raw, place.open_end, place.kids[0].start if place.kids else place.close_start)
-        elif name is _TAIL:
-            found += xml.letters(raw, place.end, xml.next_tag(raw, place.end))
-        elif name is _BREAK:
-            found.append((place.start, place.end))
-        else:
-            span = xml.attribute(raw, place, name)
-            if span is not None:
-                found += xml.letters(raw, *span)
-    return xml.mask(found, [(0, len(found))] if spans is None else spans)
-
-
-def _replaced(raw: bytes, element: Element, placeholder: str) -> bytes:
-    """A message with its words replaced: tag, and children that are about delivery, stay."""
-    top = xml.locate(raw)
-    inner = _wrapped(element, top)
-    if inner is not None:
-        child, place = inner
-        part = _replaced(raw[place.start:place.end], child, placeholder)
-        return raw[:place.start] + part + raw[place.end:]
-    name = raw[1:].split(b" ", 1)[0].split(b">", 1)[0].split(b"/", 1)[0].split(b"\t", 1)[0].split(b"\n", 1)[0]
-    scope = "" if b":" not in name else " xmlns='jabber:client'"
-    body = f"<body{scope}>{_line(placeholder)}</body>".encode()
-    if top.empty:
-        return raw[:-2] + b">" + body + b"</" + name + b">"
-    kept = b"".join(
-        raw[place.start:place.end] for child, place in zip(element, top.kids, strict=True) if _stays(child)
-    )
-    return raw[:top.open_end] + body + kept + raw[top.close_start:]
-
-
-def _wrapped(element: Element, place: Place) -> tuple[Element, Place] | None:
-    """The message inside a carbon or an archive's result, where nothing else that could have words is around it."""
-    for step in range(3):
-        if step and (namespace := _parts(element.tag)[0]) != _parts(_FORWARDED)[0] and not (
-            namespace in _CARBONS or namespace.startswith("urn:xmpp:mam:")
-        ):
-            return None
-        if step == 2 and element.tag != _FORWARDED:
-            return None
-        if _said(element.text) or any(_said(child.tail) for child in element):
-            return None
-        parts = [(child, kid) for child, kid in zip(element, place.kids, strict=True) if not _stays(child)]
-        if len(parts) != 1:
-            return None
-        element, place = parts[0]
-    return (element, place) if element.tag == _MESSAGE else None
-
-
-def _said(text: str | None) -> bool:
-    return text is not None and not text.isspace()
-
-
-def _beyond_masks(event: Event) -> bool:
-    """Whether an event carries more than the words that a mask covers."""
-    return isinstance(event, FileOffer | CallSetup) or not event.texts or (
-        isinstance(event, Message | Opaque) and event.encryption is not CLEAR
-    )
-
-
-def _stays(child: Element) -> bool:
-    """Whether a part of a message is about its delivery only."""
-    if child.tag in _DELAYS:
-        return not len(child) and not (child.text and child.text.strip())
-    namespace, _ = _parts(child.tag)
-    return not child.text and not len(child) and namespace in (
-        "urn:xmpp:sid:0", "urn:xmpp:occupant-id:0", "urn:xmpp:hints", "urn:xmpp:receipts",
-    )
-
-
-def _outermost(element: Element, tag: str) -> Iterator[Element]:
-    """Elements of that name, none inside another."""
-    for child in element:
-        if child.tag == tag:
-            yield child
-        else:
-            yield from _outermost(child, tag)
-
-
-def _counted(element: Element) -> int | None:
-    """The count `h` of a unit of stream management; None when it is none (XEP-0198 §4: an unsigned 32-bit integer)."""
-    said = element.get("h", "")
-    if not said.isascii() or not said.isdigit() or len(said) > 10:
-        return None
-    count = int(said)
-    return count if count < 1 << 32 else None
-
-
-def _not_managed(namespace: str, local: str) -> str:
-    """The answer to a request for management that leads nowhere (XEP-0198 §3, §5)."""
-    condition = "item-not-found" if local == "resume" else "unexpected-request"
-    return f"<failed xmlns='{namespace}'><{condition} xmlns='{_STANZA_ERROR}'/></failed>"
-
-
-def _host(address: str) -> tuple[str, int]:
-    """Host and port of an address that a client is sent to; "" when it is none."""
-    address = address.strip()
-    if address.startswith("["):
-        host, bracket, rest = address[1:].partition("]")
-        port = rest.removeprefix(":") if bracket else "none"
-    elif address.count(":") > 1:
-        host, port = address, ""
-    else:
-        host, _, port = address.partition(":")
-    number = 5222 if not port else _number(port) or 0
-    if not host or len(host) > 255 or not 0 < number < 65536 or any(c.isspace() or c in "/@[]<>&'\"" for c in host):
-        return "", 0
-    return host, number
-
-
-def _sealed(parts: Sequence[Element]) -> str:
-    """A digest of elements that hold ciphertext, as they are read: however a server writes them, it is the same."""
-    made = hashlib.sha256()
-    for part in parts:
-        for node in part.iter():
-            attributes = sorted(node.items())
-            pieces = [node.tag, *(piece for pair in attributes for piece in pair), node.text or ""]
-            if node is not part:
-                pieces.append(node.tail or "")
-            made.update(b"%d,%d;" % (len(attributes), len(node)))
-            for piece in pieces:
-                data = piece.encode("utf-8", "surrogatepass")
-                made.update(b"%d:" % len(data))
-                made.update(data)
-    return made.hexdigest()
-
-
-def _parts(tag: str) -> tuple[str, str]:
-    """Namespace and local name of a tag."""
-    namespace, _, local = tag.rpartition("}")
-    return namespace[1:], local
-
-
-def _line(text: str) -> str:
-    """Text of ours as XML: without NUL and line ends (design section 9)."""
-    return escape(text.replace("\r", " ").replace("\n", " ").replace("\t", " "))
-
-
-def _attribute(name: str, value: str | None) -> str:
-    return "" if value is None else f" {name}='{escape(value)}'"
-
-
-def _bare(jid: str) -> str:
-    return jid.partition("/")[0]
-
-
-def _number(text: str) -> int | None:
-    text = text.strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
-
-
-def _known(name: str, names: frozenset[str]) -> str:
-    return name if name in names else "other"
-
-
-def _domain(jid: str) -> str:
-    """The domain of a JID, as servers compare it."""
-    return _bare(jid).rpartition("@")[2].lower().removesuffix(".")
-
-
-def _file_name(url: str) -> str:
-    """The last part of a URL's path."""
-    path = url.partition("?")[0].partition("#")[0]
-    return path.rpartition("/")[2] if "://" in path else ""
-
-
-def _binds(mechanism: str) -> bool:
-    """Whether a mechanism binds the login to its TLS connection (RFC 5802 §6; XEP-0484)."""
-    return mechanism.endswith("-PLUS") or (
-        mechanism.startswith("HT-") and mechanism.endswith(("-ENDP", "-EXPR", "-UNIQ"))
-    )
-
-
-def _time(stamp: str | None) -> float | None:
-    """Seconds since the epoch of a XEP-0082 or XEP-0091 time; None when it is neither."""
-    if not stamp or len(stamp) > 40:
-        return None
-    try:
-        when = datetime.fromisoformat(stamp)
-    except ValueError:
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    try:
-        return when.timestamp()
-    except (OverflowError, ValueError):
-        return None
-
-
-_CALL_ACTIONS = frozenset({
-    "session-initiate", "session-accept", "session-info", "session-terminate", "content-add", "content-accept",
-    "content-modify", "content-reject", "content-remove", "transport-info", "transport-replace", "transport-accept",
-    "transport-reject", "description-info", "security-info", "propose", "ringing", "proceed", "accept", "reject",
-    "retract", "finish", "initiate", "terminate", "candidates", "info",
-})
-_PRESENCE_KEPT = frozenset({_SHOW, _PRIORITY, _MUC, _MUC_USER + "x", _SIGNED, "{vcard-temp:x:update}x"})
-_REFUSALS = {
+PRESENCE_KEPT = frozenset({SHOW, PRIORITY, MUC, MUC_USER + "x", SIGNED, "{vcard-temp:x:update}x"})
+REFUSALS = {
     "http_upload": ("not-allowed", "cancel"), "oob": ("not-acceptable", "modify"), "si": ("forbidden", "cancel"),
     "ibb": ("not-acceptable", "cancel"), "s5b": ("not-acceptable", "cancel"), "jingle": ("not-allowed", "cancel"),
 }
@@ -4009,16 +2960,12 @@ _MOVES = frozenset({"xmpp.stream", "xmpp.close", "xmpp.proceed", "xmpp.success",
 _CONTENT = frozenset({FileStart, FilePart, FileEnd})
 """Frames that end in these leave when the engine says so, whatever else waits."""
 _STANZA_KINDS = frozenset({"xmpp.message", "xmpp.presence", "xmpp.iq"})
-_STANZA_STARTS = (b"<message", b"<presence", b"<iq")
-_END_POINT = "tls-server-end-point"
-_SERVER_TAG = f"{{{_SERVER}}}"
 _POST_SECONDS = 60.0
 """So long words wait for the stream that goes where they are for."""
 _REFRESH = 60.0
 """Seconds after which a managed session that acknowledges something is remembered anew."""
 _KEPT_FILES = 64
 """Files of a session whose kept stanzas are counted apart."""
-_OTHER_HOST = f"{{{_STREAM_ERROR}}}see-other-host"
 _SM_UNITS = frozenset({"enable", "enabled", "resume", "resumed", "failed", "r", "a"})
 _BEGINNINGS = (
     b"<message ", b"<message>", b"<presence ", b"<presence>", b"<presence/>", b"<iq ", b"<?xml ", b"<stream:stream ",
@@ -4030,139 +2977,27 @@ _OTHER_STREAMS = {
     "jabber:component:connect": ("component", "a component stream (XEP-0114)"),
 }
 _KINDS = {
-    f"{{{STREAMS}}}error": "xmpp.error", _SASL + "challenge": "xmpp.challenge", _SASL + "failure": "xmpp.failure",
-    _SASL + "abort": "xmpp.abort", _SASL2 + "challenge": "xmpp.challenge", _SASL2 + "failure": "xmpp.failure",
-    _SASL2 + "continue": "xmpp.continue",
-    _DIALBACK + "verify": "xmpp.db:verify",
+    f"{{{STREAMS}}}error": "xmpp.error", SASL + "challenge": "xmpp.challenge", SASL + "failure": "xmpp.failure",
+    SASL + "abort": "xmpp.abort", SASL2 + "challenge": "xmpp.challenge", SASL2 + "failure": "xmpp.failure",
+    SASL2 + "continue": "xmpp.continue",
+    DIALBACK + "verify": "xmpp.db:verify",
     "{urn:xmpp:csi:0}active": "xmpp.active", "{urn:xmpp:csi:0}inactive": "xmpp.inactive",
 }
 _Handler = Callable[[XmppDecoder, float, bytes, Element], Frame]
 _NONZAS: dict[tuple[Way, str], _Handler] = {
-    (UP, _TLS + "starttls"): XmppDecoder._starttls,
-    (DOWN, _TLS + "proceed"): XmppDecoder._proceed,
-    (DOWN, _TLS + "failure"): XmppDecoder._tls_failure,
-    (DOWN, _FEATURES): XmppDecoder._features,
-    (UP, _SASL + "auth"): XmppDecoder._auth,
-    (UP, _SASL + "response"): XmppDecoder._response,
-    (DOWN, _SASL + "success"): XmppDecoder._success,
-    (UP, _SASL2 + "authenticate"): XmppDecoder._auth,
-    (UP, _SASL2 + "response"): XmppDecoder._response,
-    (DOWN, _SASL2 + "success"): XmppDecoder._success2,
+    (UP, TLS + "starttls"): XmppDecoder._starttls,
+    (DOWN, TLS + "proceed"): XmppDecoder._proceed,
+    (DOWN, TLS + "failure"): XmppDecoder._tls_failure,
+    (DOWN, FEATURES): XmppDecoder._features,
+    (UP, SASL + "auth"): XmppDecoder._auth,
+    (UP, SASL + "response"): XmppDecoder._response,
+    (DOWN, SASL + "success"): XmppDecoder._success,
+    (UP, SASL2 + "authenticate"): XmppDecoder._auth,
+    (UP, SASL2 + "response"): XmppDecoder._response,
+    (DOWN, SASL2 + "success"): XmppDecoder._success2,
     (DOWN, f"{{{STREAMS}}}error"): XmppDecoder._stream_error,
-    (UP, _BIDI): XmppDecoder._bidi,
-    (UP, _COMPRESS + "compress"): XmppDecoder._compress,
-    (DOWN, _COMPRESS + "compressed"): XmppDecoder._compressed,
-    (DOWN, _COMPRESS + "failure"): XmppDecoder._not_compressed,
+    (UP, BIDI): XmppDecoder._bidi,
+    (UP, COMPRESS + "compress"): XmppDecoder._compress,
+    (DOWN, COMPRESS + "compressed"): XmppDecoder._compressed,
+    (DOWN, COMPRESS + "failure"): XmppDecoder._not_compressed,
 }
-
-
-# -- recognising
-
-
-def probe(up: bytes, down: bytes) -> Match:
-    """Whether the first bytes of a flow are an XMPP stream: a header bound to the streams namespace, on either side.
-
-    The server never speaks first. Stanzas without a header (a flow joined in its middle) are WEAK.
-    """
-    above = _looks(up)
-    if above is Match.STRONG or not down:
-        return above
-    below = _looks(down)
-    if below is Match.STRONG:
-        return below
-    if not up.strip(xml.WHITE):
-        return below
-    if above is Match.NO or below is Match.NO:
-        return Match.NO
-    return max(above, below)
-
-
-def _looks(data: bytes) -> Match:
-    head = data[:_PROBED]
-    if xml.BOM.startswith(head):
-        return Match.MORE
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        # UTF-16 is against RFC 6120 §11.6 but expat reads it: the stream must not escape by it.
-        head = head.decode("utf-16", "ignore").encode("utf-8", "ignore")
-    body = head.removeprefix(xml.BOM)
-    more = Match.MORE if len(head) < _PROBED else Match.NO
-    while True:
-        body = body.lstrip(xml.WHITE)
-        if not body:
-            return more
-        for opening, closing in _PREAMBLES:
-            if body.startswith(opening):
-                end = body.find(closing)
-                if end < 0:
-                    return more
-                body = body[end + len(closing):]
-                break
-            if opening.startswith(body):
-                return more
-        else:
-            break
-    if body[:1] != b"<":
-        return Match.NO
-    size = next((i for i in range(1, min(len(body), 256)) if body[i] in b" \t\r\n/>"), 0)
-    name = body[1:size] if size else body[1:]
-    local = name.rpartition(b":")[2]
-    if not size:
-        return more if len(name) < 64 and (b":" not in name or b"stream".startswith(local)) else Match.NO
-    if local == b"stream":
-        end = xml.close_of(body, 0)
-        if end < 0:
-            if len(head) < _PROBED:
-                return Match.MORE
-            return Match.STRONG if STREAMS.encode() in body else Match.NO
-        try:
-            header = xml.read_header(body[:end])
-        except XmlFault:
-            return Match.STRONG if STREAMS.encode() in body[:end] else Match.NO
-        return Match.STRONG if header.name == _STREAM else Match.NO
-    if name in (b"message", b"presence", b"iq"):
-        tag = body[:body.find(b">")] if b">" in body else body[:512]
-        return Match.WEAK if any(word in tag for word in (b" to=", b" from=", b" type=", b" id=")) else Match.NO
-    return Match.NO
-
-
-_PROBED = 10240
-"""Bytes of a side looked at: a header longer than the 10000 of RFC 6120 §13.12 is refused anyway."""
-_PREAMBLES = ((b"<!--", b"-->"), (b"<?", b"?>"), (b"<!DOCTYPE", b">"))
-
-_ALL = Can(drop=True, mask=True, placeholder=True, notify=True, hold=True, inject=True)
-
-SPEC = Spec(
-    name="xmpp",
-    title="XMPP (Jabber)",
-    probe=probe,
-    decoder=XmppDecoder,
-    ports=frozenset({5222, 5223, 5269, 5270}),
-    tls_ports=frozenset({5223, 5270}),
-    alpn=frozenset({"xmpp-client", "xmpp-server"}),
-    can={
-        "sign_on": Can(),
-        "message": _ALL,
-        "message.status": Can(drop=True, mask=True, notify=True),
-        "presence": Can(drop=True, notify=True),
-        "contact": Can(drop=True, mask=True, notify=True),
-        "group": Can(drop=True, notify=True),
-        "file": Can(drop=True, mask=True, notify=True, hold=True),
-        "file.ibb": Can(drop=True, mask=True, notify=True, hold=True, inject=True),
-        "file.s5b": Can(drop=True, mask=True, notify=True, hold=True),
-        "file.si": Can(drop=True, mask=True, notify=True, hold=True),
-        "call": Can(drop=True, notify=True),
-        "typing": Can(drop=True),
-        "opaque": Can(drop=True, mask=True, notify=True),
-    },
-    edits=EDITS,
-    applications=("jabber", "google_talk"),
-    names_messages=True,
-    not_decoded=(
-        "component streams (XEP-0114)",
-        "in-band bytestreams between servers: refused",
-        "pictures inside stanzas (XEP-0084, 0153, 0231)",
-        "files over Jingle's ICE and data channels, over Google Talk's own transport",
-        "streams compressed by another method than zlib (XEP-0138, 0229), SASL security layers",
-        "attributes of extensions that are not known",
-    ),
-)

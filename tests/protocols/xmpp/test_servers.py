@@ -269,8 +269,10 @@ class TestTelling:
         assert there.acts == []
         back = Link(memory, "b.example", "a.example", name="f2").proven()
         there.say(UP, message("s2"), BLOCK)
-        assert there.acts == [Tell("f2", Notice(""))]
-        (act,) = back.dec.inject(Notice(""), DOWN)
+        (told,) = there.acts
+        assert isinstance(told, Tell)
+        assert (told.flow, told.notice.text) == ("f2", "")
+        (act,) = back.dec.inject(told.notice, DOWN)
         assert isinstance(act, Send)
         assert act.way is UP
         assert act.data.startswith(
@@ -279,13 +281,20 @@ class TestTelling:
         assert back.dec.inject(Notice(""), DOWN) == []
 
     def test_what_waits_goes_with_the_next_stanza(self) -> None:
-        """Nobody rang: the next that goes that way takes it along."""
+        """A stream that takes no stanzas yet takes it along with the first that goes that way."""
         memory = SharedMemory(100)
-        back = Link(memory, "b.example", "a.example", name="f2").proven()
+        Link(memory, "b.example", "a.example", name="f2").proven()
+        back = Link(memory, "b.example", "a.example", name="f2").begun()
         there = Link(memory, name="f1").proven()
         there.say(UP, message("s2"), BLOCK)
+        told = there.acts
         there.say(UP, message("s3"), Verdict(Action.WARN, "r", reference="R2", notice="Mind. Reference R2."))
         assert there.sent(UP) == message("s3").encode()
+        for act in (*told, *there.acts):
+            if isinstance(act, Tell):
+                assert back.dec.inject(act.notice, DOWN) == []
+        back.say(UP, "<db:result from='b.example' to='a.example'>key</db:result>")
+        back.say(DOWN, "<db:result type='valid' from='a.example' to='b.example'/>")
         back.say(UP, message("t1", "bo@b.example", "al@a.example"))
         assert back.sent(UP).startswith(message("t1", "bo@b.example", "al@a.example").encode())
         assert back.sent(UP).count(b"<message ") == 3
@@ -320,8 +329,10 @@ class TestTelling:
         link = Link(memory, name="f1").proven()
         link.say(UP, "<iq type='set' id='v1' from='al@a.example/x' to='bo@b.example'><vCard xmlns='vcard-temp'><FN>"
                      "secret</FN></vCard></iq>", BLOCK)
-        assert link.acts == [Tell("f2", Notice(""))]
-        (act,) = back.dec.inject(Notice(""), DOWN)
+        (told,) = link.acts
+        assert isinstance(told, Tell)
+        assert told.flow == "f2"
+        (act,) = back.dec.inject(told.notice, DOWN)
         assert isinstance(act, Send)
         assert act.data.startswith(b"<iq type='error' id='v1' from='bo@b.example' to='al@a.example/x'>")
 
@@ -337,10 +348,16 @@ class TestTelling:
     def test_what_is_owed_is_bounded(self) -> None:
         """Refusals without end, and nobody who takes the answers: only so many are kept."""
         memory = SharedMemory(100)
-        back = Link(memory, "b.example", "a.example", name="f2").proven()
+        Link(memory, "b.example", "a.example", name="f2").proven()
+        back = Link(memory, "b.example", "a.example", name="f2").begun()
         link = Link(memory, name="f1").proven()
         for number in range(400):
             link.say(UP, message(f"s{number}"), BLOCK)
+            for act in link.acts:
+                if isinstance(act, Tell):
+                    assert back.dec.inject(act.notice, DOWN) == []
+        back.say(UP, "<db:result from='b.example' to='a.example'>key</db:result>")
+        back.say(DOWN, "<db:result type='valid' from='a.example' to='b.example'/>")
         assert len(back.dec.inject(Notice(""), DOWN)) == Limits().xmpp_domains
 
     def test_the_end_is_in_the_streams_own_namespace(self) -> None:

@@ -134,6 +134,69 @@ class Xmpp:
         self.sock.close()
 
 
+class Domains:
+    """An XMPP server for whichever domain it is asked for: it believes every key and writes down what is said to it."""
+
+    def __init__(self) -> None:
+        self.listening = socket.create_server(("127.0.0.1", 0), backlog=16)
+        self.port = self.listening.getsockname()[1]
+        self.said: dict[str, str] = {}
+        """By the domain that the stream is for."""
+        self._threads = ThreadPoolExecutor(8)
+        self._threads.submit(self._accept)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self.listening.accept()
+                self._threads.submit(self._serve, sock)
+
+    def _serve(self, sock: socket.socket) -> None:
+        text, answered = "", 0
+        with sock, contextlib.suppress(OSError):
+            sock.settimeout(PATIENCE)
+            while "<db:result" not in text or ">key<" not in text:
+                if not (data := sock.recv(65536)):
+                    return
+                text += data.decode()
+                if "<stream:stream" in text and not answered:
+                    answered = 1
+                    sock.sendall(stream("id='s1' version='1.0'") + b"<stream:features/>")
+            found = re.search(r"<db:result[^>]*from='([^']+)'[^>]*to='([^']+)'", text)
+            assert found is not None
+            mine, to = found.groups()
+            sock.sendall(f"<db:result type='valid' from='{to}' to='{mine}'/>".encode())
+            self.said[to] = ""
+            while data := sock.recv(65536):
+                self.said[to] += data.decode()
+
+    def close(self) -> None:
+        self.listening.shutdown(socket.SHUT_RDWR)
+        self.listening.close()
+        self._threads.shutdown(wait=False)
+
+
+def stream(more: str) -> bytes:
+    """The head of a stream between servers."""
+    return (f"<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams'"
+            f" xmlns:db='jabber:server:dialback' {more}>").encode()
+
+
+def server(port: int, host: str, mine: str, to: str) -> socket.socket:
+    """The stream of a server that has proved to be `mine`."""
+    sock = dial(host, port)
+    sock.sendall(stream(f"from='{mine}' to='{to}' version='1.0'"))
+    text = ""
+    for words in ("<stream:features/>", "type='valid'"):
+        if words != "<stream:features/>":
+            sock.sendall(f"<db:result from='{mine}' to='{to}'>key</db:result>".encode())
+        while words not in text:
+            data = sock.recv(65536)
+            assert data, text
+            text += data.decode()
+    return sock
+
+
 _slots = itertools.count(1)
 
 
@@ -144,6 +207,7 @@ class Site:
     gateway: GatewayChild
     ports: dict[str, int]
     ngircd: Ngircd
+    domains: Domains
     here: str = ""
     there: str = ""
 
@@ -240,8 +304,9 @@ def running(tmp_path_factory: pytest.TempPathFactory, ngircd: Ngircd, servers: S
     """The gateway of this file."""
     folder = tmp_path_factory.mktemp("workers_live")
     leased = free_ports(40)
-    ports = {name: free_port() for name in ("irc", "leasing", "socks", "xmpp", "http")}
+    ports = {name: free_port() for name in ("irc", "leasing", "socks", "xmpp", "http", "servers")}
     prosody = UploadProsody(folder, servers, f"http://127.0.0.1:{ports['http']}/")
+    domains = Domains()
     try:
         at = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
         listeners: list[dict[str, Any]] = [
@@ -252,11 +317,12 @@ def running(tmp_path_factory: pytest.TempPathFactory, ngircd: Ngircd, servers: S
             {"mode": "reverse", "address": at["xmpp"], "upstream": f"127.0.0.1:{prosody.port}"},
             {"mode": "reverse", "address": at["http"], "upstream": f"127.0.0.1:{prosody.http}",
              "protocols": ["http_upload"]},
+            {"mode": "reverse", "address": at["servers"], "upstream": f"127.0.0.1:{domains.port}"},
         ]
         gateway = GatewayChild(
             folder / "gateway", listeners, policy=POLICY, workers=2, archive="full", limits={"restart_seconds": 1},
             tls={"upstream_ca": str(servers.ca_file)})
-        site = Site(gateway, ports, ngircd)
+        site = Site(gateway, ports, ngircd, domains)
         try:
             site.look()
             yield site
@@ -268,6 +334,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, ngircd: Ngircd, servers: S
         assert "Traceback" not in gateway.child.text()
         assert "internal error" not in gateway.child.text()
     finally:
+        domains.close()
         prosody.child.stop()
 
 
@@ -437,6 +504,26 @@ def test_who_comes_back_from_another_address_begins_anew(site: Site, meet: Meet)
         assert [row["user"] for row in down] == [again.jid]
     finally:
         again.leave()
+
+
+def test_a_refusal_between_servers_is_told_through_the_other_worker(site: Site) -> None:
+    """The stream of one server is here, the one of the way back there: who wrote what was refused is told."""
+    since = now()
+    with ExitStack() as stack:
+        there = stack.enter_context(contextlib.closing(server(site.ports["servers"], site.here, "a.test", "b.test")))
+        stack.enter_context(contextlib.closing(server(site.ports["servers"], site.there, "b.test", "a.test")))
+        assert site.sessions() == {"here": 1, "there": 1}
+        there.sendall(b"<message type='chat' id='s1' from='al@a.test' to='bo@b.test'><body>4000 0010 3421 0005</body>"
+                      b"</message><message type='chat' id='s2' from='al@a.test' to='bo@b.test'><body>hello</body>"
+                      b"</message>")
+        row = site.gateway.wait_row("verdict", after=since, rule=SPLIT)
+        assert row["sender"] == "al@a.test"
+        site.until(lambda: row["reference"] in site.domains.said["a.test"], "the writer is not told")
+        told = site.domains.said["a.test"]
+        assert "from='bo@b.test' to='al@a.test'" in told
+        assert "id='s1'" in told
+        site.until(lambda: "hello" in site.domains.said["b.test"], "what passes does not")
+        assert "3421" not in site.domains.said["b.test"]
 
 
 def test_an_upload_that_one_worker_offers_another_one_knows(site: Site, meet: Meet) -> None:

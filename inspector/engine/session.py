@@ -1099,6 +1099,7 @@ class Session:
             if item.file is not None and (self._desk is None or not self._desk.release(item, out)):
                 break
             queue.popleft()
+            item.group = None  # which holds it
             self._queued[way] -= len(item.frame.raw)
             self.deliver(item.frame, tuple(item.verdicts), item.left, world, out)
         if not queue:
@@ -1739,6 +1740,9 @@ class Session:
         self._state = OVER
         self._decoder = None
         self._probe = None
+        for queue in self._queues:
+            for item in queue or ():
+                item.group = None
         self._queues = [None, None]
         self._queued = [0, 0]
         self._groups = None

@@ -630,7 +630,6 @@ class XmppDecoder(Unreleased):
     def _between(self, way: Way, at: float, raw: bytes, element: Element, servers: Servers) -> Frame:
         """A stanza between two servers, read as its user's own; with his domain's sign-on where that is another than
         the last."""
-        servers.at = at
         self._ends(way, element)
         tag = element.tag
         if tag == MESSAGE:
@@ -690,7 +689,6 @@ class XmppDecoder(Unreleased):
         servers = self._servers
         one, two = domain_of(element.get("from", "")), domain_of(element.get("to", ""))
         if servers is not None and one and two and len(one) <= LONGEST_JID and len(two) <= LONGEST_JID:
-            servers.at = at
             if way is UP:
                 if len(servers.claimed) >= self._limits.xmpp_domains:
                     del servers.claimed[next(iter(servers.claimed))]
@@ -736,7 +734,6 @@ class XmppDecoder(Unreleased):
         """What to send for a frame between servers. A stream goes one way (RFC 6120 §4.5) unless both agreed on more:
         an answer for the other way is left for the stream that goes there, and that is rung at."""
         note = frame.note
-        servers.at = frame.at
         if isinstance(note, Note) and note is not NO_NOTE:
             self._ends(frame.way, note.element)
         elif isinstance(note, Block):
@@ -754,32 +751,22 @@ class XmppDecoder(Unreleased):
             else:
                 left.append(act)
         if frame.way is UP and self._signed and self._deflating != 1 and self._sides[UP].open:
-            left += self._posted(frame.at)
+            left += self._posted()
         return left
 
     def _post(self, stanza: bytes, at: float) -> list[Act]:
-        """Leave a stanza for the stream that goes from the domain of our other end to our user's."""
+        """Leave a stanza for the stream that goes from the domain of our other end to our user's, wherever that is."""
         mine, other = domain_of(self._user or ""), (self._domain or "").lower()
         flow = self._memory.get(f"xmpp.servers {other} {mine}", at)
         if not isinstance(flow, str) or self._servers is None or mine not in self._servers.proven:
             return []   # nobody is told of what was said in his name by somebody else
-        box = self._memory.get(f"xmpp.post {flow}", at)
-        if not isinstance(box, list):
-            box = []
-        if len(box) < self._limits.xmpp_domains:
-            box.append(stanza)
-        self._memory.put(f"xmpp.post {flow}", box, at + _POST_SECONDS)
-        return [Tell(flow, Notice(""))]
+        return [Tell(flow, Notice("", left=stanza))]
 
-    def _posted(self, at: float) -> list[Act]:
-        """What was left for this stream."""
-        name = f"xmpp.post {self._flow.id}"
-        box = self._memory.get(name, at)
-        if not isinstance(box, list) or not box:
-            return []
-        acts: list[Act] = [Send(UP, stanza) for stanza in box]
-        box.clear()
-        return acts
+    def _posted(self) -> list[Act]:
+        """What was left for this stream and may be said now."""
+        assert self._servers is not None
+        post, self._servers.post = self._servers.post, []
+        return [Send(UP, stanza) for stanza in post]
 
     # -- what is not a stanza
 
@@ -2828,11 +2815,14 @@ class XmppDecoder(Unreleased):
 
     def inject(self, message: Notice, way: Way) -> list[Act]:
         """A notice of the gateway as a headline from the server's domain; the session of a refused file is ended."""
-        if not self.ready(way if self._servers is None else UP):
-            return []
         if self._servers is not None:
             # Whoever is meant is on no stream in particular: only what was left for this one is said.
-            return self._said(self._posted(self._servers.at) if way is DOWN else [])
+            post = self._servers.post
+            if way is DOWN and message.left and len(post) < self._limits.xmpp_domains:
+                post.append(message.left)
+            return self._said(self._posted() if way is DOWN and self.ready(UP) else [])
+        if not self.ready(way):
+            return []
         acts: list[Act] = []
         about = message.about
         if isinstance(about, FileOffer) and about.method == "jingle" and about.id:
@@ -2960,8 +2950,6 @@ _MOVES = frozenset({"xmpp.stream", "xmpp.close", "xmpp.proceed", "xmpp.success",
 _CONTENT = frozenset({FileStart, FilePart, FileEnd})
 """Frames that end in these leave when the engine says so, whatever else waits."""
 _STANZA_KINDS = frozenset({"xmpp.message", "xmpp.presence", "xmpp.iq"})
-_POST_SECONDS = 60.0
-"""So long words wait for the stream that goes where they are for."""
 _REFRESH = 60.0
 """Seconds after which a managed session that acknowledges something is remembered anew."""
 _KEPT_FILES = 64

@@ -13,7 +13,7 @@ _SERVER_TAG = f"{{{SERVER}}}"
 class Servers:
     """A stream between two servers: each stanza has its own two ends."""
 
-    __slots__ = ("again", "at", "bidi", "claimed", "current", "initiator", "pairs", "proven", "secured", "writing")
+    __slots__ = ("again", "bidi", "claimed", "current", "initiator", "pairs", "post", "proven", "secured", "writing")
 
     def __init__(self) -> None:
         self.initiator: str | None = None
@@ -32,7 +32,8 @@ class Servers:
         """TLS was opened by us."""
         self.again = [False, False]
         """A new header may come behind the login."""
-        self.at = 0.0
+        self.post: list[bytes] = []
+        """Stanzas that other streams have left for this one."""
         self.writing = False
 
 

@@ -8,10 +8,11 @@ from inspector.protocols import registry
 
 
 def test_every_module_of_the_room_is_registered() -> None:
-    """Each file of inspector/protocols but the registry is named in MODULES, in alphabetical order."""
+    """Each file and each package of inspector/protocols but the registry is named in MODULES, in alphabetical order."""
     folder = Path(registry.__file__).parent
-    files = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "registry"))
-    assert list(registry.MODULES) == files
+    files = [path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "registry")]
+    packages = [path.parent.name for path in folder.glob("*/__init__.py")]
+    assert list(registry.MODULES) == sorted(files + packages)
 
 
 def test_names_lead_to_specs() -> None:

@@ -476,7 +476,8 @@ class HttpUploadDecoder(Unreleased):
         try:
             connection.receive_data(raw)
             event = connection.next_event()
-        except h11.RemoteProtocolError:
+        except h11.RemoteProtocolError as error:
+            error.__traceback__ = None  # h11 keeps the error in a frame of it, and that keeps all who called
             return PeerError("http_upload.request", "not a request of HTTP/1.1")
         if not isinstance(event, h11.Request) or event.http_version not in (b"1.0", b"1.1"):
             return PeerError("http_upload.request", "not a request of HTTP/1.1")
@@ -554,7 +555,8 @@ class HttpUploadDecoder(Unreleased):
             connection.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
             connection.receive_data(raw)
             event = connection.next_event()
-        except (h11.RemoteProtocolError, h11.LocalProtocolError):
+        except (h11.RemoteProtocolError, h11.LocalProtocolError) as error:
+            error.__traceback__ = None
             return PeerError("http_upload.response", "not a response of HTTP/1.1")
         if not isinstance(event, h11.Response | h11.InformationalResponse):
             return PeerError("http_upload.response", "not a response of HTTP/1.1")

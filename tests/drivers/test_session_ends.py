@@ -60,16 +60,16 @@ async def left(run: Running, once: Once) -> dict[str, int]:
         await once()
         await rest(run)
     gc.collect()
+    gc.freeze()  # what was there before is not counted
     gc.disable()
     try:
-        before = living()
         for _ in range(SESSIONS):
             await once()
             await rest(run)
-        after = living()
+        return {name: number for name, number in living().items() if number >= SESSIONS}
     finally:
         gc.enable()
-    return {name: number - before[name] for name, number in after.items() if number - before[name] >= SESSIONS}
+        gc.unfreeze()
 
 
 class Way:

@@ -175,7 +175,12 @@ def save(script: str, packets: Sequence[Packet], link: int | None = None) -> Non
         own = 101 if isinstance(packet, (IP, IPv6)) else 1
         frames.append((float(packet.time), own if link is None else link, data, packet.wirelen or len(data)))
     whole = _pcapng(frames) if path.suffix == ".pcapng" else _pcap(frames)
-    path.write_bytes(gzip.compress(whole, mtime=0) if path.suffix == ".gz" else whole)
+    if path.suffix == ".gz":
+        # By GzipFile: what gzip.compress says of the system differs between releases of Python.
+        with path.open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+            packed.write(whole)
+    else:
+        path.write_bytes(whole)
 
 
 def _pcap(frames: Sequence[tuple[float, int, bytes, int]]) -> bytes:

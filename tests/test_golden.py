@@ -128,8 +128,8 @@ def test_a_synthetic_capture_has_its_script(script: Path) -> None:
 def test_a_script_makes_the_same_capture_again(script: Path, tmp_path: Path) -> None:
     """A synthetic capture is what its script says, byte for byte."""
     made = script.with_suffix("").read_bytes()
-    again = tmp_path / script.parent.name / script.name
-    again.parent.mkdir()
+    again = tmp_path / script.relative_to(PCAPS)
+    again.parent.mkdir(parents=True)
     again.write_bytes(script.read_bytes())
     (tmp_path / "making.py").write_bytes((PCAPS / "making.py").read_bytes())
     subprocess.run([sys.executable, str(again)], check=True, capture_output=True, cwd=tmp_path, env={**os.environ})

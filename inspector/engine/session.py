@@ -532,18 +532,34 @@ class Session:
                 return
         if frame.group is None and not left and not self._queues[way]:
             if not events:
-                self.deliver(frame, (), 0, world, out)
+                self.deliver(frame, self._unread(frame, 0, out) if frame.unread else (), 0, world, out)
                 return
             if len(events) == 1 and (self._signed or not self._must_sign(events[0], way)):
                 self._take_one(frame, events[0], world, out)
                 return
         if frame.group is None and not events:
             if self._queues[way]:
-                self.enqueue(self._decided(frame, left))
+                item = self._decided(frame, left)
+                item.verdicts = list(self._unread(frame, left, out))
+                self.enqueue(item)
             else:
-                self.deliver(frame, (), left, world, out)
+                self.deliver(frame, self._unread(frame, left, out), left, world, out)
             return
         self._judge(Item(frame, self.kit.rules, left), world, out)
+
+    def _unread(self, frame: Frame, left: int, out: list[Effect]) -> tuple[Verdict, ...]:
+        """The verdict on what is of no IM: what is unknown passes or not, inside a session as beside it. One row."""
+        if not frame.unread or left:
+            return ()
+        enforces = self.kit.rules.policy.enforce
+        action = "block" if self._named_im and enforces else self._on_trouble("unclassified", self.kit.rules)
+        action = action if action == "pass" else "block"
+        if self._tell(f"unclassified {action}"):
+            self.note_trouble("unclassified", frame.unread, action, frame.at, out)
+        else:
+            troubles = self._tally.troubles
+            troubles["unclassified", action] = troubles.get(("unclassified", action), 0) + 1
+        return () if action == "pass" or self.dry else (Verdict(Action.BLOCK),)
 
     def _take_one(self, frame: Frame, event: Event, world: World, out: list[Effect]) -> None:
         """The path of nearly every message: one event, nothing in front of it, findings at once, nothing to say."""
@@ -1150,7 +1166,7 @@ class Session:
         for act in acts:
             if isinstance(act, Send):
                 if act.way is way or (
-                    (frame.edit is not None or self._raw(frame)) and not self._finished[act.way]
+                    (frame.edit is not None or frame.unread or self._raw(frame)) and not self._finished[act.way]
                 ):
                     out.append(act)
                 else:

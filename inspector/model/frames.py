@@ -78,6 +78,9 @@ class Frame(msgspec.Struct, frozen=True):
     units: tuple[int, ...] | None = None
     stays: bool = False
     """An answer, or what keeps both sides in step: a refusal takes its words (and is logged as redact), it goes on."""
+    unread: str = ""
+    """It is of no IM (a page's request between those of BOSH), in one sentence, and has no events: what the policy has
+    for trouble `unclassified` says whether it passes. Where not, `apply` is given one verdict, BLOCK, for it."""
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):

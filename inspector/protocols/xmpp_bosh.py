@@ -11,8 +11,9 @@ is not. What is said to the other side waits for the next body that goes there, 
 is sent again goes as it went the first time; other words under a used number are a fault. A session that we have not
 seen from its beginning is answered with item-not-found, the protocol's own word for it.
 
-All that peers may read differently is a fault (`inspector/wire/httpunits.py`), and so is any other request on the
-connection but a preflight (OPTIONS without a body): what a GET brings would be read by nobody.
+All that peers may read differently is a fault (`inspector/wire/httpunits.py`). What a GET (HEAD, OPTIONS) brings is no
+IM, and read by nobody: as the policy has it for unknown traffic it passes with its answer, whatever that holds, or is
+answered with 403 by us. Of preflights and of errors of HTTP the words are taken out.
 
 Versions seen: Prosody 0.12; libpurple 2, which sends one request behind the other on one connection.
 
@@ -37,6 +38,7 @@ from inspector.model import (
     PASSED,
     UP,
     Act,
+    Action,
     Address,
     Chunk,
     Cut,
@@ -75,6 +77,7 @@ HTTPBIND = "http://jabber.org/protocol/httpbind"
 STRIP_CODINGS = f"{NAME}.strip_codings"
 CONTINUE = f"{NAME}.continue"
 UNKNOWN_SESSION = f"{NAME}.unknown_session"
+STRIP_WORDS = f"{NAME}.strip_words"
 
 _BODY = f"{{{HTTPBIND}}}body"
 _XBOSH = "{urn:xmpp:xbosh}"
@@ -84,8 +87,6 @@ _ENDING = ("shutdown", "shutting", "drain", "stopp")
 _RID_MOST = 2 ** 53 - 1
 _SID = 256
 """Characters of the longest session id that is remembered; real ones have 10 to 40."""
-_ERROR_BYTES = 4096
-"""Longest body of a response that is an error of HTTP: longer ones are no error's words."""
 _POLL, _POLL_MOST = 0.05, 1.0
 """Seconds until the first look whether a request's turn has come, and between the last; each waits twice as long."""
 _TRANSLATED, _STRIPPED = "xmpp.translate_sm", "xmpp.strip_sm"
@@ -99,6 +100,9 @@ _CONNECTION = frozenset({b"keep-alive", b"close", b"te"})
 _PROBED = 32 * 1024
 _PATHS = (b"bosh", b"http-bind", b"httpbind")
 """What the paths of connection managers have in them (Prosody, ejabberd, Openfire, Tigase)."""
+_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+"""Methods that bring nothing to the server (RFC 9110 9.2.1)."""
+_FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
 _WALKED = 64
 """Requests in front of the first one of BOSH that a probe looks behind."""
 
@@ -377,12 +381,18 @@ class _Client:
 
 
 class _Asked(msgspec.Struct):
-    """A request that waits for its response. `session` None: a preflight."""
+    """A request that waits for its response. `session` None: a preflight, or one of no BOSH."""
 
     session: _Session | None
     rid: int = 0
     creates: bool = False
     expects: bool = False
+    other: bool = False
+    """It is of no BOSH: its answer passes as it comes."""
+    bodiless: bool = False
+    """It was HEAD."""
+    refused: bool = False
+    """It was answered by us."""
 
 
 class _Waiting(msgspec.Struct):
@@ -421,6 +431,13 @@ class _Part(msgspec.Struct, frozen=True):
     block: _Block
     frame: Frame | None
     last: bool
+
+
+class _Other(msgspec.Struct, frozen=True):
+    """The `note` of a request of no BOSH. `alone`: an answer of ours to it has its place."""
+
+    asked: _Asked
+    alone: bool
 
 
 class _Plain(msgspec.Struct, frozen=True):
@@ -567,6 +584,7 @@ class BoshDecoder:
             self._waits = self.due = None
             return self._numbered(at, waits.unit, waits.body, frames, waits if not end else _Waiting(
                 waits.unit, waits.body, at, _POLL))
+        self._forget_refused()
         units = self._units[UP]
         unit = units.take(request=True)
         if unit is None:
@@ -586,6 +604,13 @@ class BoshDecoder:
             self._asked.append(_Asked(None))
             self._owing += 1
             frames.append(Frame(UP, at, unit.raw, f"{NAME}.preflight", note=_Plain((Send(UP, unit.raw),))))
+            return True
+        if words[0] in _SAFE and not unit.body and b"transfer-encoding" not in unit.fields and not _script(words[1]):
+            asked = _Asked(None, other=True, bodiless=words[0] == b"HEAD")
+            frames.append(Frame(UP, at, unit.raw, f"{NAME}.other", note=_Other(asked, not self._owing),
+                                unread="a request that is none of BOSH, between those that are"))
+            self._asked.append(asked)
+            self._owing += 1
             return True
         if words[0] != b"POST":
             return self._wrong(UP, at, unit, "other_request", frames)
@@ -754,6 +779,9 @@ class BoshDecoder:
 
     def _down(self, at: float, frames: list[Frame], _end: bool) -> bool:
         """Read the next response; whether there may be one more."""
+        self._forget_refused()
+        if self._asked and self._asked[0].other:
+            return self._other(at, self._asked[0], frames)
         unit = self._units[DOWN].take(request=False)
         if unit is None:
             return False
@@ -764,7 +792,7 @@ class BoshDecoder:
         if status < 200:
             if status != 100 or not self._asked or not self._asked[0].expects:
                 return self._wrong(DOWN, at, unit, "interim", frames)
-            frames.append(self._as_it_is(at, unit, "interim"))
+            frames.append(Frame(DOWN, at, unit.raw, f"{NAME}.interim", note=_Plain((Send(DOWN, unit.raw),))))
             return True
         if self._asked:
             asked = self._asked.popleft()
@@ -774,27 +802,52 @@ class BoshDecoder:
             return self._wrong(DOWN, at, unit, "nobody_asked", frames)
         session = asked.session
         if session is None:
-            if len(unit.body) > _ERROR_BYTES:
-                return self._wrong(DOWN, at, unit, "other_response", frames)
-            frames.append(self._as_it_is(at, unit, "preflight", answers=True))
-            return True
-        if why := _coded(unit):
-            return self._wrong(DOWN, at, unit, why, frames)
+            return self._wordless(at, unit, "preflight", frames)
+        why, detail = _coded(unit), ""
         try:
-            body = read_body(unit.body, self._limits.xmpp_depth, self._limits.bosh_stanzas)
+            body = read_body(unit.body if not why else b"", self._limits.xmpp_depth, self._limits.bosh_stanzas)
         except XmlFault as fault:
-            if status == 200 or len(unit.body) > _ERROR_BYTES or b"httpbind" in unit.body or b"&#" in unit.body:
-                return self._wrong(DOWN, at, unit, fault.name, frames, fault.detail)
-            frames.append(self._as_it_is(
-                at, unit, "error", (Oddity(f"{NAME}.http_error", f"status {status}"),), answers=True))
-            return True
+            if not why:
+                why, detail = fault.name, fault.detail
+            if status == 200:
+                return self._wrong(DOWN, at, unit, why, frames, detail)
+            return self._wordless(
+                at, unit, "error", frames, (Oddity(f"{NAME}.http_error", f"status {status}"),))
         return self._read_response(at, unit, body, session, asked, frames, status)
 
-    def _as_it_is(
-        self, at: float, unit: HttpUnit, kind: str, oddities: tuple[Oddity, ...] = (), *, answers: bool = False,
-    ) -> Frame:
-        note = _Plain((Send(DOWN, unit.raw),), answers)
-        return Frame(DOWN, at, unit.raw, f"{NAME}.{kind}", (), oddities, note=note)
+    def _wordless(
+        self, at: float, unit: HttpUnit, kind: str, frames: list[Frame], oddities: tuple[Oddity, ...] = (),
+    ) -> bool:
+        """A response whose body nobody here reads: the client learns its status, and none of its words."""
+        if unit.body and STRIP_WORDS not in self._edits:
+            return self._wrong(DOWN, at, unit, "other_response", frames)
+        sent = unit.written(b"", (b"content-encoding",)) if unit.body else unit.raw
+        frames.append(Frame(DOWN, at, unit.raw, f"{NAME}.{kind}", (), oddities, edit=STRIP_WORDS if unit.body else None,
+                            note=_Plain((Send(DOWN, sent),), answers=True)))
+        return True
+
+    def _forget_refused(self) -> None:
+        """What was answered by us waits for no answer of the server."""
+        while self._asked and self._asked[0].refused:
+            self._asked.popleft()
+
+    def _other(self, at: float, asked: _Asked, frames: list[Frame]) -> bool:
+        """More of the answer to a request of no BOSH, as it comes."""
+        part = self._units[DOWN].take_part(self._limits.part_bytes, bodiless=asked.bodiless)
+        if part is None:
+            return False
+        data, first, ended = part
+        if first:
+            words = first.split(b" ", 2)
+            if len(words) < 2 or words[0] != b"HTTP/1.1" or len(words[1]) != 3 or not words[1].isdigit() or (
+                words[1] == b"101"
+            ):
+                return self._break(DOWN, at, data, PeerError(f"{NAME}.head"), frames)
+            ended = ended and words[1][:1] != b"1"
+        if ended:
+            self._asked.popleft()
+        frames.append(Frame(DOWN, at, data, f"{NAME}.other", note=_Plain((Send(DOWN, data),), answers=ended)))
+        return True
 
     def _read_response(
         self, at: float, unit: HttpUnit, body: Body, session: _Session, asked: _Asked, frames: list[Frame],
@@ -909,6 +962,8 @@ class BoshDecoder:
             if note.answers:
                 self._owing = max(self._owing - 1, 0)  # of what was let pass nobody knows who had asked
             return list(note.sends)
+        if isinstance(note, _Other):
+            return self._answered(frame, note, verdicts)
         if not isinstance(note, _Part):
             return [Send(way, frame.raw)] if frame.raw else []
         block, session = note.block, note.block.session
@@ -931,6 +986,16 @@ class BoshDecoder:
             if session.over:
                 acts += session.drop_left()
         return acts
+
+    def _answered(self, frame: Frame, note: _Other, verdicts: Sequence[Verdict]) -> list[Act]:
+        """A request of no BOSH: sent on, or answered by us; where another answer is due, only its connection ends."""
+        if not verdicts or verdicts[0].action is not Action.BLOCK:
+            return [Send(UP, frame.raw)]
+        note.asked.refused = True
+        if not note.alone:
+            return [Cut("a request of no BOSH")]
+        self._owing = max(self._owing - 1, 0)
+        return [Send(DOWN, _FORBIDDEN)]
 
     def _finished(self, way: Way, block: _Block, left: list[bytes]) -> bytes:
         """What a block leaves as: as it came, or with another body. `left`: what was released and goes with it."""
@@ -1030,7 +1095,7 @@ class BoshDecoder:
             acts += session.drop_left()
             if farewell:
                 acts.append(Send(UP, farewell))
-        if self._owing > 0:
+        if self._owing > 0 and not (self._asked and self._asked[0].other):
             acts.insert(0, Send(DOWN, _response(condition, _elements(words))))
         return acts
 
@@ -1068,6 +1133,11 @@ def _number(text: str | None) -> int | None:
         return None
     number = int(text)
     return number if number <= _RID_MOST else None
+
+
+def _script(target: bytes) -> bool:
+    """Whether the target of a request may hold a body, as in the script form (XEP-0124 19)."""
+    return b"<" in target or b"%3c" in target.lower()
 
 
 def _coded(unit: HttpUnit) -> str:
@@ -1196,7 +1266,8 @@ SPEC = Spec(
     carries="xmpp",
     not_decoded=(
         "the script form (XEP-0124 19): refused", "content codings: refused", "several streams in one session: refused",
-        "in-band bytestreams over BOSH: refused", "other requests on the connection but preflights: refused",
+        "in-band bytestreams over BOSH: refused", "requests of no BOSH (GET, HEAD, OPTIONS) and their answers: passed "
+        "as the policy passes unknown traffic; other methods: refused",
         "HTTP/1.0, responses without a length: refused", "words in fields of heads and in attributes of bodies",
     ),
     edits=(
@@ -1205,5 +1276,7 @@ SPEC = Spec(
         Edit(CONTINUE, "a client that waits for 100 Continue is told so by the gateway, and Expect is taken out"),
         Edit(UNKNOWN_SESSION, "a request of a session that did not begin through the gateway, or out of its window, is "
              "answered with item-not-found; off: it is a fault"),
+        Edit(STRIP_WORDS, "the bodies of answers to preflights and of errors of HTTP, which nobody here reads, are "
+             "taken out; off: they are a fault"),
     ),
 )

@@ -20,6 +20,8 @@ _LENGTH, _CODING = b"content-length", b"transfer-encoding"
 _OF_BODY = frozenset((_LENGTH, _CODING, b"content-md5", b"digest", b"content-digest", b"repr-digest", b"etag"))
 """Fields that say something of the bytes of a body: wrong for another one."""
 _HEX = b"0123456789abcdefABCDEF"
+_BODILESS = frozenset({b"100", b"102", b"103", b"204", b"304"})
+"""What has no body whatever its head says (RFC 9112 6.3)."""
 _DIGITS = 15
 _CHUNK_DIGITS = 8
 
@@ -69,9 +71,12 @@ class HttpUnit:
 
 
 class HttpUnits:
-    """One way of a connection. Feed with `push`, take with `take` until it gives None."""
+    """One way of a connection. Feed with `push`, take with `take` (or `take_part`) until it gives None."""
 
-    __slots__ = ("_body", "_buffer", "_chunk", "_fields", "_first", "_head", "_head_limit", "_left", "_limit", "_seen")
+    __slots__ = (
+        "_body", "_buffer", "_chunk", "_fields", "_final", "_first", "_head", "_head_limit", "_left", "_limit", "_seen",
+        "_streams",
+    )
 
     def __init__(self, head_limit: int, limit: int) -> None:
         """`head_limit`, `limit`: bytes of the longest head, and of the longest message with it."""
@@ -92,6 +97,10 @@ class HttpUnits:
         self._chunk = -1
         """Bytes to come of the chunk and of the line end behind it; -1: a size line is due."""
         self._body = bytearray()
+        self._final = False
+        """The chunk is the last one."""
+        self._streams = False
+        """The head of a message that is passed on as it comes has gone; more of it is to come."""
 
     @property
     def pending(self) -> int:
@@ -133,7 +142,75 @@ class HttpUnits:
         self._renew()
         return unit
 
-    def _read_head(self, request: bool) -> bool:
+    def take_part(self, most: int, *, bodiless: bool) -> tuple[bytes, bytes, bool] | None:
+        """The next bytes of a response that is passed on as it comes: its whole head, then what there is of its body.
+
+        (bytes, the status line with those of the head, whether the response ends with them); None: more are needed. A
+        body is as long as it likes, and may end with the connection. At most `most` bytes of it; `bodiless`: the answer
+        to HEAD. Raises HttpFault.
+        """
+        buffer = self._buffer
+        if not self._streams:
+            if not self._read_head(False, passed=True, bodiless=bodiless):
+                return None
+            data, first = bytes(buffer[:self._head]), self._first
+            del buffer[:self._head]
+            if self._left == 0:
+                self._renew()
+                return data, first, True
+            self._streams = True
+            return data, first, False
+        if self._left is None:
+            size, ended = self._chunks(most)
+        else:
+            size = min(len(buffer), most, self._left if self._left >= 0 else most)
+            self._left -= size if self._left > 0 else 0
+            ended = self._left == 0
+        if not size:
+            return None
+        data = bytes(buffer[:size])
+        del buffer[:size]
+        if ended:
+            self._renew()
+        return data, b"", ended
+
+    def _chunks(self, most: int) -> tuple[int, bool]:
+        """How many of the bytes held are read as chunks, and whether the last one ends with them."""
+        buffer, at = self._buffer, 0
+        while at < most:
+            if self._chunk < 0:
+                line = self._size_line(at)
+                if line < 0:
+                    break
+                self._chunk = int(bytes(buffer[at:line]), 16)
+                self._final = not self._chunk
+                at = line + 2
+            step = min(self._chunk, len(buffer) - at, most - at) if self._chunk else 0
+            at += step
+            self._chunk -= step
+            if self._chunk or len(buffer) - at < 2:
+                if not self._chunk and len(buffer) > at and buffer[at] != 0x0D:
+                    raise HttpFault("chunk")
+                break
+            if buffer[at:at + 2] != CRLF:
+                raise HttpFault("chunk")    # behind the last one: a trailer
+            at, self._chunk = at + 2, -1
+            if self._final:
+                return at, True
+        return at, False
+
+    def _size_line(self, at: int) -> int:
+        """Index of the end of the line at `at` that says how long a chunk is; -1: it is not there yet."""
+        buffer = self._buffer
+        line = buffer.find(CRLF, at, at + _CHUNK_DIGITS + 2)
+        if line < 0:
+            if len(buffer) - at >= _CHUNK_DIGITS + 2 or bytes(buffer[at:]).rstrip(b"\r").translate(None, _HEX):
+                raise HttpFault("chunk")
+        elif line == at or bytes(buffer[at:line]).translate(None, _HEX):
+            raise HttpFault("chunk")
+        return line
+
+    def _read_head(self, request: bool, *, passed: bool = False, bodiless: bool = False) -> bool:
         buffer = self._buffer
         end = buffer.find(_END, max(0, self._seen - 3), self._head_limit)
         if end < 0:
@@ -145,18 +222,23 @@ class HttpUnits:
         self._fields = read_fields(lines)
         self._first = lines[0]
         length, chunked = framing(self._fields)
-        if chunked:
+        status = [] if request else lines[0].split(b" ", 2)[1:2]
+        if passed and (bodiless or (status and status[0] in _BODILESS)):
+            self._left = 0
+        elif chunked:
             self._left = None
         elif length is not None:
             self._left = length
-        elif request or lines[0].split(b" ")[1:2] in ([b"100"], [b"204"], [b"304"]):
+        elif request or (status and status[0] in _BODILESS):
             self._left = 0
+        elif passed:
+            self._left = -1
         else:
             raise HttpFault("no_length")
-        if not request and self._left != 0 and lines[0].split(b" ")[1:2] in ([b"100"], [b"204"], [b"304"]):
+        if self._left != 0 and status and status[0] in _BODILESS:
             raise HttpFault("framing")  # a body that most readers do not read as one
         self._head = self._seen = end + len(_END)
-        if self._left is not None and self._head + self._left > self._limit:
+        if not passed and self._left is not None and self._head + self._left > self._limit:
             raise HttpFault("too_long")
         return True
 
@@ -169,16 +251,10 @@ class HttpUnits:
             if self._seen > self._limit:
                 raise HttpFault("too_long")
             if self._chunk < 0:
-                line = buffer.find(CRLF, self._seen, self._seen + _CHUNK_DIGITS + 2)
+                line = self._size_line(self._seen)
                 if line < 0:
-                    if size - self._seen >= _CHUNK_DIGITS + 2 or bytes(
-                        buffer[self._seen:]).rstrip(b"\r").translate(None, _HEX):
-                        raise HttpFault("chunk")
                     return None
-                digits = bytes(buffer[self._seen:line])
-                if not digits or digits.translate(None, _HEX):
-                    raise HttpFault("chunk")
-                length = int(digits, 16)
+                length = int(bytes(buffer[self._seen:line]), 16)
                 if line + length > self._limit:
                     raise HttpFault("too_long")
                 self._seen = line + 2

@@ -86,7 +86,7 @@ class Worker(Supervisor):
         self.words = SharedWindows(
             begin.number, socket.socket(fileno=begin.words),
             {number: socket.socket(fileno=one) for number, one in begin.words_to.items()}, self.world.windows,
-            lambda: self.config.limits, lambda sentence: logs.tell("warning", sentence))
+            lambda: self.config.limits, lambda: self.gateway.clock(), lambda sentence: logs.tell("warning", sentence))
         self.world.neighbours = self.words
         self.judging = Judging(Workers(
             lambda: self.config.limits, lambda sentence: logs.tell("warning", sentence), self.spool / "empty"))

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 
@@ -63,7 +64,8 @@ class Gone(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Said(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """A piece; `back`: it was refused."""
+    """A piece; `back`: it was refused. `at`: by the clock that all workers share, since their own may not agree (the
+    wall clock was set between their starts): what came first stands first."""
 
     account: bytes
     key: int
@@ -123,10 +125,12 @@ class SharedWindows:
 
     def __init__(
         self, number: int, read: socket.socket, boxes: dict[int, socket.socket], table: Table[int, Window],
-        limits: Callable[[], Limits], tell: Callable[[str], None] = lambda _: None,
+        limits: Callable[[], Limits], clock: Callable[[], float], tell: Callable[[str], None] = lambda _: None,
+        mono: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`boxes`: the writing end of every worker's box, by number. `table`: the world's windows. `tell`: one sentence
-        for the administrator, once for each way in which words are lost."""
+        """`boxes`: the writing end of every worker's box, by number. `table`: the world's windows. `clock`: that of the
+        sessions. `tell`: one sentence for the administrator, once for each way in which words are lost. `mono`: a
+        clock that is the same in all workers."""
         self.accounts: dict[str, int] = {}
         """Account of ours -> the other workers that have it, a bit each."""
         self.counters = Counters()
@@ -137,6 +141,8 @@ class SharedWindows:
         self._boxes = boxes
         self._table = table
         self._limits = limits
+        self._clock = clock
+        self._mono = mono
         self._tell = tell
         self._told: set[str] = set()
         self._here: dict[str, int] = {}
@@ -234,7 +240,7 @@ class SharedWindows:
 
     def _say(self, account: str, key: int, piece: Piece, *, back: bool) -> None:
         there = self.accounts.get(account, 0)
-        self._post(_numbers(there), _said(account, key, piece, back=back))
+        self._post(_numbers(there), self._said(account, key, piece, back=back))
         self.counters.told += 1
 
     # -- what the others say
@@ -285,7 +291,7 @@ class SharedWindows:
         for key in self._windows.get(account, ()):
             # What is too old is told as well, and not looked at there, either.
             for piece in self._table.get(key, 0.0) or ():
-                self._post((number,), _said(account, key, piece, back=False))
+                self._post((number,), self._said(account, key, piece, back=False))
                 self.counters.told += 1
         self._post((number,), All(self._number, _bytes(account)))
 
@@ -299,17 +305,25 @@ class SharedWindows:
         if account not in self._here and account not in self._left:
             return  # it has left us while this was on its way
         limits = self._limits()
-        piece = Piece(said.at, _text(said.text), _text(said.name))
-        window = self._table.get(said.key, said.at)
+        piece = Piece(said.at + self._ahead(), _text(said.text), _text(said.name))
+        window = self._table.get(said.key, piece.at)
         if said.back:
             if window is not None:
                 windows.forget(window, piece)
             return
         if window is None:
             window = deque()
-            self.begun(account, said.key, said.at)
-        self._table.put(said.key, window, said.at + limits.window_seconds)
+            self.begun(account, said.key, piece.at)
+        self._table.put(said.key, window, piece.at + limits.window_seconds)
         windows.remember(window, piece, limits)
+
+    def _said(self, account: str, key: int, piece: Piece, *, back: bool) -> Said:
+        return Said(
+            _bytes(account), key, piece.at - self._ahead(), _bytes(piece.text), _bytes(piece.name), back)
+
+    def _ahead(self) -> float:
+        """Seconds that the sessions' clock is ahead of the one that all workers share."""
+        return self._clock() - self._mono()
 
     def _heard_all(self, account: str, bits: int) -> None:
         waited = self._unheard.get(account)
@@ -434,10 +448,6 @@ def _bytes(text: str) -> bytes:
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogatepass")
-
-
-def _said(account: str, key: int, piece: Piece, *, back: bool) -> Said:
-    return Said(_bytes(account), key, piece.at, _bytes(piece.text), _bytes(piece.name), back)
 
 
 def _keep[K](table: dict[K, int], key: K, bits: int) -> None:

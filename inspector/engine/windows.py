@@ -37,6 +37,8 @@ _DIGIT_LETTERS = frozenset(
 """Letters that look like a digit."""
 _ENDING = 8
 """Characters at the end of a long text that tell whether something goes on behind it."""
+_OFF = 1.0
+"""Seconds by which two workers may count differently when a piece came."""
 _KINDS = frozenset(("chat", "action", "notice"))
 _NAME = 128
 """Characters by which the log names a piece: an id on the wire may be as long as the message may."""
@@ -153,7 +155,8 @@ def _stands(letter: str) -> bool:
 
 
 def look(window: Window, text: str, at: float, rules: Rules, limits: Limits) -> tuple[Finding, ...]:
-    """What `text` completes of the pieces before it: findings without a place, whose detail names the pieces.
+    """What `text`, which came at `at`, completes of the pieces beside it: findings without a place, whose detail
+    names the pieces.
 
     Linear in `limits.window_bytes`. Raises ScanFailed: what was not looked at together is not clean.
     """
@@ -165,13 +168,12 @@ def look(window: Window, text: str, at: float, rules: Rules, limits: Limits) -> 
     some = [piece for piece in pieces if telling(piece.text)]
     if some and len(some) < len(pieces):
         chains.append(some)  # small talk between the pieces
-    forms = [
-        (chain, glue, glue.join((*(piece.text for piece in chain), text))) for chain in chains for glue in _GLUES]
+    forms = [_Form(chain, text, at, glue) for chain in chains for glue in _GLUES]
     # What runs on into the first piece (an hour, another number) would be taken for a part of it.
     forms += [
-        (some[n:], "", "".join((*(piece.text for piece in some[n:]), text))) for n in range(1, len(some))
+        _Form(some[n:], text, at, "") for n in range(1, len(some))
         if some[n].text[:1].isalnum() and some[n - 1].text[-1:].isalnum()]
-    texts = tuple(Text(_PART, form, None, False) for _, _, form in forms)
+    texts = tuple(Text(_PART, form.text, None, False) for form in forms)
     found = rules.scanner.quick(texts)
     if found is None:
         # Letters of several bytes make it too long for that; it is some ten KiB at most.
@@ -180,12 +182,9 @@ def look(window: Window, text: str, at: float, rules: Rules, limits: Limits) -> 
     for finding in found:
         begun: list[Piece] = []
         for index, start, end in finding.spans:
-            chain, glue, form = forms[index]
-            border = len(form) - len(text)
-            if start < border - len(glue) and end > border:
-                these = chain[_piece_at(chain, start, len(glue)):]
-                if not begun or len(these) > len(begun):
-                    begun = these
+            these = forms[index].joined(start, end)
+            if len(these) > len(begun):
+                begun = these
         if not begun:
             continue
         detail = f"completed by this message; begun in {', '.join(piece.name for piece in begun)}"
@@ -194,13 +193,41 @@ def look(window: Window, text: str, at: float, rules: Rules, limits: Limits) -> 
     return tuple(out)
 
 
-def _piece_at(pieces: list[Piece], place: int, glue: int) -> int:
-    """Which piece the character `place` of the joined text is in."""
-    for index, piece in enumerate(pieces):
-        place -= len(piece.text) + glue
-        if place < 0:
-            return index
-    return len(pieces) - 1
+class _Form:
+    """One way to read pieces and a text together. Pieces that came later than the text stand behind it: another worker
+    had them in the same moment."""
+
+    __slots__ = ("_begin", "_chain", "_end", "_glue", "_place", "text")
+
+    def __init__(self, chain: list[Piece], text: str, at: float, glue: str) -> None:
+        self._chain = chain
+        self._glue = len(glue)
+        place = len(chain)
+        while place and chain[place - 1].at > at:
+            place -= 1
+        self._place = place
+        before = "".join(piece.text + glue for piece in chain[:place])
+        self._begin, self._end = len(before), len(before) + len(text)
+        self.text = before + text + "".join(glue + piece.text for piece in chain[place:])
+
+    def joined(self, start: int, end: int) -> list[Piece]:
+        """The pieces that what stands there has beside the text; none: it is not in the text and in a piece."""
+        if end <= self._begin or start >= self._end:
+            return []
+        these: list[Piece] = []
+        place = self._begin
+        for piece in reversed(self._chain[:self._place]):
+            if start >= place - self._glue:
+                break
+            these.insert(0, piece)
+            place -= len(piece.text) + self._glue
+        place = self._end
+        for piece in self._chain[self._place:]:
+            if end <= place + self._glue:
+                break
+            these.append(piece)
+            place += len(piece.text) + self._glue
+        return these
 
 
 def remember(window: Window, piece: Piece, limits: Limits) -> None:
@@ -215,8 +242,9 @@ def remember(window: Window, piece: Piece, limits: Limits) -> None:
 
 
 def forget(window: Window, piece: Piece) -> None:
-    """Take a piece out that was not delivered after all, once."""
+    """Take a piece out that was not delivered after all, once; its time may be a little off."""
     for place in range(len(window) - 1, -1, -1):
-        if window[place] == piece:
+        each = window[place]
+        if each.text == piece.text and each.name == piece.name and abs(each.at - piece.at) < _OFF:
             del window[place]
             return

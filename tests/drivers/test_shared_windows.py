@@ -26,6 +26,7 @@ class Floor:
     def __init__(self, count: int, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.said: list[str] = []
+        self.clocks = [AT] * count
         self.boxes = [box() for _ in range(count)]
         self.writes = {number: ends[1] for number, ends in enumerate(self.boxes)}
         self.worlds = [World(self.limits) for _ in range(count)]
@@ -36,7 +37,8 @@ class Floor:
 
     def make(self, number: int, world: World) -> SharedWindows:
         made = SharedWindows(
-            number, self.boxes[number][0], self.writes, world.windows, lambda: self.limits, self.said.append)
+            number, self.boxes[number][0], self.writes, world.windows, lambda: self.limits, lambda: self.clocks[number],
+            self.said.append, lambda: 0.0)
         world.neighbours = made
         return made
 
@@ -348,6 +350,27 @@ def test_a_letter_for_who_has_left_is_nobodys(floor: Floor) -> None:
     one.read()
     assert len(floor.worlds[0].windows) == 0
     assert one.accounts == {}
+
+
+def test_clocks_that_do_not_agree_change_no_order(floor: Floor) -> None:
+    """A worker that began after the wall clock was set counts otherwise: a piece stands where it came, by the clock of
+    who reads it, and is taken back all the same."""
+    one, two, _ = floor.shared
+    floor.clocks[1] += 7200
+    one.signed_on(ANN, AT)
+    two.signed_on(ANN, AT + 7200)
+    floor.read()
+    floor.write(0, 7, piece("4111"))
+    floor.write(1, 7, piece("1111", 7201))
+    floor.write(0, 7, piece("2222", 2))
+    assert floor.has(0, 7) == "4111 1111 2222"
+    assert floor.has(1, 7, AT + 7200) == "4111 1111 2222"
+    assert [each.at for each in floor.worlds[0].windows.get(7, AT) or ()] == [AT, AT + 1, AT + 2]
+    two.announce(ANN, 7, piece("3333", 7203))
+    assert floor.has(0, 7) == "4111 1111 2222 3333"
+    floor.clocks[1] += 0.01
+    two.refused(ANN, 7, piece("3333", 7203))
+    assert floor.has(0, 7) == "4111 1111 2222"
 
 
 def test_half_characters_go_through(floor: Floor) -> None:

@@ -409,6 +409,24 @@ def test_a_piece_that_is_told_while_the_next_is_announced_is_looked_at() -> None
     assert found[0]["detail"].endswith("begun in from elsewhere")
 
 
+def test_a_piece_that_came_later_elsewhere_stands_behind() -> None:
+    """It was looked at, and delivered, a moment before: what it goes on from had not been read yet."""
+    neighbours = Elsewhere("ann@a.example")
+    p = beside(neighbours)
+    p.session.kit.rules = Rules(2, p.session.kit.rules.policy, Words("s3cret:"))
+    assert said(p, "s", START) == []
+
+    def comes(key: int) -> None:
+        window = p.world.windows.get(key, START)
+        assert window is not None
+        for after, text in ((0.3, "t:"), (0.4, " and more")):
+            windows.remember(window, windows.Piece(START + after, text, f"m{after}"), Limits())
+
+    neighbours.comes = comes
+    found = said(p, "3cre", START + 0.2)
+    assert found[0]["detail"].endswith(f"begun in {START:.3f}, m0.3")
+
+
 def test_a_sign_on_waits_for_what_was_written_elsewhere() -> None:
     """Nothing of the user's leaves before; then all does, in order. The wait is looked at again and again."""
     neighbours = Elsewhere()

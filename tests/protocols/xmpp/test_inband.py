@@ -512,7 +512,8 @@ class TestNotBelieving:
         assert content(frames) == b"ABC"
 
     @pytest.mark.parametrize("said", [
-        "QUI", "QUJD=", "Q", "QQ==QQ==", "=QUI", "QU-_", "QUJ*D", "QUJD,", "QUJD<b/>", "QU<b>JD</b>", "ＱＵＪＤ",
+        "QUI", "QUJD=", "QUJD====", "QUJD QQ=== =", "Q", "QQ==QQ==", "=QUI",
+        "QU-_", "QUJ*D", "QUJD,", "QUJD<b/>", "QU<b>JD</b>", "ＱＵＪＤ",
         "QUJD\u00a0", "QQ=", "====",
     ])
     def test_what_readers_read_differently_breaks_the_stream(self, said: str) -> None:

@@ -81,36 +81,38 @@ def harden() -> None:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.umask(0o077)
-    # What a message makes dies by itself; ended sessions are cycles: often enough that they do not pile up.
+    # What messages and sessions make dies by itself.
     gc.set_threshold(10_000, 20, 50)
     # A thread that works (the writer, a reload) keeps the loop waiting for so long each time: 0.8 ms instead of 5.4.
     sys.setswitchinterval(0.0005)
 
 
 class Collector:
-    """Has the garbage collector walk everything once as many sessions have ended as live.
+    """Has the garbage collector walk everything if ended sessions pile up: a net that should stay empty.
 
-    An ended session is a cycle, with what its TLS holds outside of Python: 40 to 70 KiB that the collector does not
-    count. Its own thresholds, which are made for messages, would let a hundred thousand of them pile up. So what is
-    dead is at most as much as what lives (or LEAST sessions), and the walk, which grows with the living, costs an ended
-    session no more than walking one living session.
+    An ended session dies by itself (decision 74). One that does not would keep what its TLS holds outside of Python, 40
+    to 70 KiB that the collector does not count: its own thresholds, which are made for messages, would let a hundred
+    thousand of them pile up. So what is dead is at most as much as what lives (or LEAST), and the walk, which grows
+    with the living, costs a session that did not die no more than walking a living one.
     """
 
     LEAST = 200
-    """Ended sessions that are worth a walk: some milliseconds where few live."""
+    """What is worth a walk: some milliseconds where few live."""
 
-    def __init__(self, ended: Callable[[], int], living: Callable[[], int]) -> None:
-        """`ended`: sessions that have ended since the start."""
-        self._ended, self._living = ended, living
-        self._last = 0
+    def __init__(self, left: Callable[[], int], living: Callable[[], int]) -> None:
+        """`left`: what is over and not freed."""
+        self._left, self._living = left, living
+        self._held = 0
+        """Of these, what the last walk has not freed, either: somebody holds it."""
 
     def look(self) -> bool:
         """Collect, if it is time; whether it was."""
-        ended = self._ended()
-        if ended - self._last < max(self.LEAST, self._living()):
+        left = self._left()
+        self._held = min(self._held, left)
+        if left - self._held < max(self.LEAST, self._living()):
             return False
-        self._last = ended
         gc.collect()
+        self._held = self._left()
         return True
 
     async def run(self) -> None:

@@ -139,7 +139,7 @@ class Supervisor:
         self._spawn(self._keep_rules(built))
         self._spawn(self.alarms.run())
         self._spawn(process.tidy())
-        self._spawn(process.Collector(lambda: self.gateway.counters.ended, lambda: len(self.gateway.links)).run())
+        self._spawn(process.Collector(lambda: len(self.gateway.departed), lambda: len(self.gateway.links)).run())
         gc.collect()
         gc.freeze()
 

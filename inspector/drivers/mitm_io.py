@@ -351,9 +351,9 @@ class Link:
     """One client connection and its way to the server."""
 
     __slots__ = (
-        "_left", "_queue", "_running", "asked", "client", "client_side", "conversation", "deadline", "done",
-        "expected", "fast", "host", "layer", "leases", "leaving", "lingering", "listener", "opening", "original",
-        "peer", "server", "server_side", "since",
+        "__weakref__", "_left", "_queue", "_running", "asked", "client", "client_side", "conversation", "deadline",
+        "done", "expected", "fast", "host", "layer", "leases", "leaving", "lingering", "listener", "opening",
+        "original", "peer", "server", "server_side", "since",
     )
 
     def __init__(self, host: LinkHost, listener: Any) -> None:

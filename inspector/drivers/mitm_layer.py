@@ -230,8 +230,8 @@ class Conversation:
     """
 
     __slots__ = (
-        "_before_end", "_behind", "_behind_bytes", "_files", "_host", "_judging", "_notes", "_timer", "_wake_at",
-        "bytes", "ended", "flow", "last", "outlet", "over", "securing", "session", "up", "write",
+        "__weakref__", "_before_end", "_behind", "_behind_bytes", "_files", "_host", "_judging", "_notes", "_timer",
+        "_wake_at", "bytes", "ended", "flow", "last", "outlet", "over", "securing", "session", "up", "write",
     )
 
     def __init__(self, flow: Flow, session: SessionLike, host: Host, outlet: Outlet, up: Write, down: Write) -> None:

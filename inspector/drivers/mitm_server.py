@@ -21,6 +21,7 @@ from mitmproxy.proxy.context import Context
 from inspector.drivers import mitm
 from inspector.drivers.admission import Admission, Sayings, Troubles, Waits
 from inspector.drivers.clock import Clock
+from inspector.drivers.departed import Departed
 from inspector.drivers.destinations import CLASSES, IP, plain
 from inspector.drivers.leases import Leases, Pool, endpoint
 from inspector.drivers.mitm_io import Link, hush
@@ -242,6 +243,8 @@ class Gateway:
         self.counters = Counters()
         self.contexts: Contexts | None = None
         self.links: set[Any] = set()
+        self.departed = Departed()
+        """Links and conversations that are over and not freed yet."""
         self.log = log
         self.disk = Spool(settings.spool, lambda: self.limits, close=self._close_later)
         self.leases = Leases(self.clock)
@@ -758,8 +761,10 @@ class Gateway:
             return
         self.links.discard(link)
         self.counters.ended += 1
+        self.departed.add(link)
         conversation: Conversation | None = link.conversation
         if conversation is not None:
+            self.departed.add(conversation)
             self.counters.bytes += conversation.bytes
             if self._conversations.get(conversation.flow.id) is conversation:
                 del self._conversations[conversation.flow.id]

@@ -8,13 +8,13 @@ import gc
 import os
 import subprocess
 import sys
-import weakref
 from pathlib import Path
 
 import pytest
 
 from inspector.app import process
 from inspector.app.errors import UserError
+from inspector.drivers.departed import Departed
 
 
 def test_only_our_own_files_are_given_to_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,35 +59,45 @@ def test_a_stray_error_is_logged_without_its_text(caplog: pytest.LogCaptureFixtu
 
 
 class Ended:
-    """What an ended session leaves: a cycle."""
+    """An ended session that does not die by itself: a cycle."""
 
     def __init__(self) -> None:
         self.itself = self
 
 
-def test_ended_sessions_do_not_pile_up() -> None:
-    """Everything is collected once as many sessions have ended as live, also what is old for the collector; not before,
-    and not again before as many more have."""
-    ended, living = 0, 0
-    collector = process.Collector(lambda: ended, lambda: living)
-    dead = Ended()
-    left = weakref.ref(dead)
-    gc.collect()  # it is of the oldest generation now
+def test_what_has_ended_and_does_not_die_is_collected() -> None:
+    """Once it is as much as what lives, also what is old for the collector, and not before. What somebody holds is not
+    walked for again, unless as much has come in addition."""
+    departed, living = Departed(), 0
+    collector = process.Collector(lambda: len(departed), lambda: living)
+
+    def end(number: int) -> list[Ended]:
+        dead = [Ended() for _ in range(number)]
+        departed.add(*dead)
+        return dead
+
+    held = end(process.Collector.LEAST - 1)
+    gc.collect()  # they are of the oldest generation now
     gc.disable()
     try:
-        del dead
-        ended = process.Collector.LEAST - 1
         assert not collector.look()
-        assert left() is not None
-        ended, living = process.Collector.LEAST, 1000
+        held += end(1)
+        living = 1000
         assert not collector.look()
-        ended = 1000
+        end(800)
         assert collector.look()
-        assert left() is None
-        ended, living = 1999, 1000
-        assert not collector.look()
+        assert len(departed) == process.Collector.LEAST
         living = 0
+        assert not collector.look()
+        end(process.Collector.LEAST)
         assert collector.look()
+        held.clear()
+        assert len(departed) == process.Collector.LEAST
+        assert collector.look() is False
+        assert len(departed) == process.Collector.LEAST
+        end(process.Collector.LEAST)
+        assert collector.look()
+        assert len(departed) == 0
     finally:
         gc.enable()
 

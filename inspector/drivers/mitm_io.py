@@ -503,7 +503,7 @@ class Link:
     def when_room(self, way: Way, call: Callable[[], None]) -> None:
         """Call, later, once the peer that reads `way` has room."""
         side = self.server_side if way is UP else self.client_side
-        if side is None:
+        if side is None or not side.open:
             self.host.later(0.0, call)
         else:
             side.when_room(call)

@@ -11,16 +11,21 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import uvloop
+from mitmproxy import connection
+from mitmproxy.proxy import events
+from mitmproxy.proxy.context import Context
 
 from inspector.drivers.destinations import Destinations
+from inspector.drivers.mitm import OPTIONS, Front
 from inspector.drivers.mitm_server import ListenerSettings
 from inspector.engine.session import Session
 from inspector.engine.world import Paths, World
-from inspector.model import Chunk, Cut, Effect, Flow, Input, Limits, Rules, Troubled
+from inspector.model import DOWN, UP, Chunk, Cut, Effect, Flow, Input, Kept, Killed, Limits, Note, Rules, Send, Troubled
 from tests.drivers.mitm_harness import Running, Script, echo, running, serving, until
 from tests.drivers.rawfiles import FakeJudges, sessions
 from tests.drivers.test_mitm import PROCEED, Pki, reverse, starttls, starttls_server, tls_to
@@ -66,6 +71,7 @@ async def left(run: Running, once: Once) -> dict[str, int]:
         for _ in range(SESSIONS):
             await once()
             await rest(run)
+        assert len(run.gateway.departed) == 0
         return {name: number for name, number in living().items() if number >= SESSIONS}
     finally:
         gc.enable()
@@ -456,3 +462,120 @@ def test_an_ended_session_dies_by_itself(tmp_path: Path, kind: Any, io: str) -> 
 
     with asyncio.Runner(loop_factory=LOOPS[io]) as runner:
         assert runner.run(asyncio.wait_for(scenario(), 30)) == {}
+
+
+@pytest.mark.parametrize("kind", [plain, tls, starttls_opened], ids=lambda kind: kind.__name__)
+def test_a_session_that_stands_keeps_nothing_of_its_set_up(tmp_path: Path, kind: Any) -> None:
+    """Layers, their context, what was parsed of a ClientHello, certificates: gone, without the collector, while it
+    lives."""
+
+    async def scenario() -> dict[str, int]:
+        way = Way(tmp_path, stock_io=False)
+        async with way.stack:
+            run, once = await kind(way)
+            for _ in range(2):
+                await once()
+                await rest(run)
+            gc.collect()
+            gc.freeze()
+            gc.disable()
+            try:
+                standing: list[dict[str, int]] = []
+                step = Script.step
+
+                def look(self: Script, given: Input, world: Any) -> list[Effect]:
+                    if isinstance(given, Chunk) and given.data == b"HI":
+                        asyncio.get_running_loop().call_soon(lambda: standing.append(living()))
+                    return step(self, given, world)
+
+                Script.step = look  # type: ignore[method-assign]
+                try:
+                    await once()
+                    await rest(run)
+                finally:
+                    Script.step = step  # type: ignore[method-assign]
+                [found] = standing
+                return {name: number for name, number in found.items()
+                        if name.startswith(("mitmproxy", "kaitaistruct", "inspector.drivers.mitm."))}
+            finally:
+                gc.enable()
+                gc.unfreeze()
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 30)) == {}
+
+
+@pytest.mark.parametrize("stock_io", [False, True], ids=["fast", "stock"])
+def test_an_answer_that_was_asked_for_during_set_up_comes_to_the_session(tmp_path: Path, stock_io: bool) -> None:
+    """The layer that was the way to it when it asked is gone by then."""
+
+    def on(script: Script, given: Input) -> list[Effect] | None:
+        if isinstance(given, Chunk) and given.way is UP:
+            return [Note(7, {"event": "verdict"}, True)]
+        return [Send(DOWN, b"kept")] if isinstance(given, Kept) and given.id == 7 else None
+
+    async def scenario() -> None:
+        way = Way(tmp_path, stock_io)
+        async with way.stack:
+            run = await way.gateway(reverse(await way.behind()), on=on)
+            reader, writer = await run.connect()
+            writer.write(b"hi")
+            assert await reader.readexactly(4) == b"kept"
+            writer.close()
+            await until(lambda: not run.gateway.links)
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
+@pytest.mark.parametrize("stock_io", [False, True], ids=["fast", "stock"])
+def test_a_word_that_comes_after_the_end_finds_a_closed_session(tmp_path: Path, stock_io: bool) -> None:
+    """Whoever still holds the link or the conversation may say what he will: nothing raises, nothing is carried out."""
+
+    async def scenario() -> None:
+        way = Way(tmp_path, stock_io)
+        async with way.stack:
+            run = await way.gateway(reverse(await way.behind()))
+            reader, writer = await run.connect()
+            writer.write(b"hi")
+            assert await reader.readexactly(2) == b"HI"
+            [link] = run.gateway.links
+            [session] = run.sessions
+            conversation = link.conversation
+            answer = conversation._post
+            writer.close()
+            await until(lambda: not run.gateway.links and not run.gateway._tasks)
+            heard = len(session.inputs)
+            called: list[bool] = []
+            answer(Kept(7, 0.0))
+            conversation.kill("too late")
+            conversation.step(Killed(0.0, "too late"))
+            conversation.receive(UP, b"late")
+            conversation.closed(DOWN)
+            conversation.lost()
+            conversation.outlet.when_room(UP, lambda: called.append(True))
+            conversation.write[DOWN](b"late")
+            link.post(Kept(7, 0.0))
+            link.when_room(UP, lambda: None)
+            link.hold(client=True, server=True)
+            link.hold(client=False, server=False)
+            link.check()
+            link.cut()
+            link.abort()
+            if not stock_io:
+                link.established()
+                link.dismiss()
+                link.pressure(link.client_side)
+            await asyncio.sleep(0.01)
+            assert len(session.inputs) == heard
+            assert not called
+            assert not run.sentences
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
+def test_what_waited_for_a_connection_may_find_that_the_session_is_over() -> None:
+    """What came before the server was reached is handed on one by one: the first of it may have ended the session."""
+    client = connection.Client(
+        peername=("127.0.0.1", 1), sockname=("127.0.0.1", 2), state=connection.ConnectionState.OPEN, timestamp_start=0)
+    front = Front(Context(client, OPTIONS), SimpleNamespace(layer=None), None, None)
+    front.connected = True
+    assert list(front.handle_event(events.DataReceived(client, b"x"))) == []

@@ -22,6 +22,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -124,10 +125,10 @@ class Session:
     """One flow. `step` takes one input and returns the finished list of its effects."""
 
     __slots__ = (
-        "_account", "_away", "_bytes", "_closed", "_coded", "_decoder", "_desk", "_ended", "_finished", "_groups",
-        "_guess", "_hearing", "_holding", "_ids", "_late", "_leasing", "_n", "_named_im", "_offered", "_paths",
-        "_probe", "_queued", "_queues", "_shared", "_signed", "_state", "_tally", "_told", "_wake", "context", "dry",
-        "flow", "kit", "spec",
+        "_account", "_away", "_behind", "_bytes", "_closed", "_coded", "_decoder", "_desk", "_ended", "_finished",
+        "_groups", "_guess", "_hearing", "_holding", "_ids", "_late", "_leasing", "_n", "_named_im", "_offered",
+        "_paths", "_probe", "_queued", "_queues", "_shared", "_signed", "_state", "_tally", "_told", "_wake", "context",
+        "dry", "flow", "kit", "spec",
     )
 
     def __init__(
@@ -145,6 +146,8 @@ class Session:
         self._paths = paths
         self._desk: FileDesk | None = None
         self._holding: Holding | None = None
+        self._behind: Callable[[bytes], bool] | None = None
+        """Of what passes unrecognised: whether IM begins in the next bytes that go up."""
         self._coded: Coded | None = None
         """What both sides write in, once they have agreed on it."""
         self._offered: tuple[tuple[FileOffer, str], ...] | None = None
@@ -232,6 +235,8 @@ class Session:
             elif self._state == PROBING:
                 self._probing(inp, world, out)
             elif self._state == PASSING and inp.data:
+                if self._behind is not None and inp.way is UP and self._begins(inp, world, out):
+                    return out
                 out.append(Send(inp.way, inp.data))
             return out if self._coded is None else self._coded.written(out)
         if self._state == OVER:
@@ -291,6 +296,8 @@ class Session:
             self._adopt(guess, world, out)
             return
         if probe.released:
+            if self._behind is not None and chunk.way is UP and self._begins(chunk, world, out):
+                return
             if chunk.data:
                 out.append(Send(chunk.way, chunk.data))
             late = chunk.at - probe.since > limits.probe_seconds
@@ -367,12 +374,29 @@ class Session:
         probe = self._probe
         assert probe is not None
         probe.released = True
+        first = bytes(probe.upto[UP])
+        for spec in self.kit.specs.values():
+            if spec.behind is not None and (looks_on := spec.behind(first)) is not None:
+                self._behind = looks_on
         for chunk in probe.chunks:
             if chunk.data:
                 out.append(Send(chunk.way, chunk.data))
         if probe.since is not None:
             # Its first bytes are kept for late recognition only so long, even when nothing more comes.
             self.wake_at(probe.since + self.kit.limits.probe_seconds, out)
+
+    def _begins(self, chunk: Chunk, world: World, out: list[Effect]) -> bool:
+        """Whether this connection ends here: a protocol of ours begins behind what passed unread. Its client asks again
+        on another connection, where it is read from the beginning; here half of what is said would be missing."""
+        assert self._behind is not None
+        if not self._behind(chunk.data):
+            return False
+        self._behind = None
+        action = "cut" if self.kit.rules.policy.enforce else "pass"
+        self.note_trouble("unclassified", "IM behind other traffic on one connection", action, chunk.at, out)
+        if action == "cut":
+            self.cut(chunk.at, world, out, reason="unclassified")
+        return self._state == OVER
 
     def _give_up(self) -> None:
         self._probe = None
@@ -383,7 +407,7 @@ class Session:
         probe, spec = self._probe, guess.spec
         assert probe is not None
         assert spec is not None
-        self._guess, self.spec, self._probe = guess, spec, None
+        self._guess, self.spec, self._probe, self._behind = guess, spec, None, None
         context = self.context
         context.protocol = spec.parent or spec.carries or spec.name
         context.confidence = guess.confidence
@@ -1756,6 +1780,7 @@ class Session:
         self._state = OVER
         self._decoder = None
         self._probe = None
+        self._behind = None
         for queue in self._queues:
             for item in queue or ():
                 item.group = None

@@ -335,6 +335,10 @@ class Spec(msgspec.Struct, frozen=True):
     """A carrier (WebSocket, BOSH): the protocol inside it, which is what events and policy call it."""
     names_messages: bool = False
     """Its readers know a message sent twice by its id: after a crash a released one may be sent again."""
+    behind: Callable[[bytes], Callable[[bytes], bool] | None] | None = None
+    """Of a protocol that may begin behind any number of bytes of something else, on the same connection (HTTP): given
+    the first bytes of a flow that is not recognised and begins to pass, what looks on at all that goes up. It is given
+    each piece before that is sent, and says whether the protocol begins in it. None: it cannot begin there."""
     expected_only: bool = False
     """Its first bytes say too little (raw DCC) or are too common (HTTP): read only where a connection was announced, or
     where a listener is for it alone."""

@@ -93,6 +93,7 @@ _TRANSLATED, _STRIPPED = "xmpp.translate_sm", "xmpp.strip_sm"
 _NO_STREAMS = frozenset({"xmpp.refuse_streams", "xmpp.refuse_blocks"})
 _MISNAMED = b"text/xml; charset=utf-8"
 """libpurple says as a coding what the type is; no coding has a slash in its name (RFC 9110 8.4.1)."""
+_HEX = b"0123456789abcdefABCDEF"
 _UTF8 = frozenset(b"='utf-8'" + more for more in (b"", b"standalone='yes'", b"standalone='no'"))
 """What may follow `encoding` in a declaration, without its blanks."""
 _CONNECTION = frozenset({b"keep-alive", b"close", b"te"})
@@ -103,6 +104,10 @@ _PATHS = (b"bosh", b"http-bind", b"httpbind")
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 """Methods that bring nothing to the server (RFC 9110 9.2.1)."""
 _FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+_POST = b"POST "
+_PLACES = 16
+_STEP = 64
+"""Bytes that come before a place is looked at again, where no tag can have ended in them."""
 _WALKED = 64
 """Requests in front of the first one of BOSH that a probe looks behind."""
 
@@ -1214,6 +1219,21 @@ def _length(head: bytes) -> int | None:
     return int(said[0]) if said[0].isdigit() and len(said[0]) < 10 else None
 
 
+def _unchunked(body: bytes) -> bytes:
+    """What the chunks in the beginning of a body hold, as far as they go; line ends are LF."""
+    out, at = list[bytes](), 0
+    while (end := body.find(b"\n", at)) >= 0:
+        digits = body[at:end].partition(b";")[0].strip()
+        if end == at or not digits:
+            at = end + 1
+            continue
+        if digits.translate(None, _HEX) or len(digits) > 8:
+            break
+        out.append(body[end + 1:end + 1 + int(digits, 16)])
+        at = end + 1 + int(digits, 16)
+    return b"".join(out)
+
+
 def _looks(head: bytes, body: bytes) -> Match:
     """Whether the beginning of a POST's body is BOSH's."""
     more = Match.MORE if len(body) < _PROBED else Match.NO
@@ -1225,7 +1245,7 @@ def _looks(head: bytes, body: bytes) -> Match:
             except zlib.error:
                 return Match.NO
     if b"transfer-encoding" in head:
-        body = body.lstrip(b"\n").partition(b"\n")[2]
+        body = _unchunked(body)
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         body = body.decode("utf-16", "ignore").encode("utf-8", "ignore")
     body = body.removeprefix(xml.BOM).lstrip(xml.WHITE)
@@ -1253,6 +1273,80 @@ def _looks(head: bytes, body: bytes) -> Match:
     return more if b"body".startswith(local) else Match.NO
 
 
+class _Behind:
+    """Looks for a request of BOSH in all that goes up on a connection of HTTP that was not recognised.
+
+    Framings are not followed: a head that two read differently would hide what is behind it. Each place where a POST
+    may begin is looked at until it is seen to be none of BOSH, `_PROBED` bytes at most; the opening tag of a body is
+    known before its last byte is sent, and the words are behind it. More than `_PLACES` at once are what no page sends.
+    """
+
+    __slots__ = ("_buffer", "_looked", "_places")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._places: list[int] = []
+        """Where in the buffer the heads begin that are not told yet."""
+        self._looked = 0
+        """Length of the buffer when it was last looked at."""
+
+    def __call__(self, data: bytes) -> bool:
+        """Whether it begins in `data`, which is not sent yet."""
+        buffer, places = self._buffer, self._places
+        at = max(len(buffer) - len(_POST) + 1, 0)
+        buffer += data
+        seen = bytes(buffer[at:]).upper()
+        found = seen.find(_POST)
+        while found >= 0:
+            places.append(at + found)
+            if len(places) > _PLACES:
+                self._look()
+                if len(places) > _PLACES:
+                    return True
+            found = seen.find(_POST, found + 1)
+        if places and (b">" in data or len(buffer) - self._looked >= _STEP) and self._look():
+            return True
+        gone = places[0] if places else len(buffer) - len(_POST) + 1
+        if gone > 0:
+            del buffer[:gone]
+            places[:] = [place - gone for place in places]
+        self._looked = min(self._looked, len(buffer))
+        return False
+
+    def _look(self) -> bool:
+        """Forget the places that are none; whether one is."""
+        buffer, left = self._buffer, list[int]()
+        self._looked = len(buffer)
+        for place in self._places:
+            said = _request(bytes(buffer[place:place + _PROBED]))
+            if said is Match.STRONG:
+                return True
+            if said is Match.MORE and len(buffer) - place < _PROBED:
+                left.append(place)
+        self._places[:] = left
+        return False
+
+
+def _request(data: bytes) -> Match:
+    """Whether this is the beginning of a POST of BOSH."""
+    data = data.replace(b"\r\n", b"\n")
+    line, ends, _ = data.partition(b"\n")
+    if ends and b" http/1." not in line.lower()[-12:]:
+        return Match.NO
+    head, ends, body = data.partition(b"\n\n")
+    return _looks(head.lower(), body) if ends else Match.MORE
+
+
+def behind(up: bytes) -> Callable[[bytes], bool] | None:
+    """What looks on in a flow that was not recognised (Spec.behind): of HTTP/1, by its first line."""
+    first = up[:_PROBED].lstrip(b"\r\n").partition(b"\n")[0]
+    if b" http/1." not in first.lower():
+        return None
+    looks_on = _Behind()
+    looks_on(up[-_PROBED:])
+    return looks_on
+
+
 def build(flow: Flow, limits: Limits, memory: Memory, edits: frozenset[str], inner: DecoderFactory) -> Decoder:
     """A connection's decoder."""
     return BoshDecoder(flow, limits, memory, edits, inner)
@@ -1264,6 +1358,7 @@ SPEC = Spec(
     probe=probe,
     decoder=CarriedApart(build),
     carries="xmpp",
+    behind=behind,
     not_decoded=(
         "the script form (XEP-0124 19): refused", "content codings: refused", "several streams in one session: refused",
         "in-band bytestreams over BOSH: refused", "requests of no BOSH (GET, HEAD, OPTIONS) and their answers: passed "

@@ -44,7 +44,7 @@ from inspector.model import (
     Woke,
 )
 from inspector.protocols.registry import BY_NAME
-from inspector.protocols.xmpp_bosh import CONTINUE, STRIP_CODINGS, STRIP_WORDS, UNKNOWN_SESSION, probe
+from inspector.protocols.xmpp_bosh import CONTINUE, STRIP_CODINGS, STRIP_WORDS, UNKNOWN_SESSION, behind, probe
 from tests.evasion.line import Line
 from tests.evasion.ways import Said
 from tests.protocols import bosh_disguises, test_xmpp
@@ -959,6 +959,7 @@ def test_a_card_in_pieces_over_two_connections_is_found() -> None:
     for way, data in LOGIN:
         one.feed(way, data)
     one.feed(UP, post(NEXT, say("my card 5105 1051")))
+    two.at = one.at + 1
     two.feed(UP, post(NEXT + 1, say("0510 5100")))
     assert (one.outcome, two.outcome) == ("passed", "refused")
     assert b"0510 5100" not in two.sent[UP]
@@ -1076,6 +1077,80 @@ def test_a_session_that_is_cut_is_over_on_all_its_connections() -> None:
     assert b"item-not-found" in two.sent[DOWN]
 
 
+PAGES = PAGE * 3000
+"""More than recognition is tried for, and more requests than a probe looks behind."""
+UPLOAD = message(b"POST /form HTTP/1.1", b"a=b&" * 30000, FIRST)
+DUMP = message(b"POST /dump HTTP/1.1", b"".join(
+    b"10.0.0.1 - \"POST /a HTTP/1.1\" 200\n" + message(b"POST /x HTTP/1.1", b"<p>%d</p>" % n, FIRST)
+    for n in range(900)))
+
+
+@pytest.mark.parametrize("before", [PAGES, UPLOAD, UPLOAD + PAGES, DUMP], ids=["pages", "upload", "both", "dump"])
+@pytest.mark.parametrize("size", [1 << 20, 7])
+@pytest.mark.parametrize("bosh", [
+    post(5, say("hello")), post(5, say("hello"), chunks=1), post(5, say("hello")).replace(b"POST", b"Post"),
+    message(REQUEST, b"<!-- " + b"> " * 300 + b"-->" + tag({"rid": 1}, say("hello")), FIRST),
+], ids=["plain", "chunks", "case", "comment"])
+def test_bosh_behind_any_other_http_is_not_passed_because_nobody_looked(
+    before: bytes, size: int, bosh: bytes,
+) -> None:
+    """Past the bytes in which a flow is recognised, its connection ends: nothing of a stanza has left by then. Its
+    client asks again on another connection, where the first bytes are BOSH."""
+    one = line(1, World(Limits()))
+    for at in range(0, len(before), 4096):
+        one.feed(UP, before[at:at + 4096])
+    assert bytes(one.sent[UP]) == before
+    for at in range(0, len(bosh), size):
+        one.feed(UP, bosh[at:at + size])
+    assert one.over
+    assert b"<message" not in one.sent[UP][len(before):]
+    assert [(row["name"], row["did"]) for row in one.rows if row["event"] == "trouble"] == [("unclassified", "cut")]
+
+
+def test_a_post_that_is_none_hides_none_behind_it() -> None:
+    """A head without an end, a comment without an end, more beginnings than are looked at, a framing that lies."""
+    for before in (
+        b"POST /a HTTP/1.1\r\nA: b\r\n", message(b"POST /a HTTP/1.1", b"<!-- words"), b"POST /a HTTP/1.1\r\n" * 20,
+        b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ):
+        one = line(1, World(Limits()))
+        for at in range(0, len(PAGES), 4096):
+            one.feed(UP, PAGES[at:at + 4096])
+        one.feed(UP, before)
+        one.feed(UP, post(5, say("hello")))
+        assert one.over, before
+        assert b"<message" not in one.sent[UP]
+
+
+def test_what_does_not_enforce_tells_of_bosh_behind_pages_and_passes_it() -> None:
+    """One row, and the rest as it comes."""
+    one = line(1, World(Limits()))
+    one.session.kit.rules = msgspec.structs.replace(
+        one.session.kit.rules, policy=policy.compile("enforce: false\nrules: []\n", "t.yaml"))
+    for data in (PAGES, post(5, say("hello")), post(6, say("there"))):
+        one.feed(UP, data)
+    assert not one.over
+    assert bytes(one.sent[UP]) == PAGES + post(5, say("hello")) + post(6, say("there"))
+    assert [(row["name"], row["did"]) for row in one.rows if row["event"] == "trouble"] == [("unclassified", "pass")]
+
+
+@pytest.mark.parametrize("first", [b"\x16\x03\x01" + b"x" * 100, b"NICK a\r\nUSER a b c d\r\n", b"",
+                                   b"GET / HTTP/2\r\n", b"words\r\nGET / HTTP/1.1\r\n"])
+def test_nothing_is_looked_for_behind_what_is_no_http(first: bytes) -> None:
+    """It could not be there."""
+    assert behind(first) is None
+
+
+def test_looking_on_costs_no_more_where_the_bytes_come_one_by_one_and_keeps_little() -> None:
+    """Places that are none are forgotten, those that may be are as many as there may be, for so many bytes."""
+    looks_on = behind(PAGE)
+    assert looks_on is not None
+    for piece in (DUMP, b"POST /a HTTP/1.1\r\nA: " + b"x" * 100_000, b"words" * 100_000):
+        for at in range(0, len(piece), 1000):
+            assert not looks_on(piece[at:at + 1000])
+        assert len(looks_on._buffer) <= 34_000  # type: ignore[attr-defined]
+
+
 # -- properties
 
 
@@ -1117,7 +1192,8 @@ def test_nothing_unread_leaves_however_two_connections_are_cut_and_mixed(data: s
 
 
 @pytest.mark.parametrize(("up", "match"), [
-    (create(5), Match.STRONG), (post(5, chunks=9), Match.STRONG), (create(5)[:20], Match.MORE), (b"PO", Match.MORE),
+    (create(5), Match.STRONG), (post(5, chunks=9), Match.STRONG), (post(5, chunks=1), Match.STRONG),
+    (create(5)[:20], Match.MORE), (b"PO", Match.MORE),
     (create(5)[:-200], Match.MORE), (PREFLIGHT, Match.STRONG), (PREFLIGHT.replace(b"http-bind", b"form"), Match.NO),
     (PREFLIGHT.replace(b"http-bind", b"form") + create(5), Match.STRONG),
     (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", Match.NO), (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" + create(5), Match.STRONG),

@@ -22,7 +22,7 @@ NO_TEST_OF_ITS_OWN = {
     "inspector/model/carriers.py", "inspector/model/effects.py", "inspector/model/events.py",
     "inspector/model/holds.py", "inspector/model/ports.py",
     "inspector/model/verdicts.py", "inspector/app/__main__.py",
-    "inspector/protocols/xmpp/edits.py", "inspector/protocols/xmpp/state.py",
+    "inspector/protocols/xmpp/edits.py", "inspector/protocols/xmpp/owner.py", "inspector/protocols/xmpp/state.py",
 }
 
 # What only some files may import, at the top or inside a function.

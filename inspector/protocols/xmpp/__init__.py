@@ -23,14 +23,20 @@ above it in this list:
     names        what tags, people, numbers and times are called, and how they are compared
     edits        changes made whatever the verdict
     recognise    the probe
-    words        the texts of a stanza and where each is written
-    writing      changes in the bytes of a stanza
-    offers       files that are offered, calls
+    words        the texts of a stanza, and where each is written
     state        what is known of a connection, and of a frame until it is sent
+    owner        what the modules below may ask of a connection: they are functions of it
+    writing      changes in the bytes of a stanza
+    speech       errors, notices and requests of ours
+    offers       files that are offered, calls, and where content will travel
+    messages     the events of a message
     inband       content of in-band bytestreams
     servers      streams between servers
     management   stanzas counted, sessions that go on
-    logins       SASL and what it is bound to
+    logins       TLS, SASL, compression, the resource that is bound
+    presence     status, and who is in a room
+    queries      the events of a query
+    refusals     what is sent of a stanza that was judged
     decoder      one connection: bytes to frames, frames to what is sent
 
 May import: model, wire.

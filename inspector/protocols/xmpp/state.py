@@ -1,4 +1,6 @@
-"""What is known of one connection: its two ways, what `apply` needs of a frame, files that were offered."""
+"""What is known of a connection: its two ways, its login, files that were offered, servers at both ends, stanzas that
+are counted; and what `apply` needs of each frame.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,15 @@ from xml.etree.ElementTree import Element
 
 import msgspec
 
-from inspector.model import DOWN, UP, Expect, FileEnd, FileOffer, Way
-from inspector.protocols.xmpp.servers import ServerReader
+from inspector.model import DOWN, UP, Expect, FileEnd, FileOffer, Identity, Way
+from inspector.protocols.xmpp.names import CLIENT, SERVER
 from inspector.protocols.xmpp.words import Spot
+from inspector.wire.counts import Counts
+from inspector.wire.deflated import Deflated
 from inspector.wire.xml import Reader, Splitter
+
+_SERVER_TAG = f"{{{SERVER}}}"
+
 
 
 class Note(msgspec.Struct):
@@ -209,3 +216,152 @@ class Side:
 
 
 NO_NOTE = Note(Element("none"))
+
+
+class Servers:
+    """A stream between two servers: each stanza has its own two ends."""
+
+    __slots__ = ("again", "bidi", "claimed", "current", "initiator", "pairs", "post", "proven", "secured", "writing")
+
+    def __init__(self) -> None:
+        self.initiator: str | None = None
+        """The domain that opened the stream, as its header says."""
+        self.claimed: dict[tuple[str, str], None] = {}
+        """(from, to) of dialback keys that wait for their result."""
+        self.proven: dict[str, str] = {}
+        """Domains that have proved to be who they say, and how."""
+        self.pairs: dict[tuple[str, str], None] = {}
+        """(domain that has proved itself, domain that has accepted it)."""
+        self.current: str | None = None
+        """The domain that the sign-on was told of last."""
+        self.bidi = False
+        """Stanzas go both ways (XEP-0288)."""
+        self.secured = False
+        """TLS was opened by us."""
+        self.again = [False, False]
+        """A new header may come behind the login."""
+        self.post: list[bytes] = []
+        """Stanzas that other streams have left for this one."""
+        self.writing = False
+
+
+class ServerReader:
+    """Reads stanzas between servers as those of clients: what differs is the name of their namespace."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, reader: Reader) -> None:
+        self._read = reader.read
+
+    def read(self, raw: bytes) -> Element | None:
+        """See Reader.read."""
+        element = self._read(raw)
+        if element is not None:
+            for each in element.iter():
+                if each.tag.startswith(_SERVER_TAG):
+                    each.tag = CLIENT + each.tag[len(_SERVER_TAG):]
+        return element
+
+
+class Managed:
+    """A session whose stanzas are counted (XEP-0198): it may outlive its connection, and is then found by its
+    identifier, of which nothing but a hash is kept."""
+
+    __slots__ = ("counts", "identity", "key", "over", "put", "rooms", "turn", "user")
+
+    def __init__(self, limit: int) -> None:
+        self.counts = (Counts(limit), Counts(limit))
+        self.turn = 0
+        """Which connection it is on: the ones before have no say any more."""
+        self.key: str | None = None
+        """Under which it is remembered; None: it cannot be resumed."""
+        self.put = 0.0
+        """When it was remembered last."""
+        self.over = False
+        self.user = ""
+        self.identity: Identity = "unknown"
+        self.rooms: dict[str, str] | None = None
+
+
+class Counting:
+    """Stream management on one connection."""
+
+    __slots__ = (
+        "asked", "claimed", "feeding", "files", "granted", "on", "out", "owed", "refused", "resuming", "state", "turn",
+        "writing",
+    )
+
+    def __init__(self, state: Managed) -> None:
+        self.state = state
+        self.turn = state.turn
+        self.on = [False, False]
+        """Whether stanzas of that way are counted yet."""
+        self.out = [0, 0]
+        """Frames that the engine has."""
+        self.owed: tuple[list[bytes], list[bytes]] = ([], [])
+        """Stanzas of ours that wait for those: they are counted where they stand on the wire."""
+        self.asked = False
+        """<enable/> has no answer yet."""
+        self.granted = False
+        """It had one, and it was <enabled/>."""
+        self.resuming: Managed | None = None
+        """<resume/> has no answer yet."""
+        self.claimed = 0
+        """How many stanzas the client says there that it has."""
+        self.refused: str | None = None
+        """The namespace of a <resume/> inside a login that was taken out."""
+        self.files: dict[str, int] = {}
+        """Stanzas of files that were kept, by transfer."""
+        self.feeding = self.writing = False
+
+
+class ManagementUnit(msgspec.Struct):
+    """What `apply` needs of a unit that has to do with stream management or leads elsewhere."""
+
+    element: Element
+    part: Element | None = None
+    """What of it says so."""
+    what: str = ""
+    """Its local name."""
+    state: Managed | None = None
+    """Of a resumption."""
+    removals: Sequence[Element] = ()
+    address: str | None = None
+    """Where the client is sent."""
+    adding: str = ""
+    """What is said in front of its end."""
+
+
+class Login:
+    """What a connection has said and agreed on before its user is known: TLS, SASL, compression, a resource."""
+
+    __slots__ = (
+        "authcid", "bind_id", "binding", "binding_offered", "bound_to", "coding", "deflating", "layer", "legacy",
+        "mechanism", "offered", "same", "tls",
+    )
+
+    def __init__(self, same: bool) -> None:
+        self.tls = 0
+        """0 none; 1 <starttls/> was seen; 2 <proceed/> was seen and is not applied yet."""
+        self.mechanism: str | None = None
+        self.authcid: str | None = None
+        """The name that the client gives there."""
+        self.binding = "none"
+        self.binding_offered = False
+        self.same = same
+        """The client was shown the server's own certificate."""
+        self.bound_to = ""
+        """What the login is bound to."""
+        self.layer = False
+        """A SASL security layer may follow."""
+        self.bind_id: str | None = None
+        """The identifier of the client's last request to bind a resource."""
+        self.legacy: tuple[str | None, str, str] | None = None
+        """Of a login by XEP-0078: its identifier, the name that it asks for, how."""
+        self.offered: frozenset[str] = frozenset()
+        """Of "sm" and "compression" what the client was offered, edits considered."""
+        self.deflating = 0
+        """0: nothing; 1: <compress/> was seen, and waits for its answer; 2: <compressed/> was seen; 3: what is fed was
+        compressed."""
+        self.coding: Deflated | None = None
+        """What was agreed on, for who can undo it."""

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element
 
-from inspector.model import CLEAR, UP, ContactChange, Encryption, Event, Opaque, Text, Way
+from inspector.model import CLEAR, Encryption, Event, Opaque, Text
 from inspector.protocols.xmpp.names import BIND, ENCRYPTED, SHOW, SHOWS, SIGNED
 from inspector.wire import xml
 from inspector.wire.xml import LANG
@@ -234,27 +234,6 @@ def opaque(
 def one_unit(read: Sequence[Read], element: Element) -> tuple[int, ...] | None:
     """A stanza is refused whole, but for an answer, of which only words are masked."""
     return None if len(read) < 2 or element.get("type") in ("error", "result") else (0,) * len(read)
-
-
-def roster(query: Element, sender: str | None, way: Way) -> list[Read]:
-    """Roster set and push (RFC 6121 §2): names and groups are words."""
-    read: list[Read] = []
-    for item in query:
-        gather = Gather()
-        gather.attribute("nick", item, "name")
-        for group in item:
-            gather.add("group", group)
-        subscription = item.get("subscription")
-        if subscription == "remove":
-            action = "remove"
-        elif way is UP and subscription is None:
-            action = "add"
-        else:
-            action = "update"
-        read.append((ContactChange(
-            action=action, contact=item.get("jid", ""), sender=sender, texts=gather.texts_now(),
-        ), gather.spots))
-    return read
 
 
 def says_something(text: str | None) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
-from inspector.model import CLEAR, CallSetup, Event, FileOffer, Message, Opaque
+from inspector.model import CLEAR, Action, CallSetup, Event, FileOffer, Frame, Message, Opaque, Verdict
 from inspector.protocols.xmpp.names import CARBONS, DELAYS, FORWARDED, MESSAGE, one_line, split_tag
+from inspector.protocols.xmpp.state import Note
 from inspector.protocols.xmpp.words import BREAK, OWN, TAIL, Spot, says_something
 from inspector.wire import xml
-from inspector.wire.xml import Place
+from inspector.wire.xml import Place, escape
 
 
 def pair_places(element: Element, place: Place, places: dict[int, Place]) -> None:
@@ -93,3 +95,33 @@ def _stays(child: Element) -> bool:
     return not child.text and not len(child) and namespace in (
         "urn:xmpp:sid:0", "urn:xmpp:occupant-id:0", "urn:xmpp:hints", "urn:xmpp:receipts",
     )
+
+
+def rewritten(
+    frame: Frame, note: Note, verdicts: Sequence[Verdict], written: Sequence[tuple[Element, str, str]] = (),
+    surplus: Sequence[Element] = (),
+) -> bytes:
+    """The frame's bytes with removals made, masks put and attributes written; of an answer that is refused every
+    text is masked."""
+    raw = frame.raw
+    places: dict[int, Place] = {}
+    pair_places(note.element, xml.locate(raw), places)
+    changes: list[tuple[int, int, bytes]] = []
+    for element, name, value in written:
+        span = xml.attribute(raw, places[id(element)], name)
+        if span is not None:
+            changes.append((*span, escape(value).encode()))
+    for element in (*note.removals, *surplus):
+        place = places[id(element)]
+        changes.append((place.start, place.end, b""))
+    for verdict, spots in zip(verdicts, note.spots, strict=False):
+        if verdict.action is Action.REDACT:
+            wanted: dict[int, list[tuple[int, int]]] = {}
+            for text, start, end in verdict.masks:
+                wanted.setdefault(text, []).append((start, end))
+            for index, spans in wanted.items():
+                changes += masked(raw, spots[index], places, spans)
+        elif verdict.action >= Action.HOLD:
+            for spot in spots:
+                changes += masked(raw, spot, places, None)
+    return xml.rewrite(raw, changes) if changes else raw

@@ -9,95 +9,22 @@ import pytest
 from inspector.model import (
     DOWN,
     UP,
-    CallSetup,
-    ContactChange,
-    Expect,
-    FileOffer,
-    Message,
     Notice,
-    Opaque,
     PeerError,
-    Presence,
     Way,
 )
 from tests.protocols.test_xmpp import (
-    ME,
     STREAM,
-    TALKS,
     C,
     decoder,
-    events,
     head,
     login,
     one,
-    passed,
     play,
-    read,
     root,
     sent,
     signed,
-    texts,
 )
-
-
-class TestOtherEvents:
-    def test_presence_and_status(self) -> None:
-        """Availability is Presence, the words of it a Message of kind status."""
-        found = [e for e in events("presence-and-contacts") if isinstance(e, Presence | Message)]
-        assert [(e.availability if isinstance(e, Presence) else texts(e)) for e in found] == [
-            "away", [("status", "out for lunch"), ("status", "Mittag")], "online", [("status", "in a meeting")],
-            "subscribe", [("status", "please add me")], "subscribe",
-        ]
-
-    def test_contacts(self) -> None:
-        """Roster and block list changes."""
-        found = [e for e in events("presence-and-contacts") if isinstance(e, ContactChange)]
-        assert [(c.action, c.contact) for c in found] == [
-            ("add", "carol@example.org"), ("update", "carol@example.org"), ("remove", "bob@example.org"),
-            ("block", "eve@example.org"), ("unblock", "*"),
-        ]
-        assert texts(found[0]) == [("nick", "Carol"), ("group", "Friends")]
-
-    def test_opaque(self) -> None:
-        """vCards and published items show their words, not their blobs."""
-        found = [e for e in events("presence-and-contacts") if isinstance(e, Opaque)]
-        assert [(o.kind, texts(o)) for o in found] == [
-            ("vcard", [("vcard", "Alice A")]), ("pubsub", [("pubsub", "published words")]),
-        ]
-
-    def test_files(self) -> None:
-        """Every way a file is offered names it."""
-        found = [e for e in events("files-and-calls") if isinstance(e, FileOffer)]
-        assert [(f.method, f.file_name, f.size, f.address) for f in found] == [
-            ("http_upload", "plan.pdf", 2345, None), ("si", "list.txt", 1022, None), ("ibb", "", None, None),
-            ("jingle", "photo.jpg", 6144, None),
-            ("sims", "x.png", 12, "https://up.example.com/g/x.png"),
-            ("sfs", "y.zip", 99, "https://up.example.com/g/y.zip"),
-            ("oob", "run.exe", None, "http://files.example.org/run.exe"),
-        ]
-
-    def test_calls(self) -> None:
-        """Jingle and its message initiation arrange calls."""
-        found = [e for e in events("files-and-calls") if isinstance(e, CallSetup)]
-        assert [(c.action, c.media) for c in found] == [("session-initiate", ("audio",)), ("propose", ("video",))]
-
-    def test_upload_slot_without_its_authorization(self) -> None:
-        """The addresses of a slot are read, its header is not."""
-        (slot,) = [e for e in events("files-and-calls") if isinstance(e, Opaque) and e.kind == "upload_slot"]
-        assert texts(slot) == [
-            ("url", "https://up.example.com/p/plan.pdf"), ("url", "https://up.example.com/g/plan.pdf"),
-        ]
-
-    def test_bytestream_is_expected(self) -> None:
-        """The side connection of a SOCKS5 bytestream is announced with the hash it will ask for."""
-        dec = signed()
-        frame = next(f for f in read(dec, TALKS["files-and-calls"][10:]) if b"bytestreams" in f.raw)
-        (expect,) = [act for act in passed(dec, frame) if isinstance(act, Expect)]
-        assert (expect.address, expect.what, expect.by, expect.key) == (
-            "192.0.2.7:5086", "bytestream", ME, "33d9b79873bcff9da2d3833955e12e4da22d4405",
-        )
-        assert expect.offer is not None
-        assert expect.offer.file_name == "list.txt"
 
 
 class TestEnding:

@@ -39,7 +39,6 @@ from inspector.model import (
     Kept,
     Limits,
     Note,
-    Notice,
     Rules,
     Send,
     Spool,
@@ -364,8 +363,8 @@ class TestHolding:
         for number in range(3000):
             (frame,) = dec.feed(Chunk(UP, 1.0, iq(UP, f"b{number}", data("s", number, b"ab"))[1].encode()))
             dec.apply(frame, [HELD] * len(frame.events))
-        assert dec._files is not None
-        assert (len(dec._files.streams), len(dec._files.offers)) == (1, 0)
+        assert dec.files is not None
+        assert (len(dec.files.streams), len(dec.files.offers)) == (1, 0)
 
     def test_an_allowed_file_ends_as_it_came(self) -> None:
         """The close of a judged file leaves untouched, and its answer is the receiver's."""
@@ -664,8 +663,8 @@ class TestNotBelieving:
             say(dec, iq(UP, f"o{number}", si_offer(f"s{number}", "a.txt", 3)))
             session = jingle("session-initiate", f"j{number}", described("a", 1) + transport_ibb("t"))
             say(dec, iq(UP, f"j{number}", session))
-        assert dec._files is not None
-        assert len(dec._files.offers) == Limits().xmpp_offers
+        assert dec.files is not None
+        assert len(dec.files.offers) == Limits().xmpp_offers
         assert [start.offer.method for start in of(FileStart, say(dec, *in_band(UP, "s0", b"a")))] == ["ibb"]
         assert [start.offer.method for start in of(FileStart, say(dec, *in_band(UP, "s1999", b"a")))] == ["si"]
 
@@ -679,11 +678,11 @@ class TestNotBelieving:
         (start,) = of(FileStart, say(dec, *in_band(UP, "s", b"abc")))
         assert len(start.offer.file_name) < 5000
         assert start.offer.file_name.endswith(".exe")
-        assert dec._files is not None
-        before = len(dec._files.offers)
+        assert dec.files is not None
+        before = len(dec.files.offers)
         say(dec, iq(UP, "i" * 2000, si_offer("s2", "a", 3)), (UP, (
             f"<iq type='set' id='o' to='{'x' * 5000}'>{si_offer('s3', 'a', 3)}</iq>")))
-        assert len(dec._files.offers) == before
+        assert len(dec.files.offers) == before
         for stanza in (iq(UP, "i" * 2000, data("s", 0, b"abc"))[1],
                        f"<iq type='set' id='o' to='{'x' * 5000}'>{opening('s')}</iq>"):
             assert one(dec, UP, stanza).edit == REFUSE_BLOCKS
@@ -759,28 +758,6 @@ class TestNotBelieving:
                         passed(reader, got)
 
 
-class TestNotices:
-    def test_our_user_is_told(self) -> None:
-        """A file of a side connection was refused: a headline of his server's; nobody waits for an upload."""
-        dec = signed()
-        notice = Notice("Refused, <R1>.", FileOffer(sender=ME, recipients=(BOB,), method="http_upload", id="u"))
-        (headline,) = answers(dec.inject(notice, DOWN), DOWN)
-        assert (headline.get("type"), headline.findtext(C + "body")) == ("headline", "Refused, <R1>.")
-        assert dec.inject(notice, UP) == []
-
-    @pytest.mark.parametrize("way", [UP, DOWN])
-    def test_a_jingle_session_is_ended(self, way: Way) -> None:
-        """Both ends of the session get its termination, as the other's; their answers stay here."""
-        dec = signed()
-        say(dec, iq(way, "j", jingle("session-initiate", "js", described("a", 3) + transport_s5b("t"))))
-        ends_of = (ME, BOB) if way is UP else (BOB, ME)
-        offer = FileOffer(sender=ends_of[0], recipients=ends_of[1:], method="jingle", id="js")
-        for reader in (UP, DOWN):
-            acts = dec.inject(Notice("Refused.", offer), reader)
-            end = answers(acts, reader)[0]
-            assert (end.get("from"), end.get("to")) == ((None, BOB) if reader is UP else (BOB, ME))
-            assert (end[0].get("action"), end[0].get("sid")) == ("session-terminate", "js")
-            assert passed(dec, one(dec, reader.other, iq(reader.other, end.get("id"), typed="result")[1])) == []
 
 
 # -- through the engine

@@ -187,7 +187,7 @@ class TestEdits:
             frame = one(dec, UP, f"<auth xmlns='{SASL}' mechanism='SCRAM-SHA-256-PLUS'>"
                                  f"{b64('p=tls-server-end-point,,n=alice,r=abc')}</auth>")
             assert frame.oddities == ()
-            assert dec._binding == "used"
+            assert dec.login.binding == "used"
 
     def test_channel_binding_that_does_not_hold_is_as_ever(self) -> None:
         """Nothing that holds is offered, or the certificate is another: left alone, or stripped where that is wanted;

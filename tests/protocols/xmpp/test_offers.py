@@ -6,9 +6,33 @@ import pytest
 
 from inspector.engine.world import SharedMemory
 from inspector.model import DOWN, UP, Chunk, Expect, FileOffer, Limits, Opaque, Way, expect_key
-from tests.protocols.test_xmpp import ME, block, one, passed, sent
+from tests.protocols.test_xmpp import ME, TALKS, block, events, one, passed, read, sent
 from tests.protocols.xmpp.test_inband import BYTESTREAMS, UPLOAD, Leases, answers, of, say, signed
 from tests.protocols.xmpp_talks import BOB, described, iq, jingle, si_offer, transport_s5b
+
+
+class TestOffers:
+    def test_files(self) -> None:
+        """Every way a file is offered names it."""
+        found = [e for e in events("files-and-calls") if isinstance(e, FileOffer)]
+        assert [(f.method, f.file_name, f.size, f.address) for f in found] == [
+            ("http_upload", "plan.pdf", 2345, None), ("si", "list.txt", 1022, None), ("ibb", "", None, None),
+            ("jingle", "photo.jpg", 6144, None),
+            ("sims", "x.png", 12, "https://up.example.com/g/x.png"),
+            ("sfs", "y.zip", 99, "https://up.example.com/g/y.zip"),
+            ("oob", "run.exe", None, "http://files.example.org/run.exe"),
+        ]
+
+    def test_bytestream_is_expected(self) -> None:
+        """The side connection of a SOCKS5 bytestream is announced with the hash it will ask for."""
+        dec = signed()
+        frame = next(f for f in read(dec, TALKS["files-and-calls"][10:]) if b"bytestreams" in f.raw)
+        (expect,) = [act for act in passed(dec, frame) if isinstance(act, Expect)]
+        assert (expect.address, expect.what, expect.by, expect.key) == (
+            "192.0.2.7:5086", "bytestream", ME, "33d9b79873bcff9da2d3833955e12e4da22d4405",
+        )
+        assert expect.offer is not None
+        assert expect.offer.file_name == "list.txt"
 
 
 class TestSideConnections:

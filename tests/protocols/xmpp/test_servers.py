@@ -374,7 +374,7 @@ def test_many_claims_are_bounded() -> None:
     link = Link().begun()
     for number in range(1000):
         link.say(UP, f"<db:result from='d{number}.example' to='b.example'>key</db:result>")
-    servers = link.dec._servers
+    servers = link.dec.servers
     assert servers is not None
     assert len(servers.claimed) == Limits().xmpp_domains
 

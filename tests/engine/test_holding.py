@@ -268,6 +268,22 @@ def test_nothing_is_released_behind_the_end_of_a_session(way: Way, side: Way) ->
     assert (talk.sent(), talk.of(Came), talk.of(Deliver)) == ([], [Came("h2", False)], [])
 
 
+def test_nothing_is_released_behind_a_goodbye() -> None:
+    """The connection stands, and its protocol's word for the end has been said: what was sent before that is doubtful,
+    what waits is given back."""
+    talk = Talk()
+    decoder: Any = talk.session.decoder
+    talk(Released(START, held_item()))
+    deliver, = talk.of(Deliver)
+    talk(Kept(deliver.id, START))
+    assert talk.of(Came) == [Came("h1", True)]
+    decoder.parted = True
+    talk(up(b"SAY bob bye\n"))
+    assert talk.of(Came) == [Came("h1", None)]
+    talk(Released(START, held_item(id="h2")))
+    assert (talk.sent(), talk.of(Came), talk.of(Deliver)) == ([], [Came("h2", False)], [])
+
+
 def test_the_desk_is_told_when_a_session_ends_behind_what_was_sent() -> None:
     """Once, of what was sent in it: by the first of its sides that closes, or when it is cut."""
     for end in (Closed(UP, START), Closed(DOWN, START), Killed(START, "the end")):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from xml.etree.ElementTree import Element
-
-import msgspec
 
 from inspector.model import (
     BROKEN,
@@ -57,28 +54,25 @@ from inspector.protocols.xmpp.logins import (
     on_tls_failure,
 )
 from inspector.protocols.xmpp.management import (
-    count_files,
+    count_sent,
     end_session,
     on_management,
     on_stream_error,
-    owe,
     pass_management,
     remember_session,
     said_now,
-    settle,
 )
-from inspector.protocols.xmpp.messages import bound_events, leftovers, read_message
+from inspector.protocols.xmpp.messages import bound_events, keep_message, leftovers, read_message, release_message
 from inspector.protocols.xmpp.names import (
     BIDI,
     BLOCKS_OF_FILES,
     BODY,
-    CLIENT,
     COMPRESS,
-    DELAYS,
     DIALBACK,
     ERROR,
     FEATURES,
     IQ,
+    LONGEST_JID,
     MESSAGE,
     PRESENCE,
     QUIET,
@@ -87,15 +81,12 @@ from inspector.protocols.xmpp.names import (
     SASL2,
     SERVER,
     SM,
+    STANZA_KINDS,
     STANZA_STARTS,
     STANZAS,
     STREAM,
-    STREAM_ERROR,
     TLS,
-    attribute,
     bare_jid,
-    domain_of,
-    one_line,
     split_tag,
 )
 from inspector.protocols.xmpp.presence import on_presence
@@ -103,14 +94,14 @@ from inspector.protocols.xmpp.queries import on_iq
 from inspector.protocols.xmpp.refusals import announce, deliver, judge_presence, refuse_iq, refuse_message
 from inspector.protocols.xmpp.servers import (
     begin_servers,
-    domain_signs_on,
     leave_post,
     name_ends,
     on_bidi,
     on_dialback_result,
     posted,
+    with_sign_on,
 )
-from inspector.protocols.xmpp.speech import headline, peer_of_offer, terminate
+from inspector.protocols.xmpp.speech import headline, peer_of_offer, stream_end, terminate
 from inspector.protocols.xmpp.state import (
     NO_NOTE,
     Block,
@@ -129,8 +120,6 @@ from inspector.wire import xml
 from inspector.wire.deflated import Deflated
 from inspector.wire.xml import LANG, STREAMS, Splitter, XmlFault
 
-_whole = xml.reader((("", ""),))
-"""Reads what `keep` wrote."""
 _TLS_FAILED = b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>"
 
 
@@ -391,6 +380,7 @@ class XmppDecoder(Unreleased):
         return self.undecryptable is not None
 
     def cannot(self, why: str) -> None:
+        """What follows cannot be read, both ways."""
         self.undecryptable = why
         for side in self.sides:
             side.quick = False
@@ -528,8 +518,7 @@ class XmppDecoder(Unreleased):
     # -- streams between servers
 
     def _between(self, way: Way, at: float, raw: bytes, element: Element, servers: Servers) -> Frame:
-        """A stanza between two servers, read as its user's own; with his domain's sign-on where that is another than
-        the last."""
+        """A stanza between two servers, read as its user's own."""
         name_ends(self, way, element)
         tag = element.tag
         if tag == MESSAGE:
@@ -539,26 +528,7 @@ class XmppDecoder(Unreleased):
         else:
             frame = on_presence(self, way, at, raw, element)
             self.rooms = None
-        note, oddities = frame.note, frame.oddities
-        if isinstance(note, Block):
-            note.user = self.user
-        if not element.get("from") or not element.get("to"):
-            oddities = (*oddities, Oddity("xmpp.no_address", "a stanza between servers without both ends"))
-        domain = domain_of(self.user or "")
-        if way is UP and domain and domain != servers.current and not isinstance(note, Block):
-            if domain not in servers.proven:
-                oddities = (*oddities, Oddity("xmpp.unproven_domain", "stanzas of a domain that has not proved itself"))
-            event = domain_signs_on(self, domain, servers)
-            if isinstance(note, Note) and note is not NO_NOTE:
-                note.spots = [(), *(note.spots or [()] * len(frame.events))]
-            else:
-                note = Note(element, [(), *([()] * len(frame.events))])
-            units = None if frame.units is None else (-1, *frame.units)
-            if units is None and frame.events and not frame.stays:
-                units = (-1, *range(len(frame.events)))
-            return msgspec.structs.replace(
-                frame, events=(event, *frame.events), note=note, oddities=oddities, units=units)
-        return frame if oddities is frame.oddities else msgspec.structs.replace(frame, oddities=oddities)
+        return with_sign_on(self, frame, element, servers)
 
     def _apply_between(self, frame: Frame, verdicts: Sequence[Verdict], servers: Servers) -> list[Act]:
         """What to send for a frame between servers. A stream goes one way (RFC 6120 §4.5) unless both agreed on more:
@@ -584,10 +554,6 @@ class XmppDecoder(Unreleased):
             left += posted(self)
         return left
 
-    # -- what is not a stanza
-
-    # -- compression (XEP-0138)
-
     def recoded(self) -> tuple[Deflated, tuple[bytes, bytes]] | None:
         """See Recode: what both have agreed on, and what came behind it."""
         if self.login.deflating != 2 or self.login.coding is None:
@@ -599,8 +565,6 @@ class XmppDecoder(Unreleased):
             side.split = Splitter(side.split.limit, self._max_depth)
             side.started = side.closed = side.loose = side.skipping = False
         return self.login.coding, kept
-
-    # -- stream management (XEP-0198)
 
     def _feed_counted(self, chunk: Chunk, counting: Counting) -> list[Frame]:
         """Read on while stanzas are counted: what the engine has of frames is to be known."""
@@ -617,7 +581,8 @@ class XmppDecoder(Unreleased):
         return frames
 
     def sign_on(self, jid: str, identity: Identity = "authenticated", mechanism: str | None = None) -> SignOn:
-        jid = jid[:3071]
+        """Its user is known; the event that says so."""
+        jid = jid[:LONGEST_JID]
         self.signed = True
         self.user = jid
         self.bare = bare_jid(jid)
@@ -696,17 +661,12 @@ class XmppDecoder(Unreleased):
             units=one_unit(read, element), stays=element.get("type") == "error",
         )
 
-    # -- queries
-
-    # -- files: offers, and where their content will travel
-
     def known_files(self) -> Files:
+        """What was offered and is transferred here; made with the first of it."""
         files = self.files
         if files is None:
             files = self.files = Files(self.limits.xmpp_offers)
         return files
-
-    # -- files: in-band bytestreams (XEP-0047)
 
     def _with_endings(self, chunk: Chunk, files: Files) -> list[Frame]:
         """A chunk of a way whose files have ended by what the other way said, or end here."""
@@ -721,8 +681,6 @@ class XmppDecoder(Unreleased):
             broken = [frames.pop()] if frames and frames[-1].fault is not None else []
             frames += endings(way, at, files) + broken
         return frames
-
-    # -- presence
 
     # -- writing
 
@@ -756,11 +714,7 @@ class XmppDecoder(Unreleased):
         return [Send(frame.way, frame.raw)]
 
     def _apply_counted(self, frame: Frame, verdicts: Sequence[Verdict], counting: Counting) -> list[Act]:
-        """What to send for a frame where stanzas are counted; what is sent is counted where it stands on the wire.
-
-        What goes the frame's own way leaves now; what is said to the other side waits until the engine has nothing
-        that goes there (an answer that belongs to an edit does not wait).
-        """
+        """What to send for a frame where stanzas are counted; what is sent is counted where it stands on the wire."""
         way = frame.way
         content = bool(frame.events) and type(frame.events[-1]) in _CONTENT
         if not content and counting.out[way]:
@@ -769,45 +723,14 @@ class XmppDecoder(Unreleased):
         acts = self.apply(frame, verdicts)
         counting.writing = False
         owed = counting.owed
-        if len(acts) == 1 and not content and frame.kind in _STANZA_KINDS and not owed[UP] and not owed[DOWN]:
+        if len(acts) == 1 and not content and frame.kind in STANZA_KINDS and not owed[UP] and not owed[DOWN]:
             act = acts[0]
             if type(act) is Send and act.way is way and counting.turn == counting.state.turn:
                 # As nearly always: one stanza, sent on.
                 if counting.on[way]:
                     counting.state.counts[way].passed()
                 return acts
-        counting = self.counting or counting
-        if counting.turn != counting.state.turn:
-            return acts     # it goes on elsewhere
-        counts, on = counting.state.counts, counting.on
-        kept = content and count_files(frame, verdicts, counting)
-        stanza = frame.kind in _STANZA_KINDS and bool(frame.raw)
-        left: list[Act] = []
-        for act in acts:
-            if type(act) is Send:
-                if act.way is way:
-                    if not on[way]:
-                        pass
-                    elif stanza:
-                        stanza = False
-                        if kept:
-                            counts[way].taken(kept=True)
-                        else:
-                            counts[way].passed()
-                    elif act.data.startswith(STANZA_STARTS):
-                        counts[way].added()
-                elif act.data.startswith(STANZA_STARTS):
-                    if frame.edit is None:
-                        owe(self, act, counting)
-                        continue
-                    if on[act.way]:
-                        counts[act.way].added()
-            left.append(act)
-        if stanza and on[way]:
-            counts[way].taken()
-        if owed[UP] or owed[DOWN]:
-            settle(self, counting, left, way if kept else None)
-        return left
+        return count_sent(self, frame, verdicts, acts, self.counting or counting, content)
 
     def _moved(self, frame: Frame) -> list[Act]:
         """Pass a unit that changes what the peers have open."""
@@ -881,8 +804,6 @@ class XmppDecoder(Unreleased):
             return refuse_iq(self, frame, note, verdicts, refused)
         return refuse_message(self, frame, note, refused)
 
-    # -- writing: files
-
     def ready(self, way: Way) -> bool:
         """Whether something may be injected: signed on, the stream open, and (DOWN) nobody counting stanzas."""
         side = self.sides[way]
@@ -918,50 +839,11 @@ class XmppDecoder(Unreleased):
     def keep(self, frames: Sequence[Frame], index: int) -> bytes | None:
         """The message stanza, its namespaces declared where they are used, without a namespace of its own; a reader's
         with the time it came (XEP-0203)."""
-        frame = frames[-1]
-        side = self.sides[frame.way]
-        if frame.kind != "xmpp.message" or len(frames) > 1 or side.reader is None:
-            return None
-        if type(frame.events[index]) is not Message or any(type(event) is FileOffer for event in frame.events):
-            return None
-        try:
-            element = side.reader.read(frame.raw)
-        except XmlFault:
-            return None
-        if element is None:
-            return None
-        if frame.way is DOWN and not any(child.tag in DELAYS for child in element):
-            stamp = datetime.fromtimestamp(max(0.0, frame.at), UTC).isoformat(timespec="seconds")
-            attributes = {"stamp": stamp.replace("+00:00", "Z")}
-            element.append(element.makeelement("{urn:xmpp:delay}delay", attributes))
-        return xml.write(element, element.tag[1:].rpartition("}")[0])
+        return keep_message(frames, index, self.sides[frames[-1].way])
 
     def release(self, kept: bytes, way: Way) -> list[Act] | None:
         """The stanza in this stream's namespace; from its writer, or to its reader, as the resource he has now."""
-        if not self.ready(way) or not kept.startswith(b"<message"):
-            return None
-        element = _whole.read(kept)
-        if element is None:
-            return None
-        namespace = b"jabber:client"
-        if self.servers is not None:
-            # Between servers only where both domains have this stream for each other.
-            namespace = b"jabber:server"
-            ends = domain_of(element.get("from", "")), domain_of(element.get("to", ""))
-            if (ends if way is UP else ends[::-1]) not in self.servers.pairs or (
-                way is DOWN and not self.servers.bidi
-            ):
-                return None
-        else:
-            own, user = ("from", "to")[way], self.user
-            if user is not None and element.get(own, "").partition("/")[0] == user.partition("/")[0]:
-                element.set(own, user)
-        raw = xml.write(element, "")
-        counting = self.counting
-        if counting is not None and counting.turn == counting.state.turn and counting.on[way]:
-            # It leaves at once: the engine asks only where nothing is before it.
-            counting.state.counts[way].added()
-        return [Send(way, b"<message xmlns='" + namespace + b"'" + raw[8:])]
+        return release_message(self, kept, way) if self.ready(way) else None
 
     def close(self, reason: str, fault: PeerError | None = None) -> list[Act]:
         """A stream error to the client (RFC 6120 §4.9), the end of the stream to the server."""
@@ -970,30 +852,8 @@ class XmppDecoder(Unreleased):
             return []
         acts: list[Act] = []
         end_session(self)
-        condition = "policy-violation"
-        extra = ""
-        if fault is not None:
-            condition = fault.condition or "undefined-condition"
-            if fault.name == "xmpp.too_big":
-                extra = "<stanza-too-big xmlns='urn:xmpp:errors'/>"
-        elif any(word in reason.lower() for word in ("shutdown", "shutting", "drain", "stopp")):
-            condition = "system-shutdown"
         if not down.closed:
-            header = ""
-            content = CLIENT[1:-1] if self.servers is None else SERVER
-            prefix = down.qname.rpartition(":")[0]
-            if not down.open:
-                prefix = "stream"
-                header = (
-                    f"<?xml version='1.0'?><stream:stream xmlns='{content}' xmlns:stream='{STREAMS}'"
-                    f" id='{self.flow.id}'{attribute('from', self.to)} version='1.0'>"
-                )
-            name = f"{prefix}:error" if prefix else "error"
-            end = f"{prefix}:stream" if prefix else "stream"
-            text = f"<text xmlns='{STREAM_ERROR}' xml:lang='en'>{one_line(reason)}</text>" if reason else ""
-            acts.append(Send(DOWN, (
-                f"{header}<{name}><{condition} xmlns='{STREAM_ERROR}'/>{text}{extra}</{name}></{end}>"
-            ).encode()))
+            acts.append(Send(DOWN, stream_end(self, down, reason, fault)))
             down.open = False
         if up.open and self.login.tls == 0:
             acts.append(Send(UP, f"</{up.qname}>".encode()))
@@ -1007,7 +867,6 @@ _NESTED = 16
 _MOVES = frozenset({"xmpp.stream", "xmpp.close", "xmpp.proceed", "xmpp.success", "xmpp.compressed"})
 _CONTENT = frozenset({FileStart, FilePart, FileEnd})
 """Frames that end in these leave when the engine says so, whatever else waits."""
-_STANZA_KINDS = frozenset({"xmpp.message", "xmpp.presence", "xmpp.iq"})
 _BEGINNINGS = (
     b"<message ", b"<message>", b"<presence ", b"<presence>", b"<presence/>", b"<iq ", b"<?xml ", b"<stream:stream ",
     b"</stream:stream>", b"<stream:features>",

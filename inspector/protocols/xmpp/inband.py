@@ -91,6 +91,7 @@ def told_of(offer: FileOffer | None, refused: Verdict) -> str:
 
 
 def endings(way: Way, at: float, files: Files) -> list[Frame]:
+    """Frames of files that have ended by what the other way said."""
     ended = files.due[way]
     frames = [
         Frame(way, at, b"", "xmpp.file_end", (event,), note=Block("end", "", None, None)) for event in ended

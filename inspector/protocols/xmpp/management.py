@@ -26,7 +26,15 @@ from inspector.model import (
     Way,
 )
 from inspector.protocols.xmpp.edits import KEEP_PATH, REFUSE_SM, STRIP_SM, TRANSLATE_SM
-from inspector.protocols.xmpp.names import OTHER_HOST, STANZA_ERROR, STREAM_ERROR, host_and_port, split_tag
+from inspector.protocols.xmpp.names import (
+    OTHER_HOST,
+    STANZA_ERROR,
+    STANZA_KINDS,
+    STANZA_STARTS,
+    STREAM_ERROR,
+    host_and_port,
+    split_tag,
+)
 from inspector.protocols.xmpp.owner import Owner
 from inspector.protocols.xmpp.state import NO_NOTE, Counting, Managed, ManagementUnit
 from inspector.protocols.xmpp.writing import pair_places
@@ -39,7 +47,6 @@ _REFRESH = 60.0
 _KEPT_FILES = 64
 """Files of a session whose kept stanzas are counted apart."""
 _SM_UNITS = frozenset({"enable", "enabled", "resume", "resumed", "failed", "r", "a"})
-
 
 
 def counted(element: Element) -> int | None:
@@ -202,13 +209,57 @@ def _known_session(owner: Owner, resume: Element, at: float) -> Managed | None:
 
 
 def remember_session(owner: Owner, state: Managed, at: float) -> None:
+    """Keep a session that may be resumed, as it is now, for all connections."""
     if state.key is None or owner.user is None:
         return
     state.put, state.user, state.identity, state.rooms = at, owner.user, owner.identity, owner.rooms
     owner.memory.put(state.key, state, at + owner.limits.xmpp_resume_seconds)
 
 
-def count_files(frame: Frame, verdicts: Sequence[Verdict], counting: Counting) -> bool:
+def count_sent(
+    owner: Owner, frame: Frame, verdicts: Sequence[Verdict], acts: list[Act], counting: Counting, content: bool,
+) -> list[Act]:
+    """Count what is sent for a frame where it stands on the wire; returns what of it leaves now. `content`: the frame
+    is one of a file's.
+
+    What goes the frame's own way leaves now; what is said to the other side waits until the engine has nothing
+    that goes there (an answer that belongs to an edit does not wait).
+    """
+    if counting.turn != counting.state.turn:
+        return acts     # it goes on elsewhere
+    way, owed = frame.way, counting.owed
+    counts, on = counting.state.counts, counting.on
+    kept = content and _count_files(frame, verdicts, counting)
+    stanza = frame.kind in STANZA_KINDS and bool(frame.raw)
+    left: list[Act] = []
+    for act in acts:
+        if type(act) is Send:
+            if act.way is way:
+                if not on[way]:
+                    pass
+                elif stanza:
+                    stanza = False
+                    if kept:
+                        counts[way].taken(kept=True)
+                    else:
+                        counts[way].passed()
+                elif act.data.startswith(STANZA_STARTS):
+                    counts[way].added()
+            elif act.data.startswith(STANZA_STARTS):
+                if frame.edit is None:
+                    _owe(owner, act, counting)
+                    continue
+                if on[act.way]:
+                    counts[act.way].added()
+        left.append(act)
+    if stanza and on[way]:
+        counts[way].taken()
+    if owed[UP] or owed[DOWN]:
+        _settle(owner, counting, left, way if kept else None)
+    return left
+
+
+def _count_files(frame: Frame, verdicts: Sequence[Verdict], counting: Counting) -> bool:
     """Whether a stanza with content of a file is kept back; of a file that ended here, what was kept has gone on
     before, or never will."""
     worst = max(verdict.action for verdict in verdicts) if verdicts else Action.PASS
@@ -227,13 +278,13 @@ def count_files(frame: Frame, verdicts: Sequence[Verdict], counting: Counting) -
     return kept
 
 
-def owe(owner: Owner, act: Send, counting: Counting) -> None:
+def _owe(owner: Owner, act: Send, counting: Counting) -> None:
     owed = counting.owed[act.way]
     if sum(map(len, owed)) + len(act.data) <= owner.limits.inject_bytes:
         owed.append(act.data)
 
 
-def settle(owner: Owner, counting: Counting, acts: list[Act], but: Way | None = None) -> None:
+def _settle(owner: Owner, counting: Counting, acts: list[Act], but: Way | None = None) -> None:
     """Say what waited, where nothing of the peer's is before it. `but`: what goes there now is kept."""
     for way in (UP, DOWN):
         owed = counting.owed[way]
@@ -342,10 +393,10 @@ def said_now(owner: Owner, acts: list[Act]) -> list[Act]:
     left: list[Act] = []
     for act in acts:
         if isinstance(act, Send):
-            owe(owner, act, counting)
+            _owe(owner, act, counting)
         else:
             left.append(act)
-    settle(owner, counting, left)
+    _settle(owner, counting, left)
     return left
 
 

@@ -1,4 +1,4 @@
-"""The events of a message in every form (RFC 6121 §5).
+"""The events of a message in every form (RFC 6121 §5); a message that is kept, and released later.
 
 Bodies and what stands beside them: XHTML (XEP-0071), real-time text (0301), corrections (0308), retractions (0424),
 reactions (0444), room invitations (0045, 0249), encryption by its marks (0027, 0364, 0373, 0380, 0384, RFC 3923).
@@ -9,21 +9,25 @@ Copies: delayed (0203), carbons (0280), archives (0313), forwarded (0297). Calls
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from xml.etree.ElementTree import Element
 
 from inspector.model import (
     CLEAR,
     DOWN,
     UP,
+    Act,
     CallSetup,
     Copy,
     Encryption,
     Event,
     FileOffer,
+    Frame,
     Kind,
     Message,
     Oddity,
     Opaque,
+    Send,
     Typing,
     Way,
 )
@@ -55,13 +59,16 @@ from inspector.protocols.xmpp.names import (
     THREAD,
     XHTML_IM,
     bare_jid,
+    domain_of,
     one_of,
     split_tag,
     time_of,
 )
 from inspector.protocols.xmpp.offers import out_of_band, shared_files
 from inspector.protocols.xmpp.owner import Owner
+from inspector.protocols.xmpp.state import Side
 from inspector.protocols.xmpp.words import Gather, Read, opaque, read_leftovers, read_rest, read_xhtml, sealed_digest
+from inspector.wire import xml
 from inspector.wire.xml import LANG, XmlFault
 
 
@@ -313,3 +320,55 @@ def _is_own(owner: Owner, sender: str | None) -> bool:
         return False
     room, _, nick = sender.partition("/")
     return owner.rooms.get(room.lower()) == nick
+
+
+def keep_message(frames: Sequence[Frame], index: int, side: Side) -> bytes | None:
+    """The message stanza, its namespaces declared where they are used, without a namespace of its own; a reader's with
+    the time it came (XEP-0203). None: it is none, or more than words."""
+    frame = frames[-1]
+    if frame.kind != "xmpp.message" or len(frames) > 1 or side.reader is None:
+        return None
+    if type(frame.events[index]) is not Message or any(type(event) is FileOffer for event in frame.events):
+        return None
+    try:
+        element = side.reader.read(frame.raw)
+    except XmlFault:
+        return None
+    if element is None:
+        return None
+    if frame.way is DOWN and not any(child.tag in DELAYS for child in element):
+        stamp = datetime.fromtimestamp(max(0.0, frame.at), UTC).isoformat(timespec="seconds")
+        attributes = {"stamp": stamp.replace("+00:00", "Z")}
+        element.append(element.makeelement("{urn:xmpp:delay}delay", attributes))
+    return xml.write(element, element.tag[1:].rpartition("}")[0])
+
+
+def release_message(owner: Owner, kept: bytes, way: Way) -> list[Act] | None:
+    """The stanza in this stream's namespace; from its writer, or to its reader, as the resource he has now. None: not
+    here."""
+    if not kept.startswith(b"<message"):
+        return None
+    element = _whole.read(kept)
+    if element is None:
+        return None
+    namespace = b"jabber:client"
+    servers, counting = owner.servers, owner.counting
+    if servers is not None:
+        # Between servers only where both domains have this stream for each other.
+        namespace = b"jabber:server"
+        ends = domain_of(element.get("from", "")), domain_of(element.get("to", ""))
+        if (ends if way is UP else ends[::-1]) not in servers.pairs or (way is DOWN and not servers.bidi):
+            return None
+    else:
+        own, user = ("from", "to")[way], owner.user
+        if user is not None and element.get(own, "").partition("/")[0] == user.partition("/")[0]:
+            element.set(own, user)
+    raw = xml.write(element, "")
+    if counting is not None and counting.turn == counting.state.turn and counting.on[way]:
+        # It leaves at once: the engine asks only where nothing is before it.
+        counting.state.counts[way].added()
+    return [Send(way, b"<message xmlns='" + namespace + b"'" + raw[8:])]
+
+
+_whole = xml.reader((("", ""),))
+"""Reads what `keep_message` wrote."""

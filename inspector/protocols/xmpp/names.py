@@ -94,6 +94,8 @@ CALL_ACTIONS = frozenset({
     "transport-reject", "description-info", "security-info", "propose", "ringing", "proceed", "accept", "reject",
     "retract", "finish", "initiate", "terminate", "candidates", "info",
 })
+STANZA_KINDS = frozenset({"xmpp.message", "xmpp.presence", "xmpp.iq"})
+"""Kinds of frames that are counted where stanzas are."""
 STANZA_STARTS = (b"<message", b"<presence", b"<iq")
 OTHER_HOST = f"{{{STREAM_ERROR}}}see-other-host"
 

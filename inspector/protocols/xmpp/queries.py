@@ -45,7 +45,6 @@ _OPAQUE_IQ = {
 }
 
 
-
 def on_iq(owner: Owner, way: Way, at: float, raw: bytes, element: Element) -> Frame:
     get = element.get
     typed = get("type")

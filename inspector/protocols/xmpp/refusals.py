@@ -22,7 +22,6 @@ _CONDITIONS = {
 """FileOffer.method -> (condition, type) that clients of that method understand (sheet section 8)."""
 
 
-
 def deliver(owner: Owner, frame: Frame, note: Note, verdicts: Sequence[Verdict]) -> list[Act]:
     """Send it with its masks; tell the sender what a rule wants him told."""
     if note.offer is not None and note.offer.refused:

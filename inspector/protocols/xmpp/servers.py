@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element
 
+import msgspec
+
 from inspector.model import DOWN, UP, Act, Frame, Notice, Oddity, Send, SignOn, Tell, Way
 from inspector.protocols.xmpp.names import CLIENT, LONGEST_JID, SERVER, bare_jid, domain_of
 from inspector.protocols.xmpp.owner import Owner
-from inspector.protocols.xmpp.state import NO_NOTE, Servers
+from inspector.protocols.xmpp.state import NO_NOTE, Block, Note, Servers
 from inspector.wire import xml
 
 
@@ -38,7 +40,32 @@ def name_ends(owner: Owner, way: Way, element: Element) -> None:
     owner.domain = domain_of(other)[:LONGEST_JID] if other else owner.to
 
 
-def domain_signs_on(owner: Owner, domain: str, servers: Servers) -> SignOn:
+def with_sign_on(owner: Owner, frame: Frame, element: Element, servers: Servers) -> Frame:
+    """A frame of a stanza between servers; with the sign-on of its user's domain where that is another than the
+    last."""
+    note, oddities = frame.note, frame.oddities
+    if isinstance(note, Block):
+        note.user = owner.user
+    if not element.get("from") or not element.get("to"):
+        oddities = (*oddities, Oddity("xmpp.no_address", "a stanza between servers without both ends"))
+    domain = domain_of(owner.user or "")
+    if frame.way is UP and domain and domain != servers.current and not isinstance(note, Block):
+        if domain not in servers.proven:
+            oddities = (*oddities, Oddity("xmpp.unproven_domain", "stanzas of a domain that has not proved itself"))
+        event = _signs_on(owner, domain, servers)
+        if isinstance(note, Note) and note is not NO_NOTE:
+            note.spots = [(), *(note.spots or [()] * len(frame.events))]
+        else:
+            note = Note(element, [(), *([()] * len(frame.events))])
+        units = None if frame.units is None else (-1, *frame.units)
+        if units is None and frame.events and not frame.stays:
+            units = (-1, *range(len(frame.events)))
+        return msgspec.structs.replace(
+            frame, events=(event, *frame.events), note=note, oddities=oddities, units=units)
+    return frame if oddities is frame.oddities else msgspec.structs.replace(frame, oddities=oddities)
+
+
+def _signs_on(owner: Owner, domain: str, servers: Servers) -> SignOn:
     """The sign-on of a domain, as far as it has proved itself."""
     how = servers.proven.get(domain)
     servers.current = domain
@@ -52,7 +79,7 @@ def _proved(owner: Owner, domain: str, how: str, servers: Servers) -> SignOn:
     if len(servers.proven) >= owner.limits.xmpp_domains and domain not in servers.proven:
         del servers.proven[next(iter(servers.proven))]
     servers.proven[domain] = how
-    return domain_signs_on(owner, domain, servers)
+    return _signs_on(owner, domain, servers)
 
 
 def on_dialback_result(owner: Owner, way: Way, at: float, raw: bytes, element: Element) -> Frame:
@@ -90,6 +117,7 @@ def external_login(owner: Owner, at: float, raw: bytes) -> Frame:
 
 
 def on_bidi(owner: Owner, at: float, raw: bytes, _element: Element) -> Frame:
+    """<bidi/> (XEP-0288): stanzas go both ways."""
     if owner.servers is not None:
         owner.servers.bidi = True
     return Frame(UP, at, raw, "xmpp.bidi")

@@ -1,19 +1,29 @@
 """What the gateway says in the words of XMPP: errors (RFC 6120 §8.3), notices as headlines (RFC 6121 §5.2.2),
-requests and the ends of Jingle sessions (XEP-0166 §6.7).
+requests, the ends of streams (RFC 6120 §4.9) and of Jingle sessions (XEP-0166 §6.7).
 """
 
 from __future__ import annotations
 
-from inspector.model import DOWN, UP, Act, FileOffer, Send, Way
-from inspector.protocols.xmpp.names import JINGLE, STANZA_ERROR, attribute, bare_jid, one_line
+from inspector.model import DOWN, UP, Act, FileOffer, PeerError, Send, Way
+from inspector.protocols.xmpp.names import (
+    CLIENT,
+    JINGLE,
+    SERVER,
+    STANZA_ERROR,
+    STREAM_ERROR,
+    attribute,
+    bare_jid,
+    one_line,
+)
 from inspector.protocols.xmpp.owner import Owner
-from inspector.wire.xml import escape
+from inspector.protocols.xmpp.state import Side
+from inspector.wire.xml import STREAMS, escape
 
 _HINTS = "<no-store xmlns='urn:xmpp:hints'/><no-copy xmlns='urn:xmpp:hints'/>"
 
 
-
 def own_ident(owner: Owner, number: int) -> str:
+    """An identifier for a request of ours about a bytestream (0: about none), by which its answer is known."""
     files = owner.known_files()
     files.count += 1
     return f"{owner.ours}{number}.{files.count}"
@@ -78,3 +88,27 @@ def headline(owner: Owner, text: str) -> bytes:
         f"<message type='headline'{attribute('from', owner.domain)}{attribute('to', owner.user)}"
         f" id='{owner.flow.id}-{owner.said}'><body>{one_line(text)}</body>{_HINTS}</message>"
     ).encode()
+
+
+def stream_end(owner: Owner, side: Side, reason: str, fault: PeerError | None) -> bytes:
+    """A stream error and the end of a stream (RFC 6120 §4.9), a header first where none was sent."""
+    condition = "policy-violation"
+    extra = header = ""
+    if fault is not None:
+        condition = fault.condition or "undefined-condition"
+        if fault.name == "xmpp.too_big":
+            extra = "<stanza-too-big xmlns='urn:xmpp:errors'/>"
+    elif any(word in reason.lower() for word in ("shutdown", "shutting", "drain", "stopp")):
+        condition = "system-shutdown"
+    content = CLIENT[1:-1] if owner.servers is None else SERVER
+    prefix = side.qname.rpartition(":")[0]
+    if not side.open:
+        prefix = "stream"
+        header = (
+            f"<?xml version='1.0'?><stream:stream xmlns='{content}' xmlns:stream='{STREAMS}'"
+            f" id='{owner.flow.id}'{attribute('from', owner.to)} version='1.0'>"
+        )
+    name = f"{prefix}:error" if prefix else "error"
+    end = f"{prefix}:stream" if prefix else "stream"
+    text = f"<text xmlns='{STREAM_ERROR}' xml:lang='en'>{one_line(reason)}</text>" if reason else ""
+    return f"{header}<{name}><{condition} xmlns='{STREAM_ERROR}'/>{text}{extra}</{name}></{end}>".encode()

@@ -20,7 +20,6 @@ from inspector.wire.xml import Reader, Splitter
 _SERVER_TAG = f"{{{SERVER}}}"
 
 
-
 class Note(msgspec.Struct):
     """What `apply` needs of a frame: the element, and per event the spots of its texts."""
 

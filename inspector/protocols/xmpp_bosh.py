@@ -94,8 +94,11 @@ _NO_STREAMS = frozenset({"xmpp.refuse_streams", "xmpp.refuse_blocks"})
 _MISNAMED = b"text/xml; charset=utf-8"
 """libpurple says as a coding what the type is; no coding has a slash in its name (RFC 9110 8.4.1)."""
 _HEX = b"0123456789abcdefABCDEF"
+_PLAIN = 2048
+"""Tags of a body that is parsed at once."""
 _UTF8 = frozenset(b"='utf-8'" + more for more in (b"", b"standalone='yes'", b"standalone='no'"))
 """What may follow `encoding` in a declaration, without its blanks."""
+_USUAL = frozenset({b"text/xml; charset=utf-8", b"text/xml", b"text/xml;charset=utf-8"})
 _CONNECTION = frozenset({b"keep-alive", b"close", b"te"})
 """What `Connection` may say: some take the fields that it names out of the head (RFC 9110 7.6.1)."""
 _PROBED = 32 * 1024
@@ -145,13 +148,17 @@ def read_body(data: bytes, depth: int, stanzas: int) -> Body:
         if not end or (said[1] and b"".join(said[2].split()) not in _UTF8):
             raise XmlFault("unsupported-encoding", "a declaration that names no UTF-8, or more behind it")
         text = text.lstrip(xml.WHITE)
-    splitter = Splitter(len(text) + 1, depth + 1)
-    splitter.opened = True
-    splitter.push(text)
-    if splitter.take() != (ELEMENT, text):
-        raise XmlFault("not-well-formed", "not one whole element")
+    if b"<!" in text or b"<?" in text or text.count(b"<") > _PLAIN:
+        # How deep a stanza is, and what else is wrong with it, the decoder inside says of what is no longer than that.
+        splitter = Splitter(len(text) + 1, depth + 1)
+        splitter.opened = True
+        splitter.push(text)
+        if splitter.take() != (ELEMENT, text):
+            raise XmlFault("not-well-formed", "not one whole element")
     element = xml.reader(()).read(text)
-    if element is None or element.tag != _BODY:
+    if element is None:
+        raise XmlFault("not-well-formed", "not one whole element")
+    if element.tag != _BODY:
         raise XmlFault("invalid-namespace", "no body of BOSH", "not_bosh")
     if len(element) > stanzas:
         raise XmlFault("policy-violation", f"more than {stanzas} stanzas", "too_many_stanzas")
@@ -600,7 +607,7 @@ class BoshDecoder:
         if len(words) != 3 or words[2] != b"HTTP/1.1" or words[1][:1] != b"/":
             return self._wrong(UP, at, unit, "head", frames)
         if len(unit.fields.get(b"host", ())) != 1 or b"upgrade" in unit.fields or (
-            set(unit.words(b"connection")) - _CONNECTION
+            b"connection" in unit.fields and set(unit.words(b"connection")) - _CONNECTION
         ):
             return self._wrong(UP, at, unit, "head", frames)
         if len(self._asked) >= self._limits.http_requests:
@@ -1147,9 +1154,11 @@ def _script(target: bytes) -> bool:
 
 def _coded(unit: HttpUnit) -> str:
     """Why the body's bytes are not what its readers read; "": they are."""
-    if set(unit.words(b"content-encoding")) - {b"identity", _MISNAMED}:
+    if b"content-encoding" in unit.fields and set(unit.words(b"content-encoding")) - {b"identity", _MISNAMED}:
         return "content_coding"
     for value in unit.fields.get(b"content-type", ()):
+        if value in _USUAL:
+            continue
         for parameter in value.lower().split(b";")[1:]:
             name, _, said = parameter.strip(b" \t").partition(b"=")
             if name.strip() == b"charset" and said.strip(b" \t\"'") not in (b"utf-8", b"utf8", b"us-ascii"):

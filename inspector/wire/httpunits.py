@@ -276,15 +276,15 @@ class HttpUnits:
 def read_fields(lines: list[bytes]) -> Fields:
     """The fields of a head (its first line is not looked at but for line ends). Raises HttpFault."""
     fields: Fields = {}
-    for line in lines:
-        if len(line.translate(None, _CONTROLS)) != len(line):
-            raise HttpFault("head")
+    joined = b"".join(lines)
+    if len(joined.translate(None, _CONTROLS)) != len(joined):
+        raise HttpFault("head")
     for line in lines[1:]:
         name, colon, value = line.partition(b":")
         if not colon or not name or name.translate(None, _TOKEN):
             raise HttpFault("head")
         name = name.lower()
-        if name.replace(b"_", b"-") in (_LENGTH, _CODING) and b"_" in name:
+        if b"_" in name and name.replace(b"_", b"-") in (_LENGTH, _CODING):
             raise HttpFault("framing")
         fields.setdefault(name, []).append(value.strip(b" \t"))
     return fields

@@ -1,4 +1,4 @@
-"""One module per protocol, and the registry.
+"""One module or package per protocol, and the registry.
 
 Lives here: decoders (feed, pending, apply, ready, inject, close), probes and specs.
 May import: model, wire.

@@ -47,10 +47,10 @@ from __future__ import annotations
 
 from inspector.model import Can, Spec
 from inspector.protocols.xmpp.decoder import XmppDecoder
-from inspector.protocols.xmpp.edits import EDITS, REFUSE_BLOCKS, REFUSE_STREAMS
+from inspector.protocols.xmpp.edits import EDITS, REFUSE_BLOCKS
 from inspector.protocols.xmpp.recognise import probe
 
-__all__ = ["EDITS", "REFUSE_BLOCKS", "REFUSE_STREAMS", "SPEC", "XmppDecoder", "probe"]
+__all__ = ["EDITS", "REFUSE_BLOCKS", "SPEC", "XmppDecoder", "probe"]
 
 _ALL = Can(drop=True, mask=True, placeholder=True, notify=True, hold=True, inject=True)
 SPEC = Spec(

@@ -46,6 +46,7 @@ def binds(mechanism: str) -> bool:
 
 
 def on_starttls(owner: Owner, at: float, raw: bytes, _element: Element) -> Frame:
+    """The client wants TLS (RFC 6120 §5.4.2.1): nothing comes behind it before the answer."""
     if owner.signed or owner.login.deflating:
         return Frame(UP, at, raw, "xmpp.starttls", (), (Oddity("xmpp.late_starttls"),))
     owner.login.tls = 1
@@ -53,6 +54,7 @@ def on_starttls(owner: Owner, at: float, raw: bytes, _element: Element) -> Frame
 
 
 def on_proceed(owner: Owner, at: float, raw: bytes, _element: Element) -> Frame:
+    """The server wants it, too (§5.4.2.3). Raises XmlFault where nobody has asked."""
     if owner.login.tls != 1 and not (owner.sides[DOWN].loose and not owner.sides[UP].split.pending):
         raise XmlFault("policy-violation", "<proceed/> that nobody asked for", "unexpected_proceed")
     owner.login.tls = 2
@@ -60,11 +62,13 @@ def on_proceed(owner: Owner, at: float, raw: bytes, _element: Element) -> Frame:
 
 
 def on_tls_failure(owner: Owner, at: float, raw: bytes, _element: Element) -> Frame:
+    """The server does not want it (§5.4.2.2): all stays as it was."""
     owner.login.tls = 0
     return Frame(DOWN, at, raw, "xmpp.failure")
 
 
 def on_features(owner: Owner, at: float, raw: bytes, element: Element) -> Frame:
+    """What the server offers (RFC 6120 §4.3.2), and what of it is taken out."""
     owner.login_seen = True
     edits = owner.edits
     compression: list[Element] = []
@@ -180,6 +184,7 @@ def on_auth(owner: Owner, at: float, raw: bytes, element: Element) -> Frame:
 
 
 def on_response(owner: Owner, at: float, raw: bytes, element: Element) -> Frame:
+    """An answer to a challenge (RFC 6120 §6.4.3)."""
     _sasl_response(owner, element.text)
     return Frame(UP, at, raw, "xmpp.response")
 

@@ -75,6 +75,7 @@ def on_stream_error(owner: Owner, at: float, raw: bytes, element: Element) -> Fr
 
 
 def on_management(owner: Owner, way: Way, at: float, raw: bytes, element: Element, namespace: str, local: str) -> Frame:
+    """A unit of stream management: asked for, granted, resumed, counts said and asked for."""
     kind = f"xmpp.{local}" if local in _SM_UNITS else "xmpp.other"
     translated = TRANSLATE_SM in owner.edits and STRIP_SM not in owner.edits
     counting = owner.counting
@@ -183,6 +184,7 @@ def inline_answered(
     owner: Owner, at: float, raw: bytes, element: Element, parts: Sequence[Element], event: SignOn | None,
     counting: Counting,
 ) -> Frame:
+    """What the answer to a login says of management that it asked for (XEP-0388, 0198 §9)."""
     note = ManagementUnit(element, what="success")
     if counting.refused is not None:
         note.adding = not_managed(counting.refused, "resume")

@@ -90,6 +90,7 @@ def leftovers(
 
 
 def bound_events(owner: Owner, read: list[Read]) -> None:
+    """Raises XmlFault where one stanza says more than is looked at."""
     bound = owner.limits.xmpp_events
     if len(read) > bound:
         raise XmlFault("policy-violation", f"more than {bound} events in one stanza", "too_much")

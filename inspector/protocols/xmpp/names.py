@@ -135,19 +135,23 @@ def one_line(text: str) -> str:
 
 
 def attribute(name: str, value: str | None) -> str:
+    """An attribute as it is written, with the space in front of it; nothing where there is no value."""
     return "" if value is None else f" {name}='{escape(value)}'"
 
 
 def bare_jid(jid: str) -> str:
+    """A JID without its resource (RFC 7622 §3.1)."""
     return jid.partition("/")[0]
 
 
 def number_of(text: str) -> int | None:
+    """A number of digits only, at most 18; None when it is none."""
     text = text.strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 def one_of(name: str, names: frozenset[str]) -> str:
+    """A name that is known, else "other"."""
     return name if name in names else "other"
 
 

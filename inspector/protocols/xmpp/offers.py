@@ -222,6 +222,7 @@ def shortened(offer: FileOffer) -> FileOffer:
 
 
 def host_place(element: Element) -> str:
+    """Host and port of an element, as one address."""
     return urls.place(element.get("host", "")[:255], element.get("port", "")[:5])
 
 

@@ -28,6 +28,7 @@ from inspector.wire.xml import LANG
 
 
 def on_presence(owner: Owner, way: Way, at: float, raw: bytes, element: Element) -> Frame:
+    """The frame of a presence stanza."""
     get = element.get
     typed = get("type")
     sender = (owner.user or get("from")) if way is UP else get("from")

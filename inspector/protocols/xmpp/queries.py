@@ -46,6 +46,7 @@ _OPAQUE_IQ = {
 
 
 def on_iq(owner: Owner, way: Way, at: float, raw: bytes, element: Element) -> Frame:
+    """The frame of an iq stanza."""
     get = element.get
     typed = get("type")
     if typed == "result" and not owner.signed and way is DOWN and owner.servers is None:

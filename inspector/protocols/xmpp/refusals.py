@@ -37,6 +37,7 @@ def deliver(owner: Owner, frame: Frame, note: Note, verdicts: Sequence[Verdict])
 
 
 def refuse_message(owner: Owner, frame: Frame, note: Note, refused: Verdict) -> list[Act]:
+    """A message is swallowed, or words of ours stand in its place; its sender is told with its own identifier."""
     element, way = note.element, frame.way
     get = element.get
     acts: list[Act] = []

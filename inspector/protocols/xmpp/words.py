@@ -214,6 +214,7 @@ def _formal(tag: str, text: str) -> bool:
 def opaque(
     kind: str, element: Element, sender: str | None, recipients: tuple[str, ...], ident: str | None, answerable: bool,
 ) -> Read:
+    """Words of an element that nobody reads in another way; what a form is, or is the set-up of encryption, is said."""
     gather = Gather()
     encryption = CLEAR
     if kind in ("form", "command", "register", "search", "room"):
@@ -237,6 +238,7 @@ def one_unit(read: Sequence[Read], element: Element) -> tuple[int, ...] | None:
 
 
 def says_something(text: str | None) -> bool:
+    """Whether a text has more than white space."""
     return text is not None and not text.isspace()
 
 

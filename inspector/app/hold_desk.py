@@ -537,6 +537,10 @@ class HoldDesk:
                 self._unsettle(hold)
                 self._spawn(self._ended_behind(hold, flow))
             return
+        if settling is not None and not mine:
+            # A leg that the release covers has passed in another session: that ends no wait for this one.
+            self._next(flow, hold)
+            return
         seconds = self.limits().settle_seconds
         if sent and settling is None and mine and hold in self._sendable and seconds > 0:
             loop = asyncio.get_running_loop()

@@ -1044,6 +1044,22 @@ def test_what_is_sure_to_have_been_read_is_delivered_at_once(tmp_path: Path) -> 
     run(work())
 
 
+@pytest.mark.parametrize("sent", [True, False])
+def test_the_leg_that_a_release_covers_does_not_stop_the_wait(tmp_path: Path, sent: bool) -> None:
+    """The reader's session tells that it let the message pass, in the half second after the writer's has sent it: it is
+    delivered when that is over, not left on its way for ever."""
+    async def work() -> None:
+        async with desk(tmp_path / "q", settle_seconds=0.05) as it:
+            await settling(it)
+            it.came("h1", "f2", sent)
+            await it.calm()
+            assert await it.state() == "delivering"
+            while it._settling:
+                await asyncio.sleep(0.001)
+            assert await it.state() == "delivered"
+    run(work())
+
+
 def test_a_reviewer_reads_that_nobody_knows(tmp_path: Path) -> None:
     """His command ends when the session does."""
     async def work() -> None:

@@ -163,12 +163,15 @@ def read_body(data: bytes, depth: int, stanzas: int) -> Body:
     if len(element) > stanzas:
         raise XmlFault("policy-violation", f"more than {stanzas} stanzas", "too_many_stanzas")
     attributes = dict(element.items())
-    if any(name.startswith(f"{{{HTTPBIND}}}") for name in attributes):
+    if any(name[0] == "{" and name.startswith(_BODY[:-4]) for name in attributes):
         raise XmlFault("bad-format", "an attribute with the body's own namespace")
     pieces = [element.text, *(child.tail for child in element)]
     if any(piece and piece.strip(" \t\r\n") for piece in pieces):
         raise XmlFault("bad-format", "text between stanzas")
-    opens = xml.close_of(text, 0)
+    opens = text.index(b">") + 1
+    single, double = text.count(b"'", 0, opens), text.count(b'"', 0, opens)
+    if single % 2 or double % 2 or (single and double):
+        opens = xml.close_of(text, 0)  # a ">" in quotes, or quotes in quotes
     opening, closing = text[:opens], text[text.rfind(b"</"):]
     if opening.endswith(b"/>"):
         name = opening[1:-2].split(None, 1)[0]

@@ -191,6 +191,16 @@ def test_a_masked_message_goes_in_its_own_body(chunks: int) -> None:
     assert b"key=\"abc\"" in body
 
 
+@pytest.mark.parametrize("value", [b"'a>b'", b'"a>b"', b"'\"' y='>'", b'"\'" y=">"', b"'/>'", b"'>\"'", b"'plain'"])
+def test_a_tag_ends_where_its_quotes_say(value: bytes) -> None:
+    """The body is written anew behind its whole tag."""
+    dec = Peers().signed_on()
+    text = b"<body rid='%d' sid='s1' xmlns='%s' x=%s>" % (NEXT, HTTPBIND.encode(), value)
+    one, = dec.feed(Chunk(UP, 1.0, message(REQUEST, text + say("no") + b"</body>", FIRST)))
+    body, = bodies(sent(dec.apply(one, [Verdict(Action.BLOCK)]), UP))
+    assert body == text + b"</body>"
+
+
 @pytest.mark.parametrize("edits", [(), EDITS])
 def test_what_is_untouched_leaves_as_it_came(edits: tuple[str, ...]) -> None:
     """Spaces, quotes, declarations, chunks and all."""

@@ -37,6 +37,29 @@ def test_messages_are_cut_the_same_however_they_come(size: int) -> None:
     assert found[0].first == b"POST /a HTTP/1.1"
 
 
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize(("data", "bodiless", "rest"), [
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000, False, b"next"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfA0\r\n" + b"x" * 4000 + b"\r\n1\r\ny\r\n0\r\n\r\n",
+     False, b"n"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", True, b"next"),
+    (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5000\r\n\r\n", False, b"next"),
+    (b"HTTP/1.1 204 No Content\r\n\r\n", False, b"next"), (b"HTTP/1.1 200 OK\r\n\r\n" + b"words" * 1000, False, b""),
+])
+def test_a_response_is_passed_on_in_parts_as_it_comes(data: bytes, bodiless: bool, rest: bytes, size: int) -> None:
+    """However long it is, with its head whole and in front; what is behind it is not a part of it."""
+    units, out, heads, ended = HttpUnits(1000, 2000), b"", list[bytes](), False
+    for at in range(0, len(data + rest), size):
+        units.push((data + rest)[at:at + size])
+        while not ended and (part := units.take_part(900, bodiless=bodiless)) is not None:
+            out += part[0]
+            heads += [part[1]] if part[1] else []
+            ended = part[2]
+            assert len(part[0]) <= 900
+    assert (out, heads, ended) == (data, [data.partition(b"\r\n")[0]], bool(rest))
+    assert units.pending == len(rest)
+
+
 def test_a_message_is_written_with_another_body() -> None:
     """One length, no chunks, nothing that was said of the old bytes; fields may be taken out."""
     one, two, three = cut(PLAIN + CHUNKS + BARE)[0]

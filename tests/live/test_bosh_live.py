@@ -289,6 +289,31 @@ def test_a_session_that_began_elsewhere_is_refused(site: Site) -> None:
     assert b"type='terminate'" in data
 
 
+def test_a_page_on_a_connection_of_bosh_is_refused_in_http_and_the_session_goes_on(
+    site: Site, pair: tuple[BoshPeer, BoshPeer],
+) -> None:
+    """The listener is for BOSH alone: a browser that asks for something else there is told so, and loses nothing."""
+    gateway, since = site[0], now()
+    alice, bob = pair
+    alice.say("bob", "before")
+    bob.until("before")
+    while not alice.idle:
+        alice._answer(20)
+    for sock in alice.idle:
+        sock.sendall(b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        sock.settimeout(20)
+        said = b""
+        while b"\r\n\r\n" not in said:
+            more = sock.recv(65536)
+            assert more, "the connection ended"
+            said += more
+        assert said == b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+        sock.settimeout(None)
+    alice.say("bob", "after")
+    bob.until("after")
+    assert gateway.wait_row("trouble", after=since, name="unclassified")["did"] == "block"
+
+
 def test_libpurple_chats_over_http(site: Site, purplebot: Path, tmp_path: Path) -> None:
     """A real client, which sends one request behind the other on the same connection: what passes arrives, the card
     number with stars, the refused message not, and its writer is shown the reference."""

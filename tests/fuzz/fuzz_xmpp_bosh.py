@@ -2,7 +2,8 @@
 
 The invariants: nothing is raised; on each connection the frames' raw and what is pending are what was fed, and at most
 one frame of a way has a fault, which is the last; a stanza with words that the server gets was an event first, and
-under one number it gets the same body whenever it gets one. `tests.fuzz` holds the target that all decoders share.
+under one number it gets the same body whenever it gets one; what was left to be released goes once, is told of where it
+goes, and can be taken back only while it has not gone. `tests.fuzz` holds the target that all decoders share.
 
 An input is pieces: a byte (bit 0: way, bit 1: connection), one with the length, then that many bytes.
 """
@@ -15,11 +16,12 @@ import sys
 from pathlib import Path
 from types import FunctionType
 
-from inspector.model import DOWN, PASSED, UP, Action, Chunk, Send, Verdict, Way
+from inspector.model import DOWN, PASSED, UP, Action, Chunk, Send, Verdict, Way, Went
 from inspector.protocols import xmpp_bosh
+from inspector.protocols.xmpp_bosh import behind
 from inspector.wire import httpunits
-from tests.protocols.bosh_disguises import answer, bodies, post
-from tests.protocols.test_xmpp_bosh import LOGIN, NEXT, Peers, play, say, told, words
+from tests.protocols.bosh_disguises import ALLOWED, PREFLIGHT, answer, bodies, message, post
+from tests.protocols.test_xmpp_bosh import LOGIN, NEXT, PAGE, Peers, play, say, told, words
 
 _SAID = re.compile(rb"<body>([a-z0-9 ]+)</body>")
 _RID = re.compile(rb"<[^>]*\brid=.(\d+)")
@@ -46,6 +48,12 @@ def one(data: bytes) -> None:
     dead = set[tuple[int, Way]]()
     judged: set[bytes] = set()
     went: dict[bytes, bytes] = {}
+    left = {UP: ("h1", b"left one"), DOWN: ("h2", b"left two")}
+    gone = set[str]()
+    for way, (hold, text) in left.items():
+        kept = b"<message from='a@example.com' to='b@example.org'><body>" + text + b"</body></message>"
+        assert both[0].leave(kept, way, hold)  # type: ignore[attr-defined]
+        judged.add(text)
     at, now = 0, 1.0
     while at + 1 < len(data):
         head, size = data[at], data[at + 1]
@@ -67,7 +75,16 @@ def one(data: bytes) -> None:
                 judged.update(text.encode() for text in words([frame]))
                 refuse = any("2" in text for text in words([frame]))
                 verdict = Verdict(Action.BLOCK, "r", notice="no") if refuse else PASSED
-                for act in both[side].apply(frame, [verdict] * len(frame.events)):
+                verdicts = [verdict] * len(frame.events)
+                if frame.unread and b"2" in frame.raw:
+                    verdicts = [Verdict(Action.BLOCK)]
+                acts = both[side].apply(frame, verdicts)
+                for act in acts:
+                    if isinstance(act, Went):
+                        assert act.hold not in gone, "told of twice"
+                        gone.add(act.hold)
+                        text = dict(left.values())[act.hold]
+                        assert act.sent is any(isinstance(each, Send) and text in each.data for each in acts)
                     if isinstance(act, Send) and act.way is UP:
                         for body in bodies(act.data):
                             assert set(_SAID.findall(body)) <= judged, body
@@ -75,8 +92,13 @@ def one(data: bytes) -> None:
                             if rid is not None and b"sid='s1'" in body.replace(b'"', b"'"):
                                 assert went.setdefault(rid[1], body) == body, "two bodies under one number"
             assert came[side, chunk.way] + both[side].pending(chunk.way) == fed[side, chunk.way]
+    for hold, _ in left.values():
+        assert both[0].take_back(hold) is (hold not in gone)  # type: ignore[attr-defined]
     for dec in both:
         dec.close("the end")
+    looks_on = behind(PAGE)
+    assert looks_on is not None
+    looks_on(data)
 
 
 def seeds(folder: Path) -> None:
@@ -91,6 +113,10 @@ def seeds(folder: Path) -> None:
         [(UP, 0, post(NEXT, say("word 1"), chunks=20)), (UP, 1, post(NEXT, say("word 3")))],
         [(UP, 0, post(NEXT, type="terminate")), (DOWN, 0, answer(type="terminate"))],
         [(way, 1, data) for way, data in LOGIN],
+        [(UP, 0, PAGE), (DOWN, 0, message(b"HTTP/1.1 200 OK", b"page " * 9, chunks=7)), (UP, 0, post(NEXT)),
+         (DOWN, 0, answer(told("hello")))],
+        [(UP, 0, PAGE.replace(b"index", b"2")), (UP, 0, post(NEXT)), (DOWN, 0, message(b"HTTP/1.1 503 No", b"words"))],
+        [(UP, 1, PREFLIGHT), (DOWN, 1, ALLOWED), (UP, 1, post(NEXT)), (DOWN, 1, answer(type="terminate"))],
     ]
     for number, said in enumerate(talks):
         (folder / f"seed-{number}").write_bytes(pack(said))

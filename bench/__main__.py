@@ -11,7 +11,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-PARTS = ("cpu", "memory", "captures", "files", "scale", "reload", "latency", "workers", "tls", "soak", "mixed")
+PARTS = ("cpu", "memory", "captures", "files", "scale", "reload", "latency", "workers", "tls", "soak", "mixed", "bosh")
 
 
 def main() -> None:
@@ -118,6 +118,13 @@ def main() -> None:
                   f"{options.rate:g} messages a second of 50 others; on the second {options.idle_tls:,} idle ones, "
                   "STARTTLS on both legs.\n")
             soak.run(folder, options.minutes, options.idle, options.idle_tls, options.rate)
+        if "bosh" in parts:
+            from bench import bosh
+
+            print("\n## XMPP over HTTP\n\nThe engine alone, in one process: a request with its answer, a message "
+                  f"of about 300 bytes in each, beside the same two on a bare stream; {options.rounds} rounds of "
+                  f"{bosh.PAIRS} pairs, in turn.\n")
+            bosh.run(options.rounds)
         if "mixed" in parts:
             from bench import mixed
 

@@ -947,7 +947,7 @@ class Gateway:
         """A client spoke no valid SOCKS or CONNECT. `then`: it may be told."""
         self.counters.refused_handshakes += 1
         link.leaving = True
-        link.limit(None)  # what it waits for now has a limit of its own
+        link.limit(None)  # what it waits for next has a limit of its own
         client = address_of(link.peer).ip
         self._say("handshake", f"{client} at the listener {link.listener.address}: {why}")
         self._trouble("refused_handshake", client, why, lambda: self._flow(link, None, None, tls=False), then)

@@ -62,7 +62,7 @@ class Desk:
     def forget(self, hold: str) -> None:
         self.said.append(("forget", hold))
 
-    def came(self, hold: str, flow: str, sent: bool) -> None:
+    def came(self, hold: str, flow: str, sent: bool | None) -> None:
         self.said.append(("came", hold, flow, sent))
 
     def arrived(self, flow: str, arrived: Arrived) -> None:
@@ -140,12 +140,13 @@ def test_what_a_worker_asks_comes_to_the_desk_whole_and_in_order() -> None:
         assert await holds.deliver("h1", "f1") is True
         assert await holds.deliver("h2", "f1") is False
         holds.came("h1", "f1", True)
+        holds.came("h1", "f1", None)
         holds.arrived("f1", arrived)
         holds.ended("f1")
         await settle()
         assert floor.desk.said == [
             ("keep", HELD, None), ("forget", "h1"), ("deliver", "h1", "f1"), ("deliver", "h2", "f1"),
-            ("came", "h1", "f1", True), ("arrived", "f1", arrived), ("ended", "f1"),
+            ("came", "h1", "f1", True), ("came", "h1", "f1", None), ("arrived", "f1", arrived), ("ended", "f1"),
         ]
 
     run(work)

@@ -114,7 +114,7 @@ class Desk:
     def forget(self, hold: str) -> None:
         self.said.append(("forget", hold))
 
-    def came(self, hold: str, flow: str, sent: bool) -> None:
+    def came(self, hold: str, flow: str, sent: bool | None) -> None:
         self.said.append(("came", hold, flow, sent))
 
     def arrived(self, flow: str, arrived: Arrived) -> None:

@@ -307,7 +307,9 @@ class Session:
         held = len(probe.upto[UP]) + len(probe.upto[DOWN])
         if held > limits.probe_hold_bytes or chunk.at >= (probe.until or 0.0):
             self._undecided(chunk.at, world, out)
-        elif guess is not None and guess.match is Match.NO and not self._named_im:
+        elif guess is not None and guess.match is Match.NO and not self._named_im and (
+            self._on_trouble("unclassified", self.kit.rules) == "pass"
+        ):
             self._release(out)
         else:
             self.wake_at(probe.until, out)

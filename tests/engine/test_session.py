@@ -300,6 +300,22 @@ def test_silence_after_junk_does_not_free_a_named_port() -> None:
     play >> Woke(START + 1.5) << [Row("trouble", name="unclassified", did="cut"), Row("flow"), Cut("unclassified")]
 
 
+@pytest.mark.parametrize("word", ["cut", "block"])
+def test_what_is_surely_none_of_ours_passes_only_where_the_policy_lets_it(word: str) -> None:
+    """On any listener: it is withheld until it might have become something, then ended."""
+    kit = toy_kit(ToyPolicy(trouble={"unclassified": word}))
+    play = Play(*toy_session(kit=kit))
+    play >> up(b"GET / HTTP/1.1\r\n") << []
+    play >> Woke(START + 1.5) << [Row("trouble", name="unclassified", did="cut"), Row("flow"), Cut("unclassified")]
+
+
+def test_where_the_unrecognised_is_cut_junk_in_front_costs_nobody_his_session() -> None:
+    """What is recognised while it is withheld is inspected from its first byte."""
+    play = Play(*toy_session(kit=toy_kit(ToyPolicy(trouble={"unclassified": "cut"}))))
+    play >> up(b"junk\n") << []
+    play >> up(b"HELLO alice\n") << [sent_up(b"junk\n"), sent_up(b"HELLO alice\n")]
+
+
 def test_a_weak_match_is_taken_when_the_time_is_over() -> None:
     """Better inspected than not."""
     play = Play(*toy_session())

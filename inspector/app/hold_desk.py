@@ -51,7 +51,8 @@ Put = Callable[[dict[str, Any], Callable[[bool], None] | None], None]
 disk."""
 
 Logged = Callable[[Sequence[str]], tuple[set[str], float | None] | None]
-"""(which of these are ids of rows of the event log, since when it has rows); None: it cannot be read just now."""
+"""(which of these are ids of rows of the event log, of verdicts only those that hold; since when it has rows); None: it
+cannot be read just now."""
 
 THREADS = 4
 BIG_WRITES = 2
@@ -81,7 +82,7 @@ DENIED_FILE = "The file {name} was not released. Reference {reference}."
 SEND_AGAIN = "The file {name} was released; please send it again. Reference {reference}."
 SEND_AGAIN_MESSAGE = "Your message was released; please send it again. Reference {reference}."
 UNDECIDED = (
-    "no verdict was written of it: the gateway or its session ended first; its sender was not told that it waits, and "
+    "no verdict says that it waits: the gateway or its session ended first; its sender was not told that it does, and "
     "it was delivered to nobody")
 COMES_AGAIN = "The file {name} was released; its sender may send it again. Reference {reference}."
 

@@ -528,12 +528,14 @@ class Reader:
         return list(self._rows(query, [flow, *events, limit]))
 
     def known(self, idents: Sequence[str]) -> set[str]:
-        """Which of these are ids of rows, erased ones included."""
+        """Which of these are ids of rows, erased ones included; of verdicts only those that hold something: another one
+        says that nothing waits."""
         found: set[str] = set()
         for at in range(0, len(idents), 500):
             some = tuple(idents[at:at + 500])
             marks = ", ".join("?" * len(some))
-            found.update(row[0] for row in self._all(f"SELECT id FROM events WHERE id IN ({marks})", some))  # noqa: S608
+            query = f"SELECT id FROM events WHERE id IN ({marks}) AND (event != 'verdict' OR action = 'hold')"  # noqa: S608
+            found.update(row[0] for row in self._all(query, some))
         return found
 
     def since(self) -> float | None:

@@ -462,6 +462,16 @@ def test_which_ids_are_known(path: Path, writer: Writer) -> None:
         assert (reader.known([]), reader.since()) == (set(), T)
 
 
+def test_a_verdict_that_holds_nothing_is_no_proof_of_what_is_held(path: Path, writer: Writer) -> None:
+    """A session that ended while its message was being stored says "block" under the same id."""
+    answers = Answers()
+    writer.put(full("verdict", 1, did="block"), answers)
+    writer.put(full("verdict", 2, did="hold", action="hold"), answers)
+    answers.wait(2)
+    with Reader(path) as reader:
+        assert reader.known(["00f1-1", "00f1-2"]) == {"00f1-2"}
+
+
 def test_a_reader_sees_rows_that_come_later(path: Path, writer: Writer) -> None:
     """Reading on from the last n, while the writer writes."""
     answers = Answers()

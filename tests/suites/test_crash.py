@@ -38,6 +38,8 @@ POLICY = {
         {"name": "never", "when": {"event": "message", "text": "please refuse"}, "then": "block"},
     ],
 }
+LIMITS = {"settle_seconds": 0.1}
+"""A reviewer who waits half a second for each release would see to few of them between two kills."""
 NUMBER = re.compile(r"no(\d+)x")
 
 
@@ -272,7 +274,7 @@ def rounds(folder: Path, count: int, seed: int, **more: Any) -> None:
     listeners = [{"mode": "reverse", "address": f"127.0.0.1:{port}", "upstream": f"127.0.0.1:{server.port}"}]
     numbers = iter(range(10**9))
     told: set[str] = set()
-    gateway = GatewayChild(folder, listeners, policy=POLICY, **more)
+    gateway = GatewayChild(folder, listeners, policy=POLICY, limits=LIMITS, **more)
     control = folder / "control.sock"
     try:
         for number in range(count):
@@ -287,7 +289,7 @@ def rounds(folder: Path, count: int, seed: int, **more: Any) -> None:
             for client in clients:
                 client.join()
                 told.update(client.told)
-            gateway = GatewayChild(folder, listeners, policy=POLICY, **more)
+            gateway = GatewayChild(folder, listeners, policy=POLICY, limits=LIMITS, **more)
             if number % 5 == 4 or number == count - 1:
                 check(gateway, server.count, told, killed)
         assert told, "nobody was told of anything"

@@ -26,7 +26,7 @@ from inspector.app.errors import UserError
 from tests.live.peers import GatewayChild, now
 from tests.ports import free_ports
 from tests.suites.talkers import XmppClient, XmppServer
-from tests.suites.test_crash import POLICY, Client, Reviewer, Server, check, quarantined
+from tests.suites.test_crash import LIMITS, POLICY, Client, Reviewer, Server, check, quarantined
 
 pytestmark = pytest.mark.live
 
@@ -76,7 +76,8 @@ class Crew:
             for port, server in zip(self.ports, (self.irc.port, self.xmpp.port), strict=True)
         ]
         self.gateway = GatewayChild(
-            self.folder, listeners, policy=POLICY, workers=2, patch=AT_ONCE, archive="none", **self.more)
+            self.folder, listeners, policy=POLICY, workers=2, patch=AT_ONCE, archive="none", limits=LIMITS,
+            **self.more)
 
     def close(self) -> None:
         for reviewer in self.reviewers:

@@ -238,6 +238,9 @@ def _quarantine(command: Any, config: Any) -> None:
             parser.add_argument("id", metavar="ID", type=_text, help="the item's id, or the reference of its sender")
         if name == "export":
             parser.add_argument("file", metavar="FILE", help="a file that is not there yet")
+        if name == "release":
+            parser.add_argument("--again", action="store_true",
+                                help="also what is uncertain: it may have been delivered already")
         if name in ("release", "deny", "erase"):
             parser.add_argument("--note", metavar="TEXT", type=_text, help="why, for the event log")
         config(parser)

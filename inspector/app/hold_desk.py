@@ -229,8 +229,8 @@ class HoldDesk:
         """By flow."""
         self._delivering: dict[str, str] = {}
         """hold -> flow."""
-        self._settling: dict[str, asyncio.TimerHandle] = {}
-        """Of these: what was sent a moment ago, in a session that has not ended since."""
+        self._settling: dict[str, tuple[str, asyncio.TimerHandle]] = {}
+        """hold -> (flow, timer), of what was sent a moment ago, in a session that has not ended since."""
         self._tried: dict[str, list[str]] = {}
         """hold -> flows in which it could not be sent; none of them is given it again before a user signs on there."""
         self._unwritten: dict[str, tuple[str, bool]] = {}
@@ -355,7 +355,8 @@ class HoldDesk:
             if found and found[0].state == "held":
                 held = await self._read(found[0])
                 row = self._made("erased", held or found[0], reason=UNDECIDED)
-                if await self._do(self.store.forget, hold, row):
+                # Its name stays: a row that waits long for its store may still name it.
+                if await self._do(self.store.erase, hold, self._clock(), row):
                     self.counters.forgotten += 1
                     self._note(row, hold)
             self._unproved.pop(hold, None)
@@ -434,6 +435,9 @@ class HoldDesk:
 
     async def keep(self, held: Held, content: int) -> str | None:
         """Store an item; None, or the trouble's name."""
+        return await self._whole(self._keep(held, content))
+
+    async def _keep(self, held: Held, content: int) -> str | None:
         size = len(held.raw) + sum(len(plain) for _, plain in held.texts)
         row = self._made("held", held, reason=held.reason or None)
         gave_way: dict[str, Row] = {}
@@ -494,6 +498,9 @@ class HoldDesk:
 
     async def deliver(self, hold: str, flow: str) -> bool:
         """Write durably that it is being sent in the session of `flow`. False: it must not be sent."""
+        return await self._whole(self._may_deliver(hold, flow))
+
+    async def _may_deliver(self, hold: str, flow: str) -> bool:
         may = False
         try:
             async with self._turn(hold):
@@ -529,38 +536,61 @@ class HoldDesk:
         return True
 
     def came(self, hold: str, flow: str, sent: bool | None) -> None:
-        """What became of a released item in that session. It is delivered when the session has gone on for
-        limits.settle_seconds, or when it is told again that it was sent."""
+        """What became of a released item in that session. One that was sent is delivered; but where the session ends
+        within limits.settle_seconds (`sent` None) nobody knows. Told twice that it was sent: it was read."""
         settling = self._settling.get(hold)
-        mine = self._delivering.get(hold) == flow
-        if sent is None:
-            if settling is not None and mine:
+        if settling is not None and settling[0] == flow:
+            if sent:
                 self._unsettle(hold)
-                self._spawn(self._ended_behind(hold, flow))
+                self._spawn(self._sure(hold))
+            else:
+                self._end_behind(hold, flow)
             return
-        if settling is not None and not mine:
-            # A leg that the release covers has passed in another session: that ends no wait for this one.
-            self._next(flow, hold)
+        if sent is None:
             return
         seconds = self.limits().settle_seconds
-        if sent and settling is None and mine and hold in self._sendable and seconds > 0:
+        if sent and hold in self._sendable and self._delivering.get(hold) == flow and seconds > 0:
             loop = asyncio.get_running_loop()
-            self._settling[hold] = loop.call_later(seconds, self.came, hold, flow, True)
-            self._next(flow, hold)
-            return
-        self._unsettle(hold)
+            self._settling[hold] = flow, loop.call_later(seconds, self._went_on, hold)
         self._spawn(self._came(hold, flow, sent))
 
     def _unsettle(self, hold: str) -> None:
         """Whether it was delivered is not a matter of time any more."""
-        if (timer := self._settling.pop(hold, None)) is not None:
-            timer.cancel()
+        if (settling := self._settling.pop(hold, None)) is not None:
+            settling[1].cancel()
 
-    async def _ended_behind(self, hold: str, flow: str) -> None:
-        """Its session has ended in the moment in which it was sent."""
+    def _end_behind(self, hold: str, flow: str) -> None:
+        """Its session has ended in the moment in which it was sent; nobody is told that it was delivered."""
+        _, timer = self._settling[hold]
+        timer.cancel()
+        self._settling[hold] = "", timer
+        self._spawn(self._doubt(hold, flow))
+
+    def _went_on(self, hold: str) -> None:
+        """Its session lives: it was delivered."""
+        del self._settling[hold]
+        self._answered(hold)
+
+    async def _sure(self, hold: str) -> None:
         async with self._turn(hold):
-            if self._delivering.get(hold) == flow and hold not in self._unwritten:
-                await self._lost(hold)
+            self._answered(hold)
+
+    async def _doubt(self, hold: str, flow: str) -> None:
+        """Nobody knows whether it was read."""
+        async with self._turn(hold):
+            self._unsettle(hold)
+            held = next(iter([await self._read(item) for item in await self._do(self.store.find, hold)]), None)
+            row = self._made(
+                "uncertain", held or hold, session=flow, reason="its session ended in the moment in which it was sent")
+            if await self._do(self.store.move, hold, ("delivered",), "uncertain", self._clock(), None, row):
+                self.counters.uncertain += 1
+                await self._enter(row, hold)
+            self._answered(hold)
+
+    def _answered(self, hold: str) -> None:
+        """Who asked for its release may be told what became of it."""
+        if (waits := self._answers.get(hold)) is not None:
+            waits.set()
 
     async def _came(self, hold: str, flow: str, sent: bool) -> None:
         try:
@@ -572,8 +602,8 @@ class HoldDesk:
         self._next(flow, hold)
         if not sent and await self._elsewhere(hold, flow):
             return
-        if (waits := self._answers.get(hold)) is not None:
-            waits.set()
+        if hold not in self._settling:
+            self._answered(hold)
 
     async def _elsewhere(self, hold: str, flow: str) -> bool:
         """What could not be sent in one session is given to another one of its user; False: there is none."""
@@ -626,9 +656,8 @@ class HoldDesk:
 
     def ended(self, flow: str) -> None:
         """A session that was given released items is over."""
-        for hold, where in self._delivering.items():
-            if where == flow:
-                self._unsettle(hold)
+        for hold in [hold for hold, (where, _) in self._settling.items() if where == flow]:
+            self._end_behind(hold, flow)
         self._spawn(self._ended(flow))
 
     async def _ended(self, flow: str) -> None:
@@ -654,8 +683,7 @@ class HoldDesk:
         except HoldError as fault:
             self._tell(str(fault))
             self._lost_ones.add(hold)
-        if (waits := self._answers.get(hold)) is not None:
-            waits.set()
+        self._answered(hold)
 
     async def _write_again(self) -> None:
         """What the store did not take when it came."""
@@ -770,7 +798,6 @@ class HoldDesk:
 
     def _leave(self, hold: str) -> None:
         """It is neither released nor being delivered any more."""
-        self._unsettle(hold)
         self._delivering.pop(hold, None)
         self._tried.pop(hold, None)
         self._sendable.discard(hold)
@@ -853,7 +880,7 @@ class HoldDesk:
                 case "hold.show":
                     return await self._show(item, by)
                 case "hold.release":
-                    return await self._release(item, by, note)
+                    return await self._release(item, by, note, again=request.get("again") is True)
                 case "hold.deny":
                     return await self._deny(item, by, note)
                 case "hold.export":
@@ -912,9 +939,10 @@ class HoldDesk:
         if not await self._row(step, held, by=by):
             raise UserError("the event log does not write: nothing is shown that it does not know of")
 
-    async def _release(self, item: Item, by: str, note: str | None) -> dict[str, Any]:
+    async def _release(self, item: Item, by: str, note: str | None, *, again: bool) -> dict[str, Any]:
+        """`again`: he knows that it may have been delivered already. Who saw it waiting a moment ago does not."""
         held = await self._do(self.store.read, item.id)
-        if item.state not in ("held", "uncertain"):
+        if item.state not in ("held", "uncertain") or (item.state == "uncertain" and not again):
             raise UserError(_too_late(item, item.state))
         self._second("release", item, by)
         waits = asyncio.Event()
@@ -922,7 +950,7 @@ class HoldDesk:
             limits, now = self.limits(), self._clock()
             keep = None if held.raw else float(limits.cover_file_seconds)
             row = self._made("released", held, by=by, note=note)
-            if not await self._do(self.store.move, item.id, ("held", "uncertain"), "released", now, keep, row):
+            if not await self._do(self.store.move, item.id, (item.state,), "released", now, keep, row):
                 raise UserError(_too_late(item, (await self._item(item.id)).state))
             if not await self._enter(row, item.id):
                 await self._take_back(item.id, "released", item.state, row["id"])
@@ -1129,6 +1157,14 @@ class HoldDesk:
             else:
                 del self._turns[hold]
 
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do to its end what has begun, though who asked for it dies meanwhile and his call is cancelled: of a change
+        that the store knows this desk must know, too."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
             try:
@@ -1215,4 +1251,6 @@ def _owner(held: Held) -> str | None:
 def _too_late(item: Item, state: str) -> str:
     if state in ("released", "delivering", "delivered"):
         return f"{item.id} was released already ({state})"
+    if state == "uncertain":
+        return f"{item.id} may have been delivered already: --again sends it all the same"
     return f"{item.id} was {'denied' if state == 'denied' else state} already"

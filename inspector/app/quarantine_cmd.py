@@ -33,7 +33,7 @@ def command(args: Namespace) -> int:
         case "show":
             return _show(path, args.id, args.format)
         case "release":
-            return _release(path, args.id, args.note)
+            return _release(path, args.id, args.note, again=args.again)
         case "deny":
             done = ask(path, "hold.deny", id=args.id, note=args.note)
             print(f"{done['id']} is denied")
@@ -121,8 +121,8 @@ def _told(said: Mapping[str, Any]) -> Iterator[str]:
         yield "  release   its sender must send it again; it passes then"
 
 
-def _release(path: Path, key: str, note: str | None) -> int:
-    done = ask(path, "hold.release", id=key, note=note)
+def _release(path: Path, key: str, note: str | None, *, again: bool) -> int:
+    done = ask(path, "hold.release", id=key, note=note, again=again)
     ident, user = shown(done["id"]), shown(done["user"] or "its user")
     if done["state"] == "delivered":
         print(f"{ident} is released and sent")

@@ -195,13 +195,13 @@ class Holding:
                 self._refuse(taken, at, out, durable=False)
 
     def unwritten(self, item: Item, at: float, out: list[Effect]) -> None:
-        """A row that `item` waits for is not written: what no verdict tells of waits for no reviewer."""
+        """A row that `item` waits for is not written: its sender is told that it is refused. The row may still be
+        written; if it is, what is stored waits for a reviewer, as it says, and else the hold desk erases that."""
         self.give_up(item, at, out)
         for taken in self._stored:
             if self._of(taken, item):
-                out.append(Unhold(taken.held.id))
                 for _, index in taken.rows:
-                    self._blocked(item, index)  # the row itself may still be written, and stays as it is
+                    self._blocked(item, index)
         self._stored = [taken for taken in self._stored if not self._of(taken, item)]
 
     @staticmethod

@@ -240,7 +240,7 @@ def check(
         assert times <= 1, f"{words!r} came {times} times"
         if state == "delivered":
             assert times == 1, f"{words!r} is delivered and did not come"
-        elif state in ("held", "denied", "expired"):
+        elif state in ("held", "denied", "expired", "erased"):
             assert before[words] == 0, f"{words!r} came although it is {state}"
     for words, times in came.items():
         assert times == 1, f"{words!r} came {times} times"

@@ -23,6 +23,7 @@ import asyncio
 import base64
 import contextlib
 import itertools
+import math
 import os
 import secrets
 import time
@@ -201,6 +202,8 @@ class HoldDesk:
         self._unsettled = False
         """The administrator has been told that nothing expires at present."""
         self._started = 0.0
+        self._ready = False
+        """Whether what a crash left out is known: nobody reviews before that."""
         self._logged = logged
         self._rows = itertools.count(1)
         self._told: set[str] = set()
@@ -283,6 +286,7 @@ class HoldDesk:
             if item.since + seconds > now and not self._owes(item.id):
                 self._cover(_head(held), item.since + seconds)
         await self._count()
+        self._ready = True
         self._timer = asyncio.ensure_future(self._look_after())
 
     async def stop(self) -> None:
@@ -434,7 +438,7 @@ class HoldDesk:
     # -- what sessions ask (mitm_server.Holds)
 
     async def keep(self, held: Held, content: int) -> str | None:
-        """Store an item; None, or the trouble's name."""
+        """Store an item; None, or the trouble's name. It is nobody's to review before its verdict is in the log."""
         return await self._whole(self._keep(held, content))
 
     async def _keep(self, held: Held, content: int) -> str | None:
@@ -452,9 +456,13 @@ class HoldDesk:
             self._waiting += size
             try:
                 async with self._turn(held.id):
-                    async with self._big if content >= 0 else contextlib.nullcontext():
-                        await self._do(self.store.keep, held, self._clock(), content, row, giving_way)
-                    self._unproved[held.id] = self._proof_ends(), held.t
+                    # From here on: a reviewer may find it in the store before we hear that it is there.
+                    self._unproved[held.id] = math.inf, held.t
+                    try:
+                        async with self._big if content >= 0 else contextlib.nullcontext():
+                            await self._do(self.store.keep, held, self._clock(), content, row, giving_way)
+                    finally:
+                        self._unproved[held.id] = self._proof_ends(), held.t
                     self._passing[row["id"]] = self._proof_ends(), held.id
                     self._put(row, None)
                     self.counters.kept += 1
@@ -462,6 +470,7 @@ class HoldDesk:
             finally:
                 self._waiting -= size
         except HoldFull:
+            self._unproved.pop(held.id, None)
             self.counters.full += 1
             return "hold_full"
         except HoldError as fault:
@@ -861,6 +870,8 @@ class HoldDesk:
 
     async def ask(self, command: str, request: Mapping[str, Any], by: str) -> Any:
         """A command of the control socket, by the name of who asks. Raises UserError."""
+        if not self._ready:
+            raise UserError("the hold desk has not started yet")
         try:
             if command == "holds":
                 return await self._list(request)

@@ -291,8 +291,6 @@ class Crew:
         page = metrics.Metrics()
         page.add(lambda: self._families)
         page.add(metrics.of_reloads(self.reloads))
-        if self.desk is not None:
-            page.add(self.desk.source)
         page.add(self._of_workers)
         page.add(lambda: [] if self.desk is None else self.desk.source())
         server = metrics.MetricsServer(page, self._gather)

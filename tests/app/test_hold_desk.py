@@ -839,7 +839,7 @@ def test_a_session_that_ends_while_it_asks_leaves_nothing_in_between(tmp_path: P
                 slow.set()
                 assert go.wait(10)
                 return move(*values)
-            it.store.move = waits  # type: ignore[method-assign, assignment]
+            it.store.move = waits  # type: ignore[method-assign]
             asked = asyncio.create_task(it.deliver("h1", "f1"))
             await asyncio.to_thread(slow.wait, 10)
             del it.room.sessions["f1"]
@@ -886,7 +886,7 @@ def test_news_that_the_store_did_not_take_is_told_again(tmp_path: Path, worked: 
 
             def fails(*_: Any) -> bool:
                 raise HoldError("hold store: the disk is full")
-            it.store.move = fails  # type: ignore[method-assign, assignment]
+            it.store.move = fails  # type: ignore[method-assign]
             it.came("h1", "f1", worked)
             await release
             del it.room.sessions["f1"]
@@ -930,7 +930,7 @@ def test_a_delivery_that_the_store_never_took_leaves_nothing_between_the_states(
 
             def fails(*_: Any) -> bool:
                 raise HoldError("hold store: the disk is full")
-            it.store.move = fails  # type: ignore[method-assign, assignment]
+            it.store.move = fails  # type: ignore[method-assign]
             assert not await it.deliver("h1", "f1")
             it.store.move = move  # type: ignore[method-assign]
             await it.look()
@@ -961,7 +961,7 @@ def test_a_decision_without_its_row_is_taken_back_when_the_store_works_again(tmp
                 if calls > 1:
                     raise HoldError("hold store: the disk is full")
                 return move(*values)
-            it.store.move = fails  # type: ignore[method-assign, assignment]
+            it.store.move = fails  # type: ignore[method-assign]
             it.writes = False
             with pytest.raises(UserError, match="the event log does not write"):
                 await it.do(command)
@@ -1317,6 +1317,55 @@ def test_what_has_no_verdict_is_erased_unreviewed(tmp_path: Path, crash: bool) -
         await it.look()
         assert log.steps() == ["held", "erased"] and await it.state("h2") == "held"
         await it.stop()
+    run(work())
+
+
+def test_nobody_reviews_before_the_desk_knows_what_a_crash_left_out(tmp_path: Path) -> None:
+    """The control socket answers as soon as the gateway runs; until it is known which items have a verdict, none is
+    shown or released."""
+    async def work() -> None:
+        log = Log()
+        it = await mortal(tmp_path / "q", log)
+        await it.keep(held(), -1)
+        await it.die()
+        it = Mortal(tmp_path / "q", log)
+        it.open()
+        starting = asyncio.ensure_future(it.start())
+        asked = 0
+        while not starting.done():
+            with pytest.raises(UserError, match=r"has not started yet|is being held at this moment"):
+                await it.do("release")
+            asked += 1
+            await asyncio.sleep(0)
+        assert asked
+        await starting
+        with pytest.raises(UserError, match="is being held at this moment"):
+            await it.do("release")
+        await it.stop()
+    run(work())
+
+
+def test_nobody_reviews_what_is_being_stored(tmp_path: Path) -> None:
+    """An item can be found as soon as its transaction is done, which is before the desk hears of it."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            it._logged = lambda idents: (set(), 0.0)
+            stored, go_on = threading.Event(), threading.Event()
+            keep = it.store.keep
+
+            def slow(*args: Any) -> Any:
+                gone = keep(*args)
+                stored.set()
+                go_on.wait(10)
+                return gone
+            it.store.keep = slow  # type: ignore[method-assign, assignment]
+            keeping = asyncio.ensure_future(it.keep(held(), -1))
+            await asyncio.to_thread(stored.wait, 10)
+            for command in ("show", "release", "deny"):
+                with pytest.raises(UserError, match="h1 is being held at this moment"):
+                    await it.do(command)
+            go_on.set()
+            assert await keeping is None
     run(work())
 
 

@@ -110,7 +110,17 @@ _FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
 _POST = b"POST "
 _PLACES = 16
 _STEP = 64
-"""Bytes that come before a place is looked at again, where no tag can have ended in them."""
+"""Bytes that come before a coded body is looked at again, where no tag can have ended in them."""
+_WORK = 1 << 20
+"""Bytes of one coded body that are read again and again; what needs more is none of a page."""
+_BLANK = (b"\n\r\n", b"\n\n")
+"""What a head ends with."""
+_UTF16 = b"\xff\xfe"
+"""The bytes, in either order, of its mark."""
+_MARKS = (b"httpbind", b"rid", b"&#")
+"""What an opening tag of BOSH has in it; a reference may hide the others."""
+_WHITES = tuple(bytes([each]) for each in xml.WHITE)
+_LONGEST_MARK = max(map(len, _MARKS))
 _WALKED = 64
 """Requests in front of the first one of BOSH that a probe looks behind."""
 
@@ -1258,31 +1268,156 @@ def _looks(head: bytes, body: bytes) -> Match:
                 return Match.NO
     if b"transfer-encoding" in head:
         body = _unchunked(body)
+    if len(body) == 1 and body in _UTF16:
+        return more
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         body = body.decode("utf-16", "ignore").encode("utf-8", "ignore")
-    body = body.removeprefix(xml.BOM).lstrip(xml.WHITE)
-    at = 0
-    while body.startswith((b"<?", b"<!"), at):
-        closing = b"?>" if body[at + 1] == 0x3F else b"-->" if body.startswith(b"<!--", at) else b">"
-        end = body.find(closing, at)
-        if end < 0:
-            return more
-        at = end + len(closing)
-        while body[at:at + 1] and body[at] in xml.WHITE:
-            at += 1
-    body = body[at:]
-    if not body:
-        return more
-    if body[:1] != b"<":
-        return Match.NO
-    name = body[1:].split(None, 1)[0].partition(b">")[0].rstrip(b"/") if body[1:].strip() else b""
-    local = name.rpartition(b":")[2]
-    tag, ends, _ = body.partition(b">")
-    if local == b"body" and (b"httpbind" in tag or b"rid" in tag or b"&#" in tag):
-        return Match.STRONG
-    if ends:
-        return Match.NO
-    return more if b"body".startswith(local) else Match.NO
+    said = _Opening(0).look(body)
+    return more if said is Match.MORE else said
+
+
+class _Opening:
+    """Reads what a body begins with, as it comes, up to the end of its first tag; each byte a few times."""
+
+    __slots__ = ("_at", "_named", "_sought", "_tag")
+
+    def __init__(self, begin: int) -> None:
+        self._at = begin
+        """What is before it is known."""
+        self._sought = begin
+        """Up to here there is no end of what begins at `_at`."""
+        self._tag = False
+        """A tag begins at `_at`."""
+        self._named = False
+        """Its name is known: `body`."""
+
+    def shift(self, gone: int) -> None:
+        """So many bytes in front are no more."""
+        self._at -= gone
+        self._sought -= gone
+
+    def look(self, data: bytes | bytearray) -> Match:
+        """`data`: all bytes from what `begin` counts from."""
+        while not self._tag:
+            if data.startswith(xml.BOM, self._at):
+                self._at += len(xml.BOM)
+            while self._at < len(data) and data[self._at] in xml.WHITE:
+                self._at += 1
+            two = bytes(data[self._at:self._at + 2])
+            if two in (b"", b"<") or xml.BOM.startswith(data[self._at:self._at + 3]):
+                return Match.MORE
+            if two[:1] != b"<":
+                return Match.NO
+            if two not in (b"<?", b"<!"):
+                self._tag = True
+                break
+            closing = b"?>" if two == b"<?" else b">"
+            if two == b"<!":
+                if len(data) < self._at + 4 and b"<!--".startswith(data[self._at:]):
+                    return Match.MORE
+                closing = b"-->" if data.startswith(b"<!--", self._at) else b">"
+            end = data.find(closing, max(self._sought - len(closing), self._at))
+            self._sought = len(data)
+            if end < 0:
+                return Match.MORE
+            self._at = self._sought = end + len(closing)
+        return self._look_at_tag(data)
+
+    def _look_at_tag(self, data: bytes | bytearray) -> Match:
+        begin = max(self._sought, self._at + 1)
+        end = data.find(b">", begin)
+        whole = end if end >= 0 else len(data)
+        if not self._named:
+            while begin < whole and begin == self._at + 1 and data[begin] in xml.WHITE:
+                self._at = begin
+                begin += 1
+            ends = min((found for each in _WHITES if (found := data.find(each, begin, whole)) >= 0), default=-1)
+            if ends < 0 and end < 0:
+                self._sought = whole
+                return Match.MORE
+            begin = ends if ends >= 0 else whole
+            if bytes(data[self._at + 1:begin]).rstrip(b"/").rpartition(b":")[2] != b"body":
+                return Match.NO
+            self._named = True
+        begin = max(begin - _LONGEST_MARK, self._at)
+        if any(data.find(mark, begin, whole) >= 0 for mark in _MARKS):
+            return Match.STRONG
+        self._sought = whole
+        return Match.MORE if end < 0 else Match.NO
+
+
+class _Place:
+    """Where in the buffer a POST may begin. `look` says what it is as far as it has come."""
+
+    __slots__ = ("_begins", "_coded", "_lined", "_looked", "_opening", "_sought", "_work", "start")
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self._sought = start
+        """Up to here its head has no end."""
+        self._lined = False
+        """Its first line is one of a request."""
+        self._begins = -1
+        """Where its body begins; -1: its head has no end yet."""
+        self._coded = False
+        """Its body is in chunks or compressed: it is read anew each time, so often that `_WORK` lasts."""
+        self._opening: _Opening | None = None
+        """Of another one, when it has begun: that is read as it comes."""
+        self._looked = 0
+        """Bytes of a coded body that were there when it was read last."""
+        self._work = 0
+
+    def shift(self, gone: int) -> None:
+        """So many bytes in front are no more."""
+        self.start -= gone
+        self._sought -= gone
+        if self._begins >= 0:
+            self._begins -= gone
+        if self._opening is not None:
+            self._opening.shift(gone)
+
+    def look(self, buffer: bytearray, *, tag_may_end: bool) -> Match:
+        """`tag_may_end`: there is a `>` in what has come since the last time."""
+        if self._begins < 0 and (said := self._look_at_head(buffer)) is not None:
+            return said
+        if self._opening is None and not self._coded:
+            if len(buffer) == self._begins:
+                return Match.MORE
+            if buffer[self._begins] in _UTF16:
+                self._coded = True
+            else:
+                self._opening = _Opening(self._begins)
+        if self._opening is not None:
+            return self._opening.look(buffer)
+        size = len(buffer) - self.start
+        if self._looked and not tag_may_end and size - self._looked < _STEP:
+            return Match.MORE
+        self._looked = size
+        self._work += size
+        if self._work > _WORK:
+            return Match.STRONG
+        head, _, body = bytes(buffer[self.start:]).replace(b"\r\n", b"\n").partition(b"\n\n")
+        return _looks(head.lower(), body)
+
+    def _look_at_head(self, buffer: bytearray) -> Match | None:
+        """None: it has ended."""
+        if not self._lined:
+            line = buffer.find(b"\n", self._sought)
+            if line < 0:
+                self._sought = len(buffer)
+                return Match.MORE
+            if b" http/1." not in bytes(buffer[self.start:line]).rstrip(b"\r")[-12:].lower():
+                return Match.NO
+            self._lined, self._sought = True, line
+        begin = max(self._sought - 2, self.start)
+        ends = min((found + len(each) for each in _BLANK if (found := buffer.find(each, begin)) >= 0), default=-1)
+        if ends < 0:
+            self._sought = len(buffer)
+            return Match.MORE
+        self._begins = ends
+        head = bytes(buffer[self.start:ends]).lower()
+        self._coded = b"content-encoding" in head or b"transfer-encoding" in head
+        return None
 
 
 class _Behind:
@@ -1293,14 +1428,12 @@ class _Behind:
     known before its last byte is sent, and the words are behind it. More than `_PLACES` at once are what no page sends.
     """
 
-    __slots__ = ("_buffer", "_looked", "_places")
+    __slots__ = ("_buffer", "_places")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._places: list[int] = []
-        """Where in the buffer the heads begin that are not told yet."""
-        self._looked = 0
-        """Length of the buffer when it was last looked at."""
+        self._places: list[_Place] = []
+        """Those that are not told yet, in their order."""
 
     def __call__(self, data: bytes) -> bool:
         """Whether it begins in `data`, which is not sent yet."""
@@ -1310,43 +1443,30 @@ class _Behind:
         seen = bytes(buffer[at:]).upper()
         found = seen.find(_POST)
         while found >= 0:
-            places.append(at + found)
-            if len(places) > _PLACES:
-                self._look()
-                if len(places) > _PLACES:
-                    return True
+            places.append(_Place(at + found))
+            if len(places) > _PLACES and (self._look(b">" in data) or len(places) > _PLACES):
+                return True
             found = seen.find(_POST, found + 1)
-        if places and (b">" in data or len(buffer) - self._looked >= _STEP) and self._look():
+        if places and self._look(b">" in data):
             return True
-        gone = places[0] if places else len(buffer) - len(_POST) + 1
+        gone = places[0].start if places else len(buffer) - len(_POST) + 1
         if gone > 0:
             del buffer[:gone]
-            places[:] = [place - gone for place in places]
-        self._looked = min(self._looked, len(buffer))
+            for place in places:
+                place.shift(gone)
         return False
 
-    def _look(self) -> bool:
+    def _look(self, tag_may_end: bool) -> bool:
         """Forget the places that are none; whether one is."""
-        buffer, left = self._buffer, list[int]()
-        self._looked = len(buffer)
+        buffer, left = self._buffer, list[_Place]()
         for place in self._places:
-            said = _request(bytes(buffer[place:place + _PROBED]))
+            said = place.look(buffer, tag_may_end=tag_may_end)
             if said is Match.STRONG:
                 return True
-            if said is Match.MORE and len(buffer) - place < _PROBED:
+            if said is Match.MORE and len(buffer) - place.start < _PROBED:
                 left.append(place)
         self._places[:] = left
         return False
-
-
-def _request(data: bytes) -> Match:
-    """Whether this is the beginning of a POST of BOSH."""
-    data = data.replace(b"\r\n", b"\n")
-    line, ends, _ = data.partition(b"\n")
-    if ends and b" http/1." not in line.lower()[-12:]:
-        return Match.NO
-    head, ends, body = data.partition(b"\n\n")
-    return _looks(head.lower(), body) if ends else Match.MORE
 
 
 def behind(up: bytes) -> Callable[[bytes], bool] | None:

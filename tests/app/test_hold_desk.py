@@ -839,7 +839,7 @@ def test_a_session_that_ends_while_it_asks_leaves_nothing_in_between(tmp_path: P
                 slow.set()
                 assert go.wait(10)
                 return move(*values)
-            it.store.move = waits  # type: ignore[method-assign]
+            it.store.move = waits  # type: ignore[method-assign, assignment]
             asked = asyncio.create_task(it.deliver("h1", "f1"))
             await asyncio.to_thread(slow.wait, 10)
             del it.room.sessions["f1"]
@@ -886,7 +886,7 @@ def test_news_that_the_store_did_not_take_is_told_again(tmp_path: Path, worked: 
 
             def fails(*_: Any) -> bool:
                 raise HoldError("hold store: the disk is full")
-            it.store.move = fails  # type: ignore[method-assign]
+            it.store.move = fails  # type: ignore[method-assign, assignment]
             it.came("h1", "f1", worked)
             await release
             del it.room.sessions["f1"]
@@ -930,7 +930,7 @@ def test_a_delivery_that_the_store_never_took_leaves_nothing_between_the_states(
 
             def fails(*_: Any) -> bool:
                 raise HoldError("hold store: the disk is full")
-            it.store.move = fails  # type: ignore[method-assign]
+            it.store.move = fails  # type: ignore[method-assign, assignment]
             assert not await it.deliver("h1", "f1")
             it.store.move = move  # type: ignore[method-assign]
             await it.look()
@@ -961,7 +961,7 @@ def test_a_decision_without_its_row_is_taken_back_when_the_store_works_again(tmp
                 if calls > 1:
                     raise HoldError("hold store: the disk is full")
                 return move(*values)
-            it.store.move = fails  # type: ignore[method-assign]
+            it.store.move = fails  # type: ignore[method-assign, assignment]
             it.writes = False
             with pytest.raises(UserError, match="the event log does not write"):
                 await it.do(command)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import re
+import time
 import zlib
 from collections.abc import Callable, Iterable
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inspector import policy
@@ -1159,6 +1160,59 @@ def test_looking_on_costs_no_more_where_the_bytes_come_one_by_one_and_keeps_litt
         for at in range(0, len(piece), 1000):
             assert not looks_on(piece[at:at + 1000])
         assert len(looks_on._buffer) <= 34_000  # type: ignore[attr-defined]
+
+
+PLACES = b"POST " * 16 + b"/ HTTP/1.1\r\nHost: a\r\n"
+SLOW = {
+    "line": (b"POST " * 16, b"x"), "head": (PLACES + b"A: ", b">"), "white": (PLACES + b"\r\n", b" "),
+    "comment": (PLACES + b"\r\n<!-- ", b">"), "comments": (PLACES + b"\r\n", b"<!---->"),
+    "name": (PLACES + b"\r\n<", b"x"), "tag": (PLACES + b"\r\n<body a='", b"x"),
+    "chunk": (PLACES + b"Transfer-Encoding: chunked\r\n\r\n8000\r\n<!-- ", b">"),
+    "heads": (b"", b"POST / HTTP/1.1\r\n\r\n<!-- >"),
+}
+
+
+@pytest.mark.parametrize("shape", SLOW)
+def test_what_comes_byte_by_byte_costs_what_it_has_of_bytes(shape: str) -> None:
+    """Seven times the bytes cost about seven times as much, whatever they look like: nothing is read over and over."""
+    before, piece = SLOW[shape]
+
+    def cost(count: int) -> float:
+        best = 9.0
+        for _ in range(3):
+            looks_on = behind(PAGE)
+            assert looks_on is not None
+            looks_on(before)
+            start = time.process_time()
+            for _ in range(count // len(piece)):
+                if looks_on(piece):
+                    break
+            best = min(best, time.process_time() - start)
+        return best
+    assert cost(7_000) < 20 * cost(1_000) + 0.05
+
+
+OPENINGS = {
+    "plain": b"<body rid='1' xmlns='http://jabber.org/protocol/httpbind'>", "prefixed": b"<a:body xmlns:a='httpbind'>",
+    "mark": "\ufeff<?xml version='1.0'?>\r\n<!-- <p> -->\n<!DOCTYPE body>< body rid='1'/>".encode(),
+    "wide": "<body rid='1'>".encode("utf-16"), "reference": b"<body xmlns='http&#98;ind'>",
+}
+
+
+@pytest.mark.parametrize("opening", OPENINGS)
+@pytest.mark.parametrize("coded", [False, True])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(size=st.integers(1, 9), blank=st.sampled_from((b"\r\n\r\n", b"\n\n", b"\n\r\n")))
+def test_an_opening_tag_is_known_before_its_last_byte_is_sent(
+    opening: str, coded: bool, size: int, blank: bytes,
+) -> None:
+    """However it is cut, and whatever is before it: the prolog, a mark of order, a prefix, chunks."""
+    tag = OPENINGS[opening]
+    head = b"POST /x HTTP/1.1\r\nHost: a" + (b"\r\nTransfer-Encoding: chunked" if coded else b"") + blank
+    request = head + (b"%x\r\n" % len(tag) if coded else b"") + tag
+    looks_on = behind(PAGE)
+    assert looks_on is not None
+    assert any(looks_on(request[at:at + size]) for at in range(0, len(request), size))
 
 
 # -- properties

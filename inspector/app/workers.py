@@ -43,7 +43,7 @@ from inspector.app.hold_lines import Lines
 from inspector.app.snapshot import Snapshot
 from inspector.app.worker_words import PROGRAM, SPEECH, Begin, InForce, Ready
 from inspector.drivers import judges, metrics, seats
-from inspector.drivers.shared_world import box, empty
+from inspector.drivers.boxes import box, empty
 from inspector.model import Limits
 from inspector.store.retention import Retention
 from inspector.store.sqlite import Writer

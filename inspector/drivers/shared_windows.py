@@ -14,7 +14,7 @@ may so be in two workers, and what he cuts over both would be whole in neither's
 
 An account that is in one worker costs a letter at its sign-on and one at its end, and nothing for what it writes.
 
-Letters go through boxes of their own, as those of shared_world.py do. A box that is full is no reason to refuse: they
+Letters go through boxes (boxes.py) of their own. A box that is full is no reason to refuse: they
 wait, in order, in the worker that has them to tell. Beyond `limits.neighbour_bytes` they are lost, counted and told.
 """
 
@@ -28,8 +28,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from inspector.drivers.boxes import Boxes, Failures
 from inspector.drivers.metrics import Family, Source, one
-from inspector.drivers.shared_world import MAIL_BYTES
 from inspector.engine import windows
 from inspector.engine.windows import Piece, Window
 from inspector.engine.world import Table
@@ -85,7 +85,7 @@ class All(msgspec.Struct, frozen=True, tag=True, array_like=True):
 Letter = Here | Gone | Said | All
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Letter).decode
+_decoder = msgspec.msgpack.Decoder[Letter](Letter)
 
 
 class Counters:
@@ -118,6 +118,9 @@ _FAILURES = {
     "unheard": "it has not told them in time (limits.neighbour_seconds)",
 }
 """Why one worker does not know what somebody wrote through another one."""
+_FAILED = (
+    "what somebody wrote through one worker another one does not know: {why}; inspector_neighbours_{name}_total counts "
+    "more of it")
 
 
 class SharedWindows:
@@ -137,14 +140,12 @@ class SharedWindows:
         self.others: set[int] = set()
         """Numbers of the workers that live beside us."""
         self._number = number
-        self._read = read
-        self._boxes = boxes
+        self._failed = Failures(self.counters, _FAILURES, _FAILED, tell)
+        self._boxes = Boxes(read, boxes, _decoder, self._failed)
         self._table = table
         self._limits = limits
         self._clock = clock
         self._mono = mono
-        self._tell = tell
-        self._told: set[str] = set()
         self._here: dict[str, int] = {}
         """Account -> its sessions here."""
         self._left: OrderedDict[str, float] = OrderedDict()
@@ -247,19 +248,7 @@ class SharedWindows:
 
     def read(self) -> None:
         """Take what the others have told."""
-        while True:
-            try:
-                # One byte more: what is cut off is seen to be.
-                data = self._read.recv(MAIL_BYTES + 1, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
-            if not data:
-                return
-            try:
-                letter = _decode(data)
-            except (msgspec.DecodeError, RecursionError):
-                self._failed("unreadable")
-                continue
+        for letter in self._boxes.letters():
             match letter:
                 case Here():
                     for name in letter.accounts:
@@ -385,15 +374,8 @@ class SharedWindows:
         for number in numbers:
             if data is None:
                 data = _encode(letter)
-            if number in self._waiting or not self._put(number, data):
+            if number in self._waiting or not self._boxes.put(number, data):
                 self._wait(number, data)
-
-    def _put(self, number: int, data: bytes) -> bool:
-        try:
-            self._boxes[number].send(data, socket.MSG_DONTWAIT)
-        except OSError:
-            return False
-        return True
 
     def _wait(self, number: int, data: bytes) -> None:
         size = self._waiting_bytes.get(number, 0) + len(data)
@@ -409,27 +391,20 @@ class SharedWindows:
         """Put what waits into the boxes that have room."""
         self._timer = None
         for number, letters in list(self._waiting.items()):
-            while letters and self._put(number, letters[0]):
+            while letters and self._boxes.put(number, letters[0]):
                 self._waiting_bytes[number] -= len(letters.popleft())
             if not letters:
                 del self._waiting[number], self._waiting_bytes[number]
         if self._waiting:
             self._timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._flush)
 
-    def _failed(self, why: str) -> None:
-        setattr(self.counters, why, getattr(self.counters, why) + 1)
-        if why not in self._told:
-            self._told.add(why)
-            self._tell(f"what somebody wrote through one worker another one does not know: {_FAILURES[why]}; "
-                       f"inspector_neighbours_{why}_total counts more of it")
-
     def watch(self) -> None:
         """Read whatever comes: a box must not fill while nobody signs on."""
-        asyncio.get_running_loop().add_reader(self._read.fileno(), self.read)
+        self._boxes.watch(self.read)
 
     def close(self) -> None:
         """Look no more."""
-        asyncio.get_running_loop().remove_reader(self._read.fileno())
+        self._boxes.close()
         if self._timer is not None:
             self._timer.cancel()
 

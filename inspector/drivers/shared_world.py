@@ -1,10 +1,9 @@
 """What the worlds of several workers know together: announced connections, the files they are for, leased ports.
 
 A file that is offered through one worker may be fetched through another one: what was announced must be known there
-before the announcement leaves. So each worker has a mailbox, a Unix SOCK_SEQPACKET pair whose writing end all others
-have. `expect` puts a message into the boxes of all others before it returns (the kernel has it then, whatever the
-others are doing), and a lookup empties the own box first. Nobody waits for anybody, and there is no order in which a
-connection could come before its announcement.
+before the announcement leaves. So `expect` puts a message into the boxes of all others (boxes.py) before it returns,
+and a lookup empties the own box first. Nobody waits for anybody, and there is no order in which a connection could come
+before its announcement.
 
 A box that is full (its worker hangs) refuses: `expect` says False, and the engine does not let the announcement leave.
 
@@ -15,19 +14,15 @@ legs of a message (`copy: leg` is told within one worker only).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
+from inspector.drivers.boxes import MAIL_BYTES, Boxes, Failures
 from inspector.engine.world import Expectations, SharedMemory, Table, World
 from inspector.model import Expect, Limits
 
-MAIL_BYTES = 128 * 1024
-"""Longest message: an offer's names are bounded by a unit of its protocol."""
-BOX_BYTES = 4 << 20
-"""Asked of the system for a box; it may give less (net.core.wmem_max)."""
 KEYED = ("expect:", "dcc:", "xmpp.servers ")
 """How the keys begin under which decoders remember what they expect (model.expect_key), what DCC has to know of the
 other end's session (protocols/irc.py), and the streams between XMPP servers: decoders of other workers ask for it."""
@@ -73,23 +68,7 @@ class Leased(msgspec.Struct, frozen=True, tag=True, array_like=True):
 Letter = Announced | Remembered | Offered | Leased
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Letter).decode
-
-
-def box() -> tuple[socket.socket, socket.socket]:
-    """A mailbox: (the end that is read, the end that is written). Raises OSError."""
-    read, write = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    read.setblocking(False)
-    write.setblocking(False)
-    write.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BOX_BYTES)
-    return read, write
-
-
-def empty(read: socket.socket) -> None:
-    """Throw away what is in a box: its worker is gone."""
-    with contextlib.suppress(BlockingIOError):
-        while read.recv(MAIL_BYTES):
-            pass
+_decoder = msgspec.msgpack.Decoder[Letter](Letter)
 
 
 class Letters:
@@ -121,33 +100,25 @@ _FAILURES = {
     "unplaced": "there is no room for it here (limits.memory_entries)",
 }
 """Why a letter is not known to a worker."""
+_FAILED = (
+    "what one worker announced another one does not know: {why}; inspector_letters_{name}_total counts more of it")
 
 
 class Mail:
     """A worker's box, and its way to those of the others."""
 
-    __slots__ = ("_boxes", "_read", "_tell", "_told", "counters", "others")
+    __slots__ = ("_boxes", "counters", "failed", "others")
 
     def __init__(
         self, read: socket.socket, boxes: dict[int, socket.socket], tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`boxes`: the writing end of every worker's box, by number. `tell`: one sentence for the administrator, once
         for each way in which letters are lost."""
-        self._read = read
-        self._boxes = boxes
-        self._tell = tell
-        self._told: set[str] = set()
         self.others: set[int] = set()
         """Numbers of the workers that live beside us; the supervisor says who."""
         self.counters = Letters()
-
-    def failed(self, why: str) -> None:
-        """A letter is not known to a worker that should know it. `why`: one of the counters."""
-        setattr(self.counters, why, getattr(self.counters, why) + 1)
-        if why not in self._told:
-            self._told.add(why)
-            self._tell(f"what one worker announced another one does not know: {_FAILURES[why]}; "
-                       f"inspector_letters_{why}_total counts more of it")
+        self.failed = Failures(self.counters, _FAILURES, _FAILED, tell)
+        self._boxes = Boxes(read, boxes, _decoder, self.failed)
 
     def post(self, letter: Letter) -> bool:
         """Put a letter into everybody's box; False: somebody did not get it."""
@@ -159,18 +130,11 @@ class Mail:
             return False
         done = True
         for number in self.others:
-            if not self._put(number, data):
+            if not self._boxes.put(number, data):
                 self.failed("lost")
                 done = False
         self.counters.sent += 1
         return done
-
-    def _put(self, number: int, data: bytes) -> bool:
-        try:
-            self._boxes[number].send(data, socket.MSG_DONTWAIT)
-        except OSError:
-            return False
-        return True
 
     async def repeat(self, number: int, letters: Iterable[Letter]) -> None:
         """Give a worker that is new what the others know, as fast as it takes it."""
@@ -179,35 +143,22 @@ class Mail:
             if len(data) > MAIL_BYTES:
                 self.failed("too_long")
                 continue
-            while not self._put(number, data):
+            while not self._boxes.put(number, data):
                 if number not in self.others:
                     return
                 await asyncio.sleep(0.005)
 
     def letters(self) -> Iterator[Letter]:
         """What has come since it was looked last."""
-        while True:
-            try:
-                # One byte more: what is cut off is seen to be.
-                data = self._read.recv(MAIL_BYTES + 1, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
-            if not data:
-                return
-            try:
-                letter = _decode(data)
-            except (msgspec.DecodeError, RecursionError):
-                self.failed("unreadable")
-                continue
-            yield letter
+        return self._boxes.letters()
 
     def watch(self, read: Callable[[], None]) -> None:
-        """Have `read` called when there is mail: a box must not fill while nobody connects."""
-        asyncio.get_running_loop().add_reader(self._read.fileno(), read)
+        """Have `read` called when there is mail."""
+        self._boxes.watch(read)
 
     def close(self) -> None:
         """Look no more."""
-        asyncio.get_running_loop().remove_reader(self._read.fileno())
+        self._boxes.close()
 
 
 class _Memory(SharedMemory):

@@ -18,7 +18,7 @@ from inspector.app import channel
 from inspector.app.snapshot import Snapshot
 from inspector.app.worker import portion
 from inspector.app.worker_words import PROGRAM, SPEECH, Begin
-from inspector.drivers.shared_world import box
+from inspector.drivers.boxes import box
 from inspector.model import Limits
 
 PATIENCE = 60.0

@@ -11,29 +11,28 @@ import pytest
 
 from inspector.drivers import shared_windows
 from inspector.drivers.shared_windows import Here, Said, SharedWindows
-from inspector.drivers.shared_world import box
 from inspector.engine.windows import Piece, remember
 from inspector.engine.world import World
 from inspector.model import Limits
+from tests.drivers.boxed import Boxed
 
 AT = 1_700_000_000.0
 ANN = "ann@a.example"
 
 
-class Floor:
+class Floor(Boxed):
     """Some workers' worlds, each with its part of what is shared."""
 
     def __init__(self, count: int, limits: Limits | None = None) -> None:
+        super().__init__(count)
         self.limits = limits or Limits()
         self.said: list[str] = []
         self.clocks = [AT] * count
-        self.boxes = [box() for _ in range(count)]
-        self.writes = {number: ends[1] for number, ends in enumerate(self.boxes)}
         self.worlds = [World(self.limits) for _ in range(count)]
         self.shared: list[SharedWindows] = []
         for number, world in enumerate(self.worlds):
             self.shared.append(self.make(number, world))
-            self.shared[-1].others = set(range(count)) - {number}
+            self.shared[-1].others = self.others(number)
 
     def make(self, number: int, world: World) -> SharedWindows:
         made = SharedWindows(
@@ -65,13 +64,9 @@ class Floor:
         for each in self.shared:
             each.read()
 
-    def close(self) -> None:
-        for ends in self.boxes:
-            for one in ends:
-                one.close()
-
-
 @pytest.fixture
+
+
 def floor() -> Iterator[Floor]:
     made = Floor(3)
     yield made

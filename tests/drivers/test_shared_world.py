@@ -12,29 +12,25 @@ from collections.abc import Iterator
 import pytest
 
 from inspector.drivers import shared_world
-from inspector.drivers.shared_world import Announced, Leased, Mail, SharedWorld, box, empty
+from inspector.drivers.boxes import MAIL_BYTES, box, empty
+from inspector.drivers.shared_world import Announced, Leased, Mail, SharedWorld
 from inspector.engine.world import LeasePool, LeasingMemory, Paths, offer_key
 from inspector.model import Expect, FileOffer, Limits, expect_key
+from tests.drivers.boxed import Boxed
 
 AT = 1_700_000_000.0
 OFFER = FileOffer(sender="alice", recipients=("bob",), file_name="plan.pdf", size=5, method="dcc")
 DCC = Expect("10.0.0.5:5000", "dcc", by="alice", offer=OFFER, flow="f1", identity="authenticated")
 
 
-class Floor:
+class Floor(Boxed):
     """Worlds of some workers."""
 
     def __init__(self, count: int) -> None:
-        self.boxes = [box() for _ in range(count)]
-        writes = {number: ends[1] for number, ends in enumerate(self.boxes)}
-        self.worlds = [SharedWorld(Limits(), Mail(ends[0], writes)) for ends in self.boxes]
+        super().__init__(count)
+        self.worlds = [SharedWorld(Limits(), Mail(ends[0], self.writes)) for ends in self.boxes]
         for number, world in enumerate(self.worlds):
-            world.mail.others = set(range(count)) - {number}
-
-    def close(self) -> None:
-        for ends in self.boxes:
-            for one in ends:
-                one.close()
+            world.mail.others = self.others(number)
 
 
 @pytest.fixture
@@ -134,7 +130,7 @@ def test_a_box_that_is_full_refuses_the_announcement(floor: Floor) -> None:
 
 def test_an_offer_too_long_for_a_letter_is_refused(floor: Floor) -> None:
     """Names are bounded by their protocol; one beyond all bounds is told to nobody."""
-    huge = Expect("10.0.0.5:5000", "dcc", offer=FileOffer(file_name="x" * shared_world.MAIL_BYTES))
+    huge = Expect("10.0.0.5:5000", "dcc", offer=FileOffer(file_name="x" * MAIL_BYTES))
     assert not floor.worlds[0].expect(huge, AT + 60, "10.0.0.5", AT)
     assert floor.worlds[0].mail.counters.too_long == 1
     floor.worlds[0].mail.others = {1, 2}
@@ -213,9 +209,9 @@ def test_letters_that_are_lost_are_counted_and_told_once_a_kind() -> None:
     world = SharedWorld(limits, Mail(read, {1: write}, said.append))
     world.mail.others = {1}
     for _ in range(3):
-        world.mail.post(Leased(1, AT, "x" * shared_world.MAIL_BYTES))
+        world.mail.post(Leased(1, AT, "x" * MAIL_BYTES))
         write.send(b"\xc1")
-        write.send(bytes(shared_world.MAIL_BYTES + 100))
+        write.send(bytes(MAIL_BYTES + 100))
     for port in range(5):
         write.send(shared_world._encode(Announced(
             Expect(f"10.0.0.5:{5000 + port}", "dcc"), AT + 60, "10.0.0.5", AT, False)))

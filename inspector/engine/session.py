@@ -558,7 +558,7 @@ class Session:
                 return
         if frame.group is None and not left and not self._queues[way]:
             if not events:
-                self.deliver(frame, self._unread(frame, 0, out) if frame.unread else (), 0, world, out)
+                self.deliver(frame, self._judge_unread(frame, 0, out) if frame.unread else (), 0, world, out)
                 return
             if len(events) == 1 and (self._signed or not self._must_sign(events[0], way)):
                 self._take_one(frame, events[0], world, out)
@@ -566,14 +566,14 @@ class Session:
         if frame.group is None and not events:
             if self._queues[way]:
                 item = self._decided(frame, left)
-                item.verdicts = list(self._unread(frame, left, out))
+                item.verdicts = list(self._judge_unread(frame, left, out))
                 self.enqueue(item)
             else:
-                self.deliver(frame, self._unread(frame, left, out), left, world, out)
+                self.deliver(frame, self._judge_unread(frame, left, out), left, world, out)
             return
         self._judge(Item(frame, self.kit.rules, left), world, out)
 
-    def _unread(self, frame: Frame, left: int, out: list[Effect]) -> tuple[Verdict, ...]:
+    def _judge_unread(self, frame: Frame, left: int, out: list[Effect]) -> tuple[Verdict, ...]:
         """The verdict on what is of no IM: what is unknown passes or not, inside a session as beside it. One row."""
         if not frame.unread or left:
             return ()
@@ -758,13 +758,13 @@ class Session:
         if len(text) > limits.window_piece_chars or not windows.telling(text):
             return findings
         key = windows.key_of(event, self.context.protocol, way, self._writer(event, way))
-        neighbours = world.neighbours
-        if neighbours is not None and key is not None and not self.unread() and (
-            (account := self._account) is not None and account in neighbours.accounts
-        ):
+        if key is None or self.unread():
+            return findings
+        neighbours, account = world.neighbours, self._account
+        if neighbours is not None and account is not None and account in neighbours.accounts:
             neighbours.announce(account, key, windows.piece(event, at, text))
-        window = world.windows.get(key, at) if key is not None else None
-        if not window or self.unread():
+        window = world.windows.get(key, at)
+        if not window:
             return findings
         more = windows.look(window, text, at, rules, limits)
         return (*findings, *more) if more else findings

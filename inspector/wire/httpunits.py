@@ -95,7 +95,8 @@ class HttpUnits:
         self._left: int | None = None
         """Length of the body; None: it comes in chunks."""
         self._chunk = -1
-        """Bytes to come of the chunk and of the line end behind it; -1: a size line is due."""
+        """Of a message that is read whole: bytes of the chunk. Of one that is passed on as it comes: those of them that
+        have not been passed on. -1: a size line is due."""
         self._body = bytearray()
         self._final = False
         """The chunk is the last one."""

@@ -64,9 +64,8 @@ class Floor(Boxed):
         for each in self.shared:
             each.read()
 
+
 @pytest.fixture
-
-
 def floor() -> Iterator[Floor]:
     made = Floor(3)
     yield made

@@ -306,6 +306,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(10))
 def test_killed_at_random_moments_many_times(tmp_path: Path, seed: int) -> None:
     """Two hundred times, ten stores."""

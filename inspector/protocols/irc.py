@@ -158,7 +158,7 @@ class Line(msgspec.Struct, gc=False):
     spans: list[tuple[int, int]]
     """Where each parameter stands, without its colon."""
     colon: bool
-    """Whether the last parameter has a colon in front."""
+    """Whether the last parameter has a colon in front; without one there are blanks in it only of surplus ones."""
     body: int
     """Where the tags end."""
     end: int
@@ -201,7 +201,20 @@ def parse(raw: bytes) -> Line | None:
         j = _word(raw, i, end)
         params.append(raw[i:j])
         spans.append((i, j))
+    words = _WORDS_AT.get(command)
+    if words is not None and len(params) > words + 1:
+        # Some servers (InspIRCd) pass on surplus parameters as the rest of the last one.
+        start = spans[words][0]
+        params[words:], spans[words:], colon = [raw[start:end]], [(start, end)], False
     return Line(tags, source, command, params, spans, colon, body, end)
+
+
+_WORDS_AT = {
+    "PRIVMSG": 1, "NOTICE": 1, "SQUERY": 1, "CPRIVMSG": 2, "CNOTICE": 2, "TOPIC": 1, "PART": 1, "KICK": 2, "REMOVE": 2,
+    "KNOCK": 1, "REDACT": 2, "USER": 3,
+    **dict.fromkeys(("QUIT", "AWAY", "SETNAME", "WALLOPS", "OPERWALL", "GLOBOPS", "LOCOPS", "CHATOPS"), 0),
+}
+"""Command -> which of its parameters is its words, the last one there should be."""
 
 
 def _skip(raw: bytes, i: int, end: int) -> int:
@@ -734,6 +747,8 @@ class IrcDecoder(Unreleased):
             return Frame(way, at, raw, BROKEN, fault=case.fault)
         if case.tags:
             self._tag_words(case)
+        if line.params and not line.colon and b" :" in line.params[-1]:
+            self._surplus(case)
         if command == "PRIVMSG" and len(case.events) == 1 and _plain_tags(line.tags):
             self._remember(case)
         return Frame(
@@ -1160,6 +1175,19 @@ class IrcDecoder(Unreleased):
                     recipients=(shown(case.entries[unit]),) if case.entries else (),
                     texts=tuple(Text("tag", value, None, False) for value in words), answerable=False,
                 ), [None] * len(words), unit)
+
+    def _surplus(self, case: _Case) -> None:
+        """Parameters behind the one that should be the last, as servers join them: without the colon."""
+        words, sign, rest = case.line.params[-1].partition(b" :")
+        joined = b" ".join((*words.split(b" "), rest) if sign else (words,))
+        if any(_service(shown(entry)) for entry in case.entries) and _without_secret(plain_of(joined)) is not None:
+            return
+        texts = tuple(msgspec.structs.replace(text, editable=False) for text in texts_of("body", joined))
+        for unit in range(max(1, min(len(case.entries), self._limits.irc_targets))):
+            case.add(Opaque(
+                kind="surplus", sender=self._sender(case), texts=texts, answerable=False,
+                recipients=(shown(case.entries[unit]),) if case.entries else (),
+            ), [None] * len(texts), unit)
 
     # -- batches
 

@@ -121,6 +121,8 @@ _BOTH: dict[str, Callable[[Way, str], bytes | None]] = {
     "many blanks": _encoded(lambda way, text: _to(way).replace(b" ", b"    ") + text + b"\r\n"),
     "without a colon": lambda way, text: None if " " in text or "\n" in text else (
         _to(way)[:-1] + text.encode() + b"\r\n"),
+    "parameters without a colon": _encoded(lambda way, text: _to(way)[:-1] + text.lstrip(b":") + b"\r\n"),
+    "a colon behind the first word": _encoded(lambda way, text: _to(way)[:-1] + text.replace(b" ", b" :", 1) + b"\r\n"),
     "value of a client's tag": _encoded(lambda way, text: (
         b"@+example.org/note=" + _tag_value(text) + b" " + _to(way) + b"hi\r\n")),
     "TAGMSG": _encoded(lambda way, text: (

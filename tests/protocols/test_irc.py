@@ -289,9 +289,9 @@ def bodies(events: list[Event]) -> list[str]:
 
 def test_parse_splits_on_runs_of_blanks_and_only_on_them() -> None:
     """RFC 1459 2.3.1: blanks in front and between, tabs are data, the last parameter after a colon keeps its blanks."""
-    line = parse(b"@a=1;b  :n!u@h  privmsg   #c  \t  :: a  b \r\n")
+    line = parse(b"@a=1;b  :n!u@h  frob   #c  \t  :: a  b \r\n")
     assert line is not None
-    assert (line.tags, line.source, line.command) == (b"a=1;b", b"n!u@h", "PRIVMSG")
+    assert (line.tags, line.source, line.command) == (b"a=1;b", b"n!u@h", "FROB")
     assert line.params == [b"#c", b"\t", b": a  b "]
     assert parse(b"  \r\n") is None
     empty = parse(b":s 670  :text\r\n")
@@ -684,6 +684,23 @@ def test_typing_reactions_and_tags_that_nobody_knows() -> None:
     assert Session().carry(UP, b"@+x.example/y=the\\splan PRIVMSG #c :hi\r\n", PASSED, BLOCK) == [
         Send(DOWN, f":irc.example.net NOTICE alice :[#c] {NOTICE}\r\n".encode())
     ]
+
+
+def test_surplus_parameters_are_read_as_servers_join_them() -> None:
+    """Without a colon the words are parameters of their own, which InspIRCd joins to the last one it wants: they are
+    one text, a DCC offer among them is one, a mask stars them in place, and a colon in the middle hides nothing."""
+    session = Session()
+    assert bodies(session.events(UP, b"PRIVMSG bob the plan is  ready\r\n")) == ["the plan is  ready"]
+    assert bodies(session.events(UP, b"PRIVMSG bob the :plan is on\r\n")) == ["the :plan is on", "the plan is on"]
+    assert bodies(session.events(UP, b"TOPIC #c new words here\r\n")) == ["new words here"]
+    assert bodies(session.events(UP, b"QUIT gone to the market\r\n")) == ["gone to the market"]
+    assert bodies(session.events(UP, b"KICK #c dave calm down\r\n")) == ["calm down"]
+    offer = session.events(UP, b"PRIVMSG bob \x01DCC SEND plan.pdf 3221225991 5000 99\x01\r\n")
+    assert [type(event) for event in offer] == [FileOffer]
+    frame = session.up(b"PRIVMSG bob the plan is ready\r\n")[0]
+    assert session.decoder.apply(frame, [mask((0, 4, 8))]) == [Send(UP, b"PRIVMSG bob :the **** is ready\r\n")]
+    for line in (b"PRIVMSG NickServ IDENTIFY sesame\r\n", b"PRIVMSG NickServ IDENTIFY :sesame\r\n"):
+        assert "sesame" not in repr(session.events(UP, line))
 
 
 def test_unknown_commands_have_their_words_read() -> None:

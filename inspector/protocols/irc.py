@@ -355,7 +355,8 @@ class _Multi:
     """The lines of one draft/multiline message so far."""
 
     __slots__ = (
-        "bytes", "command", "group", "label", "msgid", "offsets", "pieces", "sender", "target", "when", "words",
+        "apart", "bytes", "command", "group", "label", "msgid", "offsets", "pieces", "sender", "target", "when",
+        "words",
     )
 
     def __init__(self, group: str, target: bytes, sender: str | None, tags: dict[str, str]) -> None:
@@ -369,6 +370,8 @@ class _Multi:
         self.pieces: list[str] = []
         self.offsets: list[int] = []
         """Where each line's text begins in the joined text."""
+        self.apart: list[int] = []
+        """The same where every line is one of its own."""
         self.bytes = 0
         self.words: list[str] = []
         """Of client-only tags of the line that opens the batch."""
@@ -376,6 +379,7 @@ class _Multi:
     def add(self, plain: str, concat: bool) -> None:
         """One more line; joined by a line feed unless `concat` (IRCv3 multiline)."""
         at = self.offsets[-1] + len(self.pieces[-1]) if self.pieces else 0
+        self.apart.append(self.apart[-1] + len(self.pieces[-1]) + 1 if self.pieces else 0)
         if self.pieces and not concat:
             self.pieces[-1] += "\n"
             at += 1
@@ -1257,6 +1261,11 @@ class IrcDecoder(Unreleased):
         case.group, case.part = multi.group, LAST
         case.multi = (multi, -1 if case.line.command == "BATCH" else len(multi.pieces) - 1)
         text = "".join(multi.pieces)
+        # Where the batch is not known each line is a message: a word may end, or begin, where lines are put together.
+        apart = "\n".join(piece.removesuffix("\n") for piece in multi.pieces)
+        texts: tuple[Text, ...] = (Text("body", text),) if text else ()
+        if texts and apart != text:
+            texts = (*texts, Text("body", apart))
         target = shown(multi.target)
         if case.way is DOWN:
             self._copied(case, multi.sender, [target])
@@ -1264,9 +1273,9 @@ class IrcDecoder(Unreleased):
         case.add(Message(
             kind="notice" if multi.command == "NOTICE" else "chat", sender=sender, recipients=(target,),
             conversation=self._conversation(target, sender, case.way, case.copy),
-            texts=(Text("body", text),) if text else (), id=multi.msgid or multi.label, copy=case.copy,
+            texts=texts, id=multi.msgid or multi.label, copy=case.copy,
             encryption=encryption_of(text), sent_at=multi.when, answerable=case.way is UP and case.copy == "no",
-        ), (None,) if text else ())
+        ), [None] * len(texts))
         if multi.words:
             case.add(Opaque(
                 kind="tags", sender=sender, recipients=(target,), answerable=False,
@@ -1968,9 +1977,12 @@ class IrcDecoder(Unreleased):
             return acts + self._told(way, told, line, last, multi.label)
         out = frame.raw
         if verdict.action is Action.REDACT and note.index >= 0 and len(line.params) > 1:
-            at = multi.offsets[note.index]
+            begins = multi.offsets[note.index], multi.apart[note.index]
             length = len(multi.pieces[note.index])
-            spans = [(max(s - at, 0), e - at) for _, s, e in verdict.masks if e > at and s < at + length]
+            spans = [
+                (max(s - at, 0), e - at) for index, s, e in verdict.masks
+                if e > (at := begins[index == 1]) and s < at + length
+            ]
             if spans:  # line breaks in a span stay: they are what holds the lines apart
                 start, end = line.spans[1]
                 out = with_param(out, line, 1, masked(out[start:end], spans))

@@ -783,9 +783,28 @@ def test_multiline_is_one_message_on_the_last_unit() -> None:
     assert [f.events for f in frames[:-1]] == [()] * 4
     assert frames[-1].events == (
         Message(
-            sender="alice", recipients=("#c",), conversation="Example/#c", texts=(Text("body", "one\ntwo"),), id="5"
+            sender="alice",
+            recipients=("#c",),
+            conversation="Example/#c",
+            texts=(Text("body", "one\ntwo"), Text("body", "one\ntw\no")),
+            id="5",
         ),
     )
+
+
+def test_lines_put_together_are_read_apart_too() -> None:
+    """Who knows no draft/multiline gets each line for itself: "x" and "evil.example", where others read one word."""
+    session = Session()
+    frames = session.up(
+        b"BATCH +1 draft/multiline #c\r\n@batch=1 PRIVMSG #c :x\r\n"
+        b"@batch=1;draft/multiline-concat PRIVMSG #c :evil.example\r\nBATCH -1\r\n"
+    )
+    (event,) = frames[-1].events
+    assert isinstance(event, Message)
+    assert event.texts == (Text("body", "xevil.example"), Text("body", "x\nevil.example"))
+    sent = [session.decoder.apply(frame, [mask((1, 2, 6))]) for frame in frames]
+    assert sent[2] == [Send(UP, b"@batch=1;draft/multiline-concat PRIVMSG #c :****.example\r\n")]
+    assert sent[1] == [Send(UP, b"@batch=1 PRIVMSG #c :x\r\n")]
 
 
 def test_a_multiline_that_grows_too_long_is_judged_in_two() -> None:

@@ -1704,13 +1704,19 @@ class OscarDecoder(Unreleased):
 
     def _icq_request(self, case: _Case) -> None:
         """15/02 and 15/03: ICQ's own requests and answers, little-endian (sheet 8)."""
-        raw = case.raw
         tlvs, true = walk(case.raw, case.body, case.end)
-        block = first(tlvs, 0x01)
-        if not true or block is None or block[1] - block[0] < 10:
+        blocks = [(start, end) for kind, start, end in tlvs if kind == 0x01]
+        if not true or len(blocks) != 1 or blocks[0][1] - blocks[0][0] < 10:
             case.odd("icq_request")
-            return
-        start, end = block
+        for start, end in blocks:
+            if len(case.events) >= self._limits.oscar_events:
+                case.odd("many_events")
+                return
+            if end - start >= 10:
+                self._icq_block(case, start, end)
+
+    def _icq_block(self, case: _Case, start: int, end: int) -> None:
+        raw = case.raw
         uin = str(_L32.unpack_from(raw, start + 2)[0])
         type_ = _L16.unpack_from(raw, start + 6)[0]
         outer: tuple[Length, ...] = (FLAP_LENGTH, (start - 2, 2), (start, -2))
@@ -1752,7 +1758,9 @@ class OscarDecoder(Unreleased):
         xml = xml[max(xml.find("<icq_sms_message"), 0):]
         to, text = _element(xml, "destination"), _element(xml, "text")
         whole = "".join(c if c.isprintable() or c in "\r\n\t" else " " for c in xml).strip()
-        texts = (Text("body", text, None, False),) if text else (Text("data", whole, None, False),) if whole else ()
+        texts: tuple[Text, ...] = (Text("body", text, None, False),) if text else ()
+        if whole and (not text or xml.count("<text") > 1):
+            texts = (*texts, Text("data", whole, None, False))  # readers differ in which of two they take
         case.add(Message(
             sender=self._user, recipients=(to,) if to else (), conversation=to or None, texts=texts,
         ), tuple(None for _ in texts))

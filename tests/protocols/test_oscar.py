@@ -973,6 +973,22 @@ def test_offline_messages_and_short_messages() -> None:
     assert "geheim" not in repr(session.events)
 
 
+def test_words_of_icq_requests_are_read_whatever_stands_beside_them() -> None:
+    """15/02 with a byte behind its list, with two blocks, with two texts in one: a server that minds neither sends
+    them all the same."""
+    def asked(words: bytes) -> bytes:
+        return icq(0x7D0, u16(0x8214) + b"<icq_sms_message>" + words + b"</icq_sms_message>")
+
+    for body in (
+        asked(b"<text>the plan</text>") + b"\0", asked(b"<text>hi</text>") + asked(b"<text>the plan</text>"),
+        asked(b"<text>hi</text><text>the plan</text>"), pack(1, b"\0") + asked(b"<text>the plan</text>"),
+    ):
+        session = Session(ICQ[:4])
+        session.say(UP, snac(0x15, 2, body))
+        found = [text.plain for e in session.events if isinstance(e, Message) for text in e.texts]
+        assert any("the plan" in text for text in found), body
+
+
 # -- rooms, presence, lists, profiles
 
 

@@ -118,6 +118,11 @@ _SECRET_VERBS = {
     "release": 2, "regain": 2, "sidentify": 2, "setpass": 3, "resetpass": 3, "pass": 3, "newpass": 3, "drop": 2,
     "verify": 3, "confirm": 2, "group": 2, "logon": 2, "set": 4, "cert": 2, "adduser": 3,
 }
+_SHOWN_OPTIONS = frozenset({
+    "greet", "entrymsg", "entry", "url", "desc", "description", "topic", "mlock", "greeting", "usergreeting", "welcome",
+    "info", "infoline", "property", "website", "www", "signkick", "motd",
+})
+"""What SET of a service sets for others to read."""
 _SECRET_COMMANDS = frozenset({
     "PASS", "OPER", "AUTHENTICATE", "AUTH", "LOGIN", "IDENTIFY", "WEBIRC", "PROXY", "DIE", "RESTART", "REGISTER",
     "VERIFY",
@@ -1616,6 +1621,24 @@ class IrcDecoder(Unreleased):
         if texts:
             case.add(Opaque(kind="realname", sender=case.param(1), texts=texts, answerable=False), places)
 
+    def _reply_metadata(self, case: _Case) -> None:
+        """760, 761: target, key, visibility and value, with or without the client's nick in front (IRCv3 metadata)."""
+        case.mode = "strip"
+        case.words = len(case.line.params) - 1
+        texts, places = case.text(case.words, "body") if case.words > 2 else ((), ())
+        if texts:
+            case.add(Opaque(
+                kind="metadata", sender=case.param(case.words - 3), texts=texts, answerable=False), places)
+
+    def _reply_url(self, case: _Case) -> None:
+        """328: the address that a channel's founder gave it, told to each who joins."""
+        texts, places = case.text(2, "url")
+        case.mode = "strip"
+        case.words = 2
+        if texts:
+            case.add(Opaque(
+                kind="channel_url", recipients=(case.param(0),), texts=texts, answerable=False), places)
+
     def _reply_account(self, case: _Case) -> None:
         """330 nick account :is logged in as."""
         if len(case.line.params) > 3 and self._is_own(case.param(1)):
@@ -2260,6 +2283,9 @@ def _without_secret(plain: str) -> str | None:
     count = _SECRET_VERBS.get(words[0].lower()) if words else None
     if count is None:
         return None
+    options = [word.lower() for word in words[1:4]]
+    if words[0].lower() == "set" and _SHOWN_OPTIONS.intersection(options[:2]) and "pass" not in " ".join(options):
+        return None
     return " ".join(words[count + 1:])
 
 
@@ -2312,6 +2338,7 @@ _HANDLERS: tuple[dict[str, _Handler], dict[str, _Handler]] = (
 )
 _NUMERICS: dict[str, _Handler] = {
     "005": _D._isupport, "290": _D._reply_capab, "301": _D._reply_away, "311": _D._reply_whois,
+    "314": _D._reply_whois, "328": _D._reply_url, "760": _D._reply_metadata, "761": _D._reply_metadata,
     "330": _D._reply_account, "332": _D._reply_topic, "900": _D._reply_logged_in, "901": _D._reply_logged_out,
 }
 

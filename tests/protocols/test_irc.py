@@ -435,6 +435,22 @@ def test_words_to_a_service_that_are_no_password_are_read() -> None:
         "SEND bob the plan is ready"
     ]
     assert bodies(session.events(UP, b"PRIVMSG x :set the table for two\r\n")) == ["set the table for two"]
+    assert bodies(session.events(UP, b"PRIVMSG ChanServ :SET #c ENTRYMSG the plan\r\n")) == ["SET #c ENTRYMSG the plan"]
+    assert bodies(session.events(UP, b"CS SET #c URL evil.example\r\n")) == ["SET #c URL evil.example"]
+    assert bodies(session.events(UP, b"PRIVMSG NickServ :SET GREET evil.example\r\n")) == ["SET GREET evil.example"]
+    assert bodies(session.events(UP, b"PRIVMSG ChanServ :SET #c PASSWD one two the plan\r\n")) == ["the plan"]
+
+
+def test_words_of_people_in_numerics_are_read() -> None:
+    """328 the address that a channel's founder gave it, 760 and 761 what somebody says of himself, 314 the real name of
+    somebody who was here."""
+    session = Session()
+    for line in (
+        b":services. 328 alice #c :the plan\r\n", b":s 761 alice bob url * :the plan\r\n",
+        b":s 760 alice bob url * :the plan\r\n", b":s 761 bob url * :the plan\r\n",
+        b":s 314 alice bob b h * :the plan\r\n",
+    ):
+        assert bodies(session.events(DOWN, line)) == ["the plan"], line
 
 
 # -- messages

@@ -1253,7 +1253,7 @@ class IrcDecoder(Unreleased):
 
     def _multi_line(self, case: _Case, multi: _Multi, data: bytes) -> None:
         multi.bytes += len(case.raw)
-        multi.add(plain_of(data), "draft/multiline-concat" in case.tags)
+        multi.add(plain_of(data), "draft/multiline-concat" in case.tags or "multiline-concat" in case.tags)
         if multi.bytes + len(case.raw) > self._limits.group_bytes * 3 // 4:
             # Rather judged in two than refused whole: what is there is one message, the rest another.
             for ref, batch in tuple(self._batches[case.way].items()):

@@ -808,6 +808,15 @@ def test_multiline_is_one_message_on_the_last_unit() -> None:
     )
 
 
+def test_multiline_without_draft_puts_lines_together_by_its_own_tag() -> None:
+    """Where the type may stand without "draft/", so may the tag."""
+    frames = Session().up(
+        b"BATCH +1 multiline #c\r\n@batch=1 PRIVMSG #c :evil.\r\n@batch=1;multiline-concat PRIVMSG #c :example\r\n"
+        b"BATCH -1\r\n"
+    )
+    assert bodies(list(frames[-1].events)) == ["evil.example", "evil.\nexample"]
+
+
 def test_lines_put_together_are_read_apart_too() -> None:
     """Who knows no draft/multiline gets each line for itself: "x" and "evil.example", where others read one word."""
     session = Session()

@@ -360,8 +360,8 @@ class _Multi:
     """The lines of one draft/multiline message so far."""
 
     __slots__ = (
-        "apart", "bytes", "command", "group", "label", "msgid", "offsets", "pieces", "sender", "target", "when",
-        "words",
+        "apart", "bytes", "command", "group", "label", "msgid", "offsets", "pieces", "sender", "target", "tight",
+        "when", "words",
     )
 
     def __init__(self, group: str, target: bytes, sender: str | None, tags: dict[str, str]) -> None:
@@ -377,6 +377,8 @@ class _Multi:
         """Where each line's text begins in the joined text."""
         self.apart: list[int] = []
         """The same where every line is one of its own."""
+        self.tight = False
+        """Somewhere two lines were put together without a blank."""
         self.bytes = 0
         self.words: list[str] = []
         """Of client-only tags of the line that opens the batch."""
@@ -388,6 +390,8 @@ class _Multi:
         if self.pieces and not concat:
             self.pieces[-1] += "\n"
             at += 1
+        elif self.pieces and not (plain[:1].isspace() or self.pieces[-1][-1:].isspace()):
+            self.tight = True
         self.offsets.append(at)
         self.pieces.append(plain)
 
@@ -1267,10 +1271,9 @@ class IrcDecoder(Unreleased):
         case.multi = (multi, -1 if case.line.command == "BATCH" else len(multi.pieces) - 1)
         text = "".join(multi.pieces)
         # Where the batch is not known each line is a message: a word may end, or begin, where lines are put together.
-        apart = "\n".join(piece.removesuffix("\n") for piece in multi.pieces)
         texts: tuple[Text, ...] = (Text("body", text),) if text else ()
-        if texts and apart != text:
-            texts = (*texts, Text("body", apart))
+        if texts and multi.tight:
+            texts = (*texts, Text("body", "\n".join(piece.removesuffix("\n") for piece in multi.pieces)))
         target = shown(multi.target)
         if case.way is DOWN:
             self._copied(case, multi.sender, [target])

@@ -77,11 +77,13 @@ class Expectations(Table[str, Expect]):
             if self._entries[oldest][1] >= at:
                 break
             self._remove(oldest)
-        if key in self._entries:
-            self._remove(key)
-        if len(self._entries) >= self.limit or self._counts.get(owner, 0) >= max(1, self.limit // _SHARE):
+        known = key in self._entries
+        mine = self._counts.get(owner, 0) - (known and self._owners[key] == owner)
+        if len(self._entries) - known >= self.limit or mine >= max(1, self.limit // _SHARE):
             self.dropped += 1
-            return False
+            return False  # and what another has announced there stands
+        if known:
+            self._remove(key)
         self._entries[key] = (value, until)
         self._owners[key] = owner
         self._counts[owner] = self._counts.get(owner, 0) + 1

@@ -147,3 +147,16 @@ def test_a_host_of_many_addresses_has_one_share_of_the_announcements() -> None:
         world.expect(expectation(f"192.0.2.{number}:4000"), 100.0, f"2001:db8::{number + 1:x}") for number in range(4)]
     assert taken == [True, True, False, False]
     assert world.expect(expectation("192.0.2.9:4000"), 100.0, "2001:db8:0:1::1")
+
+
+def test_an_announcement_for_which_there_is_no_room_takes_no_other_away() -> None:
+    """Who has had his share and names what another has announced is refused, and what the other announced stands."""
+    world = World(Limits(memory_entries=8))
+    assert world.expect(expectation("192.0.2.9:4000"), 100.0, "10.0.0.1")
+    taken = [world.expect(expectation(f"192.0.2.{number}:4000"), 100.0, "10.0.0.66") for number in (1, 2)]
+    assert taken == [True, True]
+    assert not world.expect(expectation("192.0.2.9:4000"), 100.0, "10.0.0.66")
+    flow = Flow("f", Address("10.0.0.7", 1), Address("192.0.2.9", 4000))
+    assert world.expected(flow, 1.0) is not None
+    # Whose it is may say it again, however full his share is.
+    assert world.expect(expectation("192.0.2.1:4000"), 100.0, "10.0.0.66")

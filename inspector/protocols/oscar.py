@@ -232,8 +232,8 @@ class _Case:
     """A frame on its way from bytes to events, and what `apply` needs to know of it."""
 
     __slots__ = (
-        "at", "body", "end", "events", "expects", "family", "flags", "gone", "how", "lying", "oddities", "offer",
-        "offered", "path", "places", "raw", "request", "sub", "way",
+        "at", "body", "end", "events", "expects", "family", "flags", "gone", "how", "lying", "many", "oddities",
+        "offer", "offered", "path", "places", "raw", "request", "sub", "way",
     )
 
     def __init__(self, way: Way, at: float, raw: bytes) -> None:
@@ -250,6 +250,8 @@ class _Case:
         self.expects: list[Expect] = []
         self.lying = False
         """A length leads out of what encloses it: readers may disagree about what it says."""
+        self.many = False
+        """It says more than is read: nothing of it is believed."""
         self.offer: tuple[bytes, bytes, bytes, int] | None = None
         """(cookie, service, peer's name, request number) of a rendezvous proposal."""
         self.path: _Path | None = None
@@ -559,7 +561,11 @@ class OscarDecoder(Unreleased):
                     return self._fault(way, at, data[pos:], "cookie", "not the connection that was announced", frames)
                 self._ticket = None
             self._begun[way] = True
-            frames.append(self._frame(way, at, data[pos:stop]))
+            frame = self._frame(way, at, data[pos:stop])
+            if frame.fault is not None:
+                frames.append(msgspec.structs.replace(frame, raw=data[pos:]))
+                return frames
+            frames.append(frame)
             pos = stop
         if pos < size:
             if chunk.end:
@@ -579,9 +585,13 @@ class OscarDecoder(Unreleased):
             frames.append(Frame(way, at, data[start:start + size], f"oscar.{kind}", (), odd, note=_RAW))
 
     def _fault(self, way: Way, at: float, data: bytes, name: str, detail: str, frames: list[Frame]) -> list[Frame]:
-        self._dead[way] = True
-        frames.append(Frame(way, at, data, BROKEN, fault=PeerError(f"oscar.{name}", detail)))
+        frames.append(self._broken(way, at, data, name, detail))
         return frames
+
+    def _broken(self, way: Way, at: float, data: bytes, name: str, detail: str) -> Frame:
+        """The last frame of a way."""
+        self._dead[way] = self._busy[way] = True
+        return Frame(way, at, data, BROKEN, fault=PeerError(f"oscar.{name}", detail))
 
     def _foreign(self, way: Way, at: float, data: bytes, frames: list[Frame]) -> bool:
         """The first bytes are of what carries OSCAR, or of its cousin: told, and read no further."""
@@ -689,6 +699,8 @@ class OscarDecoder(Unreleased):
             case.odd("sequence", f"number {number:04x}, expected {expected:04x}")
         if case is None:
             return Frame(way, at, raw, kind)
+        if case.many:
+            return self._broken(way, at, raw, "many_events", f"more than {self._limits.oscar_events} events in {kind}")
         edit = None
         if case.lying and DROP_LYING in self._edits and kind in _MESSAGES:
             edit = DROP_LYING
@@ -1494,7 +1506,7 @@ class OscarDecoder(Unreleased):
         at = case.body
         while at < case.end:
             if len(found) >= self._limits.oscar_events:
-                case.odd("many_events")
+                case.many = True
                 break
             info = self._info(case, at)
             if info is None:
@@ -1516,7 +1528,10 @@ class OscarDecoder(Unreleased):
     def _status(self, case: _Case, at: int, end: int, sender: str | None, outer: tuple[Length, ...]) -> None:
         """TLV 0x1D: icons and, as type 2, the words of a status."""
         raw = case.raw
-        while at + 4 <= end and len(case.events) < 2 * self._limits.oscar_events:
+        while at + 4 <= end:
+            if len(case.events) >= 2 * self._limits.oscar_events:
+                case.many = True
+                return
             stop = at + 4 + raw[at + 3]
             if stop > end:
                 case.lie()
@@ -1596,7 +1611,7 @@ class OscarDecoder(Unreleased):
         at = case.body
         while (name := string8(case.raw, at, case.end)) is not None:
             if len(case.events) >= self._limits.oscar_events:
-                case.odd("many_events")
+                case.many = True
                 return
             case.add(ContactChange(
                 action=action, contact=name_of(case.raw[slice(*name)]), sender=self._user), (),
@@ -1625,7 +1640,7 @@ class OscarDecoder(Unreleased):
                 case.lie()
                 stop = case.end
             if len(case.events) >= self._limits.oscar_events:
-                case.odd("many_events")
+                case.many = True
                 return
             action = verb
             if kind in (2, 3, 0x0E):
@@ -1710,7 +1725,7 @@ class OscarDecoder(Unreleased):
             case.odd("icq_request")
         for start, end in blocks:
             if len(case.events) >= self._limits.oscar_events:
-                case.odd("many_events")
+                case.many = True
                 return
             if end - start >= 10:
                 self._icq_block(case, start, end)

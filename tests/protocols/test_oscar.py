@@ -1063,12 +1063,21 @@ def test_profiles_away_words_and_requests() -> None:
         assert expected in words
 
 
-def test_the_events_of_one_frame_are_bounded() -> None:
-    """More contacts than the limit: told, not read."""
+MANY = {
+    "contacts": snac(3, 4, s8("a") * 1500), "items": snac(0x13, 8, struct.pack("!H1sHHHH", 1, b"a", 0, 1, 0, 0) * 1500),
+}
+
+
+@pytest.mark.parametrize("what", MANY)
+@pytest.mark.parametrize("size", [1 << 20, 1000])
+def test_a_frame_of_more_events_than_are_read_is_none(what: str, size: int) -> None:
+    """What stands behind the last one that is read could be anything: the session ends, and nothing of it is sent."""
     session = Session()
-    (frame,) = session.feed(UP, session.write(UP, snac(3, 4, s8("a") * 1500)))
-    assert len(frame.events) == Limits().oscar_events
-    assert [o.name for o in frame.oddities] == ["oscar.many_events"]
+    data = session.write(UP, MANY[what]) + session.write(UP, im("bob", fragment(b"the secret plan")))
+    frames = [frame for at in range(0, len(data), size) for frame in session.feed(UP, data[at:at + size])]
+    assert frames[0].fault is not None and frames[0].fault.name == "oscar.many_events"
+    assert not any(frame.events for frame in frames)
+    assert b"".join(frame.raw for frame in frames) == data
 
 
 # -- writing

@@ -100,7 +100,7 @@ class Limits:
     bosh_sessions: int = _bound(10000, "sessions of BOSH of one client address, at all servers, that are remembered")
     bosh_logins: int = _bound(256, "of them without a user; they make room for each other alone")
     # -- OSCAR
-    oscar_events: int = _bound(1000, "events of one frame (contacts, presence), each costs a row; with more it is malformed")
+    oscar_events: int = _bound(1000, "events of one frame (contacts, presence); each costs a row; more are a fault")
     oscar_leases: int = _bound(8, "ports leased for one session's proposals at a time; further ones are refused")
     oscar_offers: int = _bound(64, "proposals of files and direct connections remembered per session")
     # -- HTTP upload

@@ -88,6 +88,11 @@ UNDECIDED = (
 COMES_AGAIN = "The file {name} was released; its sender may send it again. Reference {reference}."
 
 
+_NOT_WRITTEN = "the event log does not write: nothing is {what} that it does not know of"
+_NOT_UNDONE = (
+    "the event log does not write, and neither does the hold store: what becomes of {id} is known when they do")
+
+
 class Floor(Protocol):
     """Those who run the sessions, as the desk sees them."""
 
@@ -299,6 +304,7 @@ class HoldDesk:
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=5.0)
         with contextlib.suppress(HoldError):
+            await self._write_again()
             await self._prove()
             await self._settle()
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -476,6 +482,9 @@ class HoldDesk:
         except HoldError as fault:
             self.counters.store_failed += 1
             self._tell(str(fault))
+            with contextlib.suppress(HoldError):  # else it is known when its time is over
+                if not await self._do(self.store.find, held.id):
+                    self._unproved.pop(held.id, None)
             return "store_failed"
         finally:
             if content >= 0:
@@ -488,6 +497,7 @@ class HoldDesk:
         """Rows of ended items that were to give way: of those that did."""
         for item in await self._do(self.store.items, ("erased",)):
             if (row := rows.get(item.id)) is not None:
+                self._forget_exports(item.id)
                 self._note(row, item.id)
 
     def forget(self, hold: str) -> None:
@@ -844,6 +854,13 @@ class HoldDesk:
         if cover is None or cover.until - now < seconds / 2:
             self._cover(held, now + seconds)
 
+    def _forget_exports(self, hold: str | None = None) -> None:
+        """Those of an item that is erased, and those that nobody goes on with, have no content any more."""
+        now = self._clock()
+        for ticket, (item, _, since, _) in tuple(self._exports.items()):
+            if item == hold or now - since > EXPORT_SECONDS:
+                del self._exports[ticket]
+
     def _uncover(self, hold: str) -> None:
         """It was taken back."""
         if (cover := self._covers.pop(hold, None)) is not None:
@@ -938,17 +955,19 @@ class HoldDesk:
         raise UserError(f"{item.id}: noted; a second person must ask for the same within {seconds / 60:g} minutes")
 
     async def _show(self, item: Item, by: str) -> dict[str, Any]:
-        held = await self._do(self.store.read, item.id)
-        self._second("show", item, by)
-        await self._looked("shown", held, by)
+        held = await self._look_at("shown", item, by)
         said = msgspec.to_builtins(held)
         del said["raw"]
         return {"item": msgspec.to_builtins(item), "held": {**said, "way": "up" if held.way is UP else "down"}}
 
-    async def _looked(self, step: str, held: Held, by: str) -> None:
-        """The row of a look; without it on disk there is no look. Raises UserError."""
-        if not await self._row(step, held, by=by):
-            raise UserError("the event log does not write: nothing is shown that it does not know of")
+    async def _look_at(self, step: str, item: Item, by: str) -> Held:
+        """What an item says, for a reviewer; without its row on disk there is no look. Raises UserError, HoldError."""
+        async with self._turn(item.id):
+            held = await self._do(self.store.read, item.id)
+            self._second("show", item, by)
+            if not await self._row(step, held, by=by):
+                raise UserError(_NOT_WRITTEN.format(what="shown"))
+            return held
 
     async def _release(self, item: Item, by: str, note: str | None, *, again: bool) -> dict[str, Any]:
         """`again`: he knows that it may have been delivered already. Who saw it waiting a moment ago does not."""
@@ -964,8 +983,8 @@ class HoldDesk:
             if not await self._do(self.store.move, item.id, (item.state,), "released", now, keep, row):
                 raise UserError(_too_late(item, (await self._item(item.id)).state))
             if not await self._enter(row, item.id):
-                await self._take_back(item.id, "released", item.state, row["id"])
-                raise UserError("the event log does not write: nothing is released that it does not know of")
+                back = await self._take_back(item.id, "released", item.state, row["id"])
+                raise UserError(_NOT_WRITTEN.format(what="released") if back else _NOT_UNDONE.format(id=item.id))
             self.counters.released += 1
             self._wait_for(held)
             seconds = limits.cover_file_seconds if held.about == "file" else limits.cover_seconds
@@ -984,8 +1003,8 @@ class HoldDesk:
         return {"id": item.id, "reference": item.reference, "state": state, "sendable": bool(held.raw),
                 "user": _owner(held), "here": flow is not None, "about": held.about, "way": held.way.name.lower()}
 
-    async def _take_back(self, hold: str, state: str, before: str, ident: str) -> None:
-        """A decision has no row (`ident`): it is none. Where the store does not take that either, it is told again."""
+    async def _take_back(self, hold: str, state: str, before: str, ident: str) -> bool:
+        """A decision has no row (`ident`): it is none. False: the store does not take that either; it is told again."""
         self._unsaid.pop(ident, None)
         try:
             await self._do(self.store.move, hold, (state,), before, self._clock(), None, None, ident)
@@ -993,33 +1012,34 @@ class HoldDesk:
         except HoldError as fault:
             self._tell(str(fault))
             self._undone[hold] = state, before, ident
-            return
+            return False
         self._undone.pop(hold, None)
         for item in found:
             if item.state == "released" and (held := await self._read(item)) is not None:
                 self._wait_for(held)
+        return True
 
     async def _deny(self, item: Item, by: str, note: str | None) -> dict[str, Any]:
         async with self._turn(item.id):
-            before, held = item.state, await self._read(item)
+            # What it was when it was asked for may be over: where it comes from is where it would go back to.
+            before, held = (await self._item(item.id)).state, await self._read(item)
+            if before not in ("held", "uncertain", "released"):
+                raise UserError(_too_late(item, before))
             row = self._made("denied", held or item, by=by, note=note)
-            if not await self._do(
-                    self.store.move, item.id, ("held", "uncertain", "released"), "denied", self._clock(), None, row):
+            if not await self._do(self.store.move, item.id, (before,), "denied", self._clock(), None, row):
                 raise UserError(_too_late(item, (await self._item(item.id)).state))
             self._leave(item.id)
             self._uncover(item.id)
             if not await self._enter(row, item.id):
-                await self._take_back(item.id, "denied", before, row["id"])
-                raise UserError("the event log does not write: nothing is denied that it does not know of")
+                back = await self._take_back(item.id, "denied", before, row["id"])
+                raise UserError(_NOT_WRITTEN.format(what="denied") if back else _NOT_UNDONE.format(id=item.id))
             self.counters.denied += 1
         if held is not None:
             await self._tell_sender(held)
         return {"id": item.id, "reference": item.reference, "state": "denied"}
 
     async def _export(self, item: Item, by: str) -> dict[str, Any]:
-        held = await self._do(self.store.read, item.id)
-        self._second("show", item, by)
-        await self._looked("exported", held, by)
+        held = await self._look_at("exported", item, by)
         while len(self._exports) >= EXPORTS:
             del self._exports[next(iter(self._exports))]
         ticket = secrets.token_hex(16)
@@ -1054,6 +1074,7 @@ class HoldDesk:
             self.counters.erased += 1
             self._leave(item.id)
             self._uncover(item.id)
+            self._forget_exports(item.id)
             await self._enter(row, item.id)
         return {"id": item.id, "reference": item.reference, "state": "erased"}
 
@@ -1084,6 +1105,7 @@ class HoldDesk:
             await self._write_again()
         await self._prove()
         await self._settle()
+        self._forget_exports()
         # A clock that was set back is no reason to look no more.
         if abs(now - self._looked_at) >= min(LOOK_SECONDS, self.limits().hold_seconds / 10):
             self._looked_at = now
@@ -1103,6 +1125,9 @@ class HoldDesk:
 
     async def _expire(self, item: Item) -> None:
         async with self._turn(item.id):
+            found = await self._do(self.store.find, item.id)
+            if not found or found[0].state != item.state:
+                return  # somebody has done something with it meanwhile
             now, waiting = self._clock(), item.state in WAITING
             if item.state == "erased":
                 await self._do(self.store.forget, item.id)
@@ -1111,6 +1136,7 @@ class HoldDesk:
                 row = self._made("erased", item, reason="it had ended, and was kept long enough")
                 if await self._do(self.store.erase, item.id, now, row):
                     self.counters.erased += 1
+                    self._forget_exports(item.id)
                     self._note(row, item.id)
                 return
             if item.id in self._unproved:
@@ -1127,6 +1153,7 @@ class HoldDesk:
             row = self._made("erased", item, reason="hold.on_expiry is delete")
             if self.rules().on_expiry == "delete" and await self._do(self.store.erase, item.id, now, row):
                 self.counters.erased += 1
+                self._forget_exports(item.id)
                 self._note(row, item.id)
         if held is not None and self.rules().on_expiry == "deny":
             await self._tell_sender(held)

@@ -976,6 +976,134 @@ def test_a_decision_without_its_row_is_taken_back_when_the_store_works_again(tmp
     run(work())
 
 
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_denial_comes_from_the_state_that_the_item_has_when_its_turn_comes(tmp_path: Path, writes: bool) -> None:
+    """The item was released when the denial was asked for, and is uncertain when it is its turn: a denial that has no
+    row leaves it uncertain, and nothing is sent a second time."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(), -1)
+            await it.do("release")
+            entered, go_on = asyncio.Event(), asyncio.Event()
+            turn = it._turn
+
+            @asynccontextmanager
+            async def late(hold: str) -> AsyncIterator[None]:
+                entered.set()
+                await go_on.wait()
+                async with turn(hold):
+                    yield
+            it._turn = late  # type: ignore[method-assign]
+            denying = asyncio.ensure_future(it.do("deny"))
+            await entered.wait()
+            it._turn = turn  # type: ignore[method-assign]
+            it.arrived("f1", it.room.sign_on("f1"))
+            await it.calm()
+            assert await it.deliver("h1", "f1")
+            it.ended("f1")
+            assert await it.state() == "uncertain"
+            it.writes = writes
+            go_on.set()
+            if writes:
+                assert (await denying)["state"] == "denied"
+            else:
+                with pytest.raises(UserError, match="does not write"):
+                    await denying
+            it.writes = True
+            it.arrived("f2", it.room.sign_on("f2"))
+            assert await it.state() == ("denied" if writes else "uncertain")
+            assert it.room.given() == [("f1", "h1")]
+    run(work())
+
+
+def test_what_was_erased_is_in_no_export(tmp_path: Path) -> None:
+    """Nobody fetches it any more, and nothing of it stays in memory; one that nobody goes on with is over, too."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            for hold in ("h1", "h2"):
+                await it.keep(held(hold), -1)
+            ticket = (await it.do("export"))["ticket"]
+            await it.do("export", "h2")
+            await it.do("erase")
+            with pytest.raises(UserError, match="this export is over"):
+                await it.ask("hold.piece", {"ticket": ticket, "n": 0}, "rita")
+            assert [hold for hold, *_ in it._exports.values()] == ["h2"]
+            it.now += 1000
+            await it.look()
+            assert not it._exports
+    run(work())
+
+
+def test_an_item_is_not_shown_while_it_is_erased(tmp_path: Path) -> None:
+    """What is done with one item is done in the order in which it was asked for, a look too."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            await it.keep(held(), -1)
+            answers: list[Callable[[bool], None]] = []
+            row = it.row
+
+            def later(said: dict[str, Any], done: Callable[[bool], None] | None) -> None:
+                if said["step"] == "shown" and done is not None:
+                    answers.append(done)
+                    done = None
+                row(said, done)
+            it._put = later
+            showing = asyncio.ensure_future(it.do("show"))
+            while not answers:
+                await asyncio.sleep(0.001)
+            erasing = asyncio.ensure_future(it.do("erase"))
+            while len(it._turns["h1"][0]._waiters or ()) == 0:
+                await asyncio.sleep(0.001)
+            answers[0](True)
+            assert (await showing)["held"]["texts"]
+            assert (await erasing)["state"] == "erased"
+            assert it.steps() == ["held", "shown", "erased"]
+    run(work())
+
+
+def test_what_could_not_be_undone_is_undone_at_the_stop(tmp_path: Path) -> None:
+    """Neither log nor store took that a release is none: its reviewer is told so, and the last thing that the desk does
+    is to take it back."""
+    async def work() -> None:
+        log = Log()
+        it = await mortal(tmp_path / "q", log)
+        await it.keep(held(), -1)
+        log.verdict()
+        move, calls = it.store.move, 0
+
+        def fails(*values: Any) -> bool:
+            nonlocal calls
+            calls += 1
+            if calls > 1:
+                raise HoldError("hold store: the disk is full")
+            return move(*values)
+        it.store.move = fails  # type: ignore[method-assign, assignment]
+        it.writes = False
+        with pytest.raises(UserError, match="neither does the hold store: what becomes of h1 is known when they do"):
+            await it.do("release")
+        it.store.move = move  # type: ignore[method-assign]
+        it.writes = True
+        await it.stop()
+        it = await mortal(tmp_path / "q", log)
+        it.arrived("f1", it.room.sign_on("f1"))
+        assert await it.state() == "held" and not it.room.given()
+        await it.stop()
+    run(work())
+
+
+def test_what_could_not_be_stored_is_remembered_by_nobody(tmp_path: Path) -> None:
+    """However many messages come while the disk is full."""
+    async def work() -> None:
+        async with desk(tmp_path / "q") as it:
+            def full(step: str) -> None:
+                raise OSError(28, "No space left on device")
+            it.store._before = full
+            for number in range(5):
+                assert await it.keep(held(f"h{number}"), -1) == "store_failed"
+            assert not it._unproved and not it._passing
+    run(work())
+
+
 # -- the end of a session right behind what was sent in it
 
 

@@ -499,6 +499,8 @@ def test_who_comes_back_from_another_address_begins_anew(site: Site, meet: Meet)
         assert "item-not-found" in again.refused
         assert again.jid == phone.jid
         again.hear("said while away</body>")
+        # Rows of passed messages lag.
+        site.gateway.wait_row("message", after=since, text="said while away", way="down")
         rows = [row for row in site.gateway.rows("message") if row["t"] > since and row["text"] == "said while away"]
         down = [row for row in rows if row["way"] == "down"]
         assert [row["user"] for row in down] == [again.jid]

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import secrets
 import signal
@@ -57,6 +58,9 @@ ANSWER_SECONDS = 5.0
 """A worker that does not answer an operator's question so long is told as a problem."""
 END_SECONDS = 10.0
 """From the word to stop to the kill."""
+FREE_SECONDS = 5.0
+"""A port that is taken is tried so long: of a supervisor that was killed a moment ago a worker that was just starting
+has the sockets until it sees that."""
 FAST_DEATH = 60.0
 """A worker that has lived longer than this is replaced at once."""
 SLOWEST = 30.0
@@ -238,7 +242,7 @@ class Crew:
         process.private(loaded.state)
         self.writer = process.event_store(loaded, self.name, CHAIN, loaded.state / "checkpoint.key")
         try:
-            self.seats = Seats(loaded, loaded.workers)
+            self.seats = await self._take_seats(loaded)
             self._boxes = [box() for _ in range(2 * loaded.workers)]
             self._words = [box() for _ in self._boxes]
         except OSError as error:
@@ -255,6 +259,21 @@ class Crew:
                     listeners=[f"{mode} {process.address(host, port)}" for mode, host, port in self.seats.addresses],
                     policy=self.rules.policy, packs=self.rules.packs)
         process.greet(self.path, loaded, self.seats.addresses)
+
+    @staticmethod
+    async def _take_seats(loaded: config.Config) -> Seats:
+        """The listening sockets. Raises OSError: an address is taken, and stays so."""
+        until, told = time.monotonic() + FREE_SECONDS, False
+        while True:
+            try:
+                return Seats(loaded, loaded.workers)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() >= until:
+                    raise
+                if not told:
+                    told = True
+                    logs.tell("warning", f"{process.why(error)}; trying again for {FREE_SECONDS:g} seconds")
+            await asyncio.sleep(0.1)
 
     async def _first(self, loaded: config.Config) -> None:
         """The first workers. Raises UserError with every fault of the rules."""

@@ -510,6 +510,21 @@ def test_what_keeps_workers_from_starting_is_told_with_its_line(crew: Callable[.
     assert "Traceback" not in err
 
 
+def test_a_port_that_is_free_again_in_a_moment_is_waited_for(crew: Callable[..., Crew]) -> None:
+    """A worker that was just starting when its supervisor was killed has its sockets until it sees that: who starts the
+    gateway again at once need not do it twice."""
+    gateway = crew()
+    taken = seats.shared("127.0.0.1", gateway.port, 2, bytes(16))
+    seats.listen(taken, 1)
+    process = gateway.start()
+    assert process.stderr is not None
+    while "trying again for 5 seconds" not in (line := process.stderr.readline()):
+        assert line, process.communicate()
+    assert f"cannot listen on 127.0.0.1:{gateway.port}" in line
+    seats.close(taken)
+    gateway.until(lambda: len(gateway.serving()) == 2)
+
+
 def test_a_port_that_another_gateway_s_workers_share_is_refused(crew: Callable[..., Crew]) -> None:
     """Sockets that could share a port with it are no way in."""
     gateway = crew()
